@@ -1,0 +1,70 @@
+"""The mesh's address plan: which block holds what, and number to address."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+from foremesh.model.manifest import Wire
+
+
+class BlockExhausted(ValueError):
+    """A block has no address left for ``number``; carries ``block`` and ``number``."""
+
+    def __init__(self, block: str, number: int) -> None:
+        self.block = block
+        self.number = number
+        super().__init__(f"block {block} has no room for number {number}; nothing more can be allocated from it")
+
+
+class Blocks(Wire, frozen=True, kw_only=True):
+    """Address blocks, disjoint; configurable because 100.64.0.0/10 is used by others too."""
+
+    mesh: str = "100.64.0.0/12"
+    """A /24 for each gateway: .1 is the gateway itself, the rest its workloads."""
+    hops: str = "100.80.0.0/16"
+    """One address for each gateway's end of its links, used by link probes."""
+    circuits: str = "100.96.0.0/12"
+    """A pair for each circuit: the fixed outer addresses of its two ends."""
+    labels: str = "100.112.0.0/12"
+    """A pair for each label."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (self.mesh, self.hops, self.circuits, self.labels)
+
+    def gateway_prefix(self, number: int) -> str:
+        network = IPv4Network(self.mesh)
+        base = int(network.network_address) + (number << 8)
+        if number < 0 or base + 255 > int(network.broadcast_address):
+            raise BlockExhausted(self.mesh, number)
+        return f"{IPv4Address(base)}/24"
+
+    def gateway_address(self, number: int) -> str:
+        return str(IPv4Network(self.gateway_prefix(number))[1])
+
+    def workload_address(self, gateway_number: int, index: int) -> str:
+        """The ``index``-th workload (from 0) behind a gateway; .0, .1 and .255 are not workloads."""
+        if not 0 <= index <= 252:
+            raise BlockExhausted(self.gateway_prefix(gateway_number), index)
+        return str(IPv4Network(self.gateway_prefix(gateway_number))[2 + index])
+
+    def hop_address(self, number: int) -> str:
+        network = IPv4Network(self.hops)
+        if not 0 <= number < network.num_addresses - 2:
+            raise BlockExhausted(self.hops, number)
+        return str(network[number + 1])
+
+    def circuit_pair(self, number: int) -> tuple[str, str]:
+        """Outer addresses of the circuit's ``from`` and ``to`` ends."""
+        return _pair(self.circuits, number)
+
+    def label_pair(self, number: int) -> tuple[str, str]:
+        """The label's addresses at the circuit's ``from`` and ``to`` ends."""
+        return _pair(self.labels, number)
+
+
+def _pair(block: str, number: int) -> tuple[str, str]:
+    network = IPv4Network(block)
+    if not 0 <= number < network.num_addresses // 2:
+        raise BlockExhausted(block, number)
+    return str(network[2 * number]), str(network[2 * number + 1])

@@ -1,0 +1,122 @@
+"""Circuit: one placed path between two fixed gateways for one class of traffic."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from foremesh.model.intent import Encryption, Profile, Requirements
+from foremesh.model.manifest import Spec, read
+from foremesh.model.meta import Meta
+from foremesh.model.resource import Protocol
+
+
+class FirewallRule(Spec, frozen=True, kw_only=True):
+    """Traffic that may pass a circuit; whatever no rule names is dropped at both ends. Empty fields match all."""
+
+    protocol: Protocol | None = None
+    ports: tuple[int, ...] = ()
+    """Destination ports, seen from the circuit's ``from`` end; answers to them pass."""
+    sources: tuple[str, ...] = ()
+    """Prefixes of mesh addresses on the ``from`` end."""
+    destinations: tuple[str, ...] = ()
+    """Prefixes of mesh addresses on the ``to`` end."""
+
+
+class CircuitSpec(Spec, frozen=True, kw_only=True):
+    """Ends are gateway ids (``namespace/name``)."""
+
+    from_: str
+    to: str
+    class_: str = msgspec.field(name="class")
+    """Intents of the same ends and class share a circuit."""
+    encryption: Encryption = Encryption.END_TO_END
+    profile: Profile = Profile.BALANCED
+    requirements: Requirements = Requirements()
+    path: tuple[str, ...] = ()
+    """A path pinned by hand, as gateway ids from end to end; empty lets foremesh choose."""
+    firewall: tuple[FirewallRule, ...] = ()
+
+
+class LabelState(StrEnum):
+    """A label goes from staging to active to draining, and is then free (no longer listed)."""
+
+    STAGING = "Staging"
+    ACTIVE = "Active"
+    DRAINING = "Draining"
+
+
+class LabelAllocation(Spec, frozen=True, kw_only=True):
+    """A label in use: its number in the mesh's label block, its state and the gateways it runs along."""
+
+    number: int
+    state: LabelState
+    path: tuple[str, ...]
+    epoch: int = 0
+    """The epoch of the config that last changed the state; acknowledgements are compared with it."""
+
+
+class Figures(Spec, frozen=True, kw_only=True):
+    """What a path offers; unset is unknown."""
+
+    latency_ms: float | None = None
+    """Round trip between the ends, median."""
+    latency_p90_ms: float | None = None
+    loss: float | None = None
+    bandwidth_bps: float | None = None
+    hops: int | None = None
+    egress_price: float | None = None
+    cost: float | None = None
+
+
+class Condition(Spec, frozen=True, kw_only=True):
+    """``metav1.Condition``."""
+
+    type: str
+    status: str
+    reason: str
+    message: str = ""
+    observed_generation: int = 0
+    last_transition_time: str = ""
+
+
+class CircuitStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """The record of what is allocated to the circuit; it is read back by whoever takes over."""
+
+    number: int | None = None
+    """Number in the mesh's block of circuit addresses."""
+    class_number: int | None = None
+    """Number of the class's inner interface, the same at both ends."""
+    path: tuple[str, ...] = ()
+    path_text: str = ""
+    labels: tuple[LabelAllocation, ...] = ()
+    predicted: Figures | None = None
+    observed: Figures | None = None
+    forecast_model: str = ""
+    intents: tuple[str, ...] = ()
+    moves: int = 0
+    observed_generation: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+
+class Circuit(Spec, frozen=True, kw_only=True):
+    meta: Meta
+    spec: CircuitSpec
+    status: CircuitStatus = CircuitStatus()
+
+    @property
+    def id(self) -> str:
+        return str(self.meta.ref)
+
+    @classmethod
+    def from_manifest(cls, body: Any) -> Circuit:
+        """Raises ManifestError if the manifest is no Circuit that the CRD would accept."""
+        meta = Meta.from_manifest(body)
+        where = f"Circuit {meta.ref}"
+        return cls(
+            meta=meta,
+            spec=read(CircuitSpec, body.get("spec") or {}, where=where),
+            status=read(CircuitStatus, body.get("status") or {}, where=where),
+        )

@@ -1,0 +1,64 @@
+"""Links of the mesh graph and what is predicted for them. Links are directed."""
+
+from __future__ import annotations
+
+from foremesh.model.manifest import Wire
+from foremesh.model.resource import Role
+
+
+class LinkId(Wire, frozen=True, kw_only=True):
+    """A WireGuard adjacency from one gateway to another over one underlay."""
+
+    src: str
+    dst: str
+    underlay: str = "internet"
+
+    def __str__(self) -> str:
+        return f"{self.src}->{self.dst}/{self.underlay}"
+
+    @property
+    def reverse(self) -> LinkId:
+        return LinkId(src=self.dst, dst=self.src, underlay=self.underlay)
+
+
+class Figure(Wire, frozen=True, kw_only=True):
+    """A predicted quantity: its median, and the pessimistic quantile that requirements are checked on (the upper one
+    of latency and loss, the lower one of bandwidth)."""
+
+    median: float
+    pessimistic: float
+
+
+class Node(Wire, frozen=True, kw_only=True):
+    """A gateway as the graph sees it."""
+
+    id: str
+    role: Role
+    region: str = ""
+    provider: str = ""
+    risk_groups: tuple[str, ...] = ()
+    load: Figure | None = None
+    """Share of what the gateway can carry, 0 to 1; None is unknown."""
+
+
+class PredictedLink(Wire, frozen=True, kw_only=True):
+    """A link with the figures predicted for the horizon. None is unknown, never zero."""
+
+    id: LinkId
+    rtt_ms: Figure | None = None
+    """Round trip between the two gateways over this link."""
+    loss: Figure | None = None
+    """Share of probes lost, 0 to 1."""
+    free_bps: Figure | None = None
+    """Capacity less predicted use, bit/s."""
+    egress_price: float = 0.0
+    """US dollars per gigabyte leaving ``src`` over this link."""
+    forecast_model: str = ""
+    """Which forecaster gave the round-trip time."""
+
+
+class MeshGraph(Wire, frozen=True, kw_only=True):
+    """An immutable snapshot: every gateway that takes part and every directed link between them, sorted by id."""
+
+    nodes: tuple[Node, ...]
+    links: tuple[PredictedLink, ...]

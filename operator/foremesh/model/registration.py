@@ -1,0 +1,67 @@
+"""What agents tell the mesh API about themselves, and what it keeps of it."""
+
+from __future__ import annotations
+
+from foremesh.model.manifest import Wire
+
+
+class PublicKeys(Wire, frozen=True, kw_only=True):
+    """WireGuard public keys (base64) of one agent; the private ones never leave it."""
+
+    hop: str
+    """Of the interface that carries the gateway's links."""
+    circuit: str
+    """Of the inner interfaces that carry circuits end to end."""
+    attach: str
+    """Of the interface between a workload and its gateways, at either side."""
+
+
+class Registration(Wire, frozen=True, kw_only=True):
+    """An agent introducing itself; bound to one MeshResource by its token."""
+
+    resource: str
+    """``namespace/name`` of its MeshResource."""
+    keys: PublicKeys
+    endpoint: str | None = None
+    """``host:port`` where the hop interface answers; none behind address translation."""
+    attach_endpoint: str | None = None
+    """``host:port`` where workloads of the site reach the gateway."""
+    metrics_endpoint: str | None = None
+    """``host:port`` where Prometheus can scrape the agent."""
+    version: str = ""
+
+
+class Beacon(Wire, frozen=True, kw_only=True):
+    """A sign of life with what the agent sees; renews its presence."""
+
+    applied_revision: str = ""
+    applied_epoch: int = 0
+    labels: tuple[int, ...] = ()
+    """Labels programmed on this gateway."""
+    load: float | None = None
+    """Share of the processor in use, 0 to 1."""
+    peers_up: int = 0
+    """Links whose probes are answered."""
+
+
+class Acknowledgement(Wire, frozen=True, kw_only=True):
+    """An agent's word on a config: applied, or refused and why; the previous one then stays."""
+
+    gateway: str
+    epoch: int
+    revision: str
+    applied: bool
+    error: str = ""
+    labels: tuple[int, ...] = ()
+    """Labels programmed on the gateway after this."""
+    probes: dict[str, ProbeReport] = {}
+    """Circuit id to what the circuit's end-to-end probe says."""
+
+
+class ProbeReport(Wire, frozen=True, kw_only=True):
+    """The end-to-end probe of a circuit as one end sees it."""
+
+    answering: bool
+    rtt_ms: float | None = None
+    loss: float | None = None
+    mtu_fits: bool | None = None
