@@ -31,6 +31,15 @@ class Registration(Wire, frozen=True, kw_only=True):
     version: str = ""
 
 
+class ProbeReport(Wire, frozen=True, kw_only=True):
+    """The end-to-end probe of a circuit as one end sees it."""
+
+    answering: bool
+    rtt_ms: float | None = None
+    loss: float | None = None
+    mtu_fits: bool | None = None
+
+
 class Beacon(Wire, frozen=True, kw_only=True):
     """A sign of life with what the agent sees; renews its presence."""
 
@@ -42,6 +51,8 @@ class Beacon(Wire, frozen=True, kw_only=True):
     """Share of the processor in use, 0 to 1."""
     peers_up: int = 0
     """Links whose probes are answered."""
+    probes: dict[str, ProbeReport] = {}
+    """Circuit id (or uplink gateway id) to what its end-to-end probe says; sent with every beacon."""
 
 
 class Acknowledgement(Wire, frozen=True, kw_only=True):
@@ -54,14 +65,3 @@ class Acknowledgement(Wire, frozen=True, kw_only=True):
     error: str = ""
     labels: tuple[int, ...] = ()
     """Labels programmed on the gateway after this."""
-    probes: dict[str, ProbeReport] = {}
-    """Circuit id to what the circuit's end-to-end probe says."""
-
-
-class ProbeReport(Wire, frozen=True, kw_only=True):
-    """The end-to-end probe of a circuit as one end sees it."""
-
-    answering: bool
-    rtt_ms: float | None = None
-    loss: float | None = None
-    mtu_fits: bool | None = None
