@@ -1,0 +1,89 @@
+"""The operator's and the mesh API's configuration: one YAML file, each field with unit, default and reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from foremesh.model.addresses import Blocks
+from foremesh.model.manifest import ManifestError, Spec, read
+from foremesh.model.units import Ratio, Seconds
+
+
+class EtcdSettings(Spec, frozen=True, kw_only=True):
+    endpoint: str = "127.0.0.1:2379"
+    """``host:port`` of the mesh's own etcd (never the cluster's)."""
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    """Set all three for mutual TLS."""
+
+
+class PrometheusSettings(Spec, frozen=True, kw_only=True):
+    url: str = "http://127.0.0.1:9090"
+    rate_window: Seconds = Seconds(60)
+    """Window of the rates behind each sample; four scrape intervals survive a lost scrape."""
+    recent_step: Seconds = Seconds(15)
+    """Distance of the newest samples; the scrape interval."""
+    recent_window: Seconds = Seconds(900)
+    """How far back the newest samples reach; enough for the level correction to see a change."""
+    history_step: Seconds = Seconds(300)
+    """Distance of the samples that models are fitted to."""
+    history_window: Seconds = Seconds(7 * 86400)
+    """A week: daily and weekly rhythms are visible."""
+
+
+class PlanningSettings(Spec, frozen=True, kw_only=True):
+    interval: Seconds = Seconds(30)
+    """The longest time between two plans."""
+    quiet: Seconds = Seconds(1)
+    """Quiet before replanning; absorbs rollout bursts."""
+    horizon: Seconds = Seconds(600)
+    """How far ahead a path has to be good."""
+    step: Seconds = Seconds(60)
+    """Step of the forecast."""
+    refit: Seconds = Seconds(6 * 3600)
+    """A fitted model is used this long; level correction keeps it current meanwhile."""
+    margin: Ratio = Ratio(0.1)
+    """Predicted gain below which a circuit stays where it is; keeps it from flapping between equals."""
+    fit_workers: int = 1
+    """Processes that fit models, so that planning is never held up by a fit."""
+
+
+class ApiSettings(Spec, frozen=True, kw_only=True):
+    listen: str = "0.0.0.0:8443"
+    cert_file: str = "tls/tls.crt"
+    key_file: str = "tls/tls.key"
+    presence: Seconds = Seconds(10)
+    """A gateway that sends no beacon for so long has left; beacons come at a third of it."""
+
+
+class Settings(Spec, frozen=True, kw_only=True):
+    """The file that the chart mounts at ``/etc/foremesh/config.yaml``."""
+
+    mesh: str = "default"
+    """Name of the mesh: prefix of everything in etcd."""
+    blocks: Blocks = Blocks()
+    etcd: EtcdSettings = EtcdSettings()
+    prometheus: PrometheusSettings = PrometheusSettings()
+    planning: PlanningSettings = PlanningSettings()
+    api: ApiSettings = ApiSettings()
+    network_policies: Literal["Kubernetes", "Cilium", "Calico", "None"] = "Kubernetes"
+    """Which policies pin workloads to their gateways."""
+    metrics_listen: str = "0.0.0.0:9464"
+    """Where the operator's own metrics and health are served."""
+
+
+def load(path: Path) -> Settings:
+    """Read the configuration.
+
+    Raises:
+        ManifestError: If the file is missing, is no YAML, or has a field that is unknown or unreadable.
+    """
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ManifestError(f"configuration {path}", str(error)) from error
+    return read(Settings, data, where=f"configuration {path}")
