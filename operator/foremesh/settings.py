@@ -56,6 +56,8 @@ class ApiSettings(Spec, frozen=True, kw_only=True):
     listen: str = "0.0.0.0:8443"
     cert_file: str = "tls/tls.crt"
     key_file: str = "tls/tls.key"
+    metrics_listen: str = "0.0.0.0:9465"
+    """Where the API's own metrics, health and Prometheus' list of targets are served, in plain HTTP inside the cluster."""
     presence: Seconds = Seconds(10)
     """A gateway that sends no beacon for so long has left; beacons come at a third of it."""
 
