@@ -95,7 +95,9 @@ class Uplink(Wire, frozen=True, kw_only=True):
     gateway_address: str
     """Mesh address of the gateway, which answers probes."""
     destinations: tuple[str, ...]
-    """Mesh prefixes reached through it."""
+    """Mesh prefixes reached through it; where two uplinks overlap, the longer prefix decides."""
+    mtu: int = 1280
+    """Of the workload's tunnel: no packet leaves it that a circuit could not carry."""
 
 
 class GatewayConfig(Wire, frozen=True, kw_only=True):
@@ -116,6 +118,9 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     attached: tuple[AttachedWorkload, ...] = ()
     circuits: tuple[CircuitEnd, ...] = ()
     steering: tuple[Steer, ...] = ()
+    local: tuple[FirewallRule, ...] = ()
+    """Traffic routed here between two attached workloads, without a circuit; answers to it pass. Between attached
+    workloads nothing else passes."""
     uplinks: tuple[Uplink, ...] = ()
 
     @property
