@@ -96,8 +96,6 @@ class Uplink(Wire, frozen=True, kw_only=True):
     """Mesh address of the gateway, which answers probes."""
     destinations: tuple[str, ...]
     """Mesh prefixes reached through it; where two uplinks overlap, the longer prefix decides."""
-    mtu: int = 1280
-    """Of the workload's tunnel: no packet leaves it that a circuit could not carry."""
 
 
 class GatewayConfig(Wire, frozen=True, kw_only=True):
