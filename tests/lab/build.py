@@ -140,13 +140,14 @@ def ensure(name: str, *, out: TextIO | None = None) -> Path:
     if reason := missing(name):
         raise BuildError(reason)
     tool = TOOLS[name]
-    with _locked(tool, out or sys.stderr):
-        if not find(name):
-            try:
+    try:
+        with _locked(tool, out or sys.stderr):
+            if not find(name):
                 _build(tool, out or sys.stderr)
-            except BuildError as error:
-                _failures[name] = str(error)
-                raise
+    except (BuildError, OSError) as error:
+        # An OSError is a cache folder this user may not write to: sudo leaves such folders behind.
+        _failures[name] = str(error) if isinstance(error, BuildError) else f"needs {name}, and cannot build it: {error}"
+        raise BuildError(_failures[name]) from error
     return tool.built
 
 
@@ -195,7 +196,7 @@ def _build(tool: Tool, out: TextIO) -> None:
     partial = tool.built.with_suffix(".partial")
     argv = [go() or "go", "build", "-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", tool.ldflags]
     log_path = tool.built.parent / "build.log"
-    title = f"building {tool.name} {tool.version} (once, minutes from a cold cache)"
+    title = f"building {tool.name} {tool.version} (once; minutes from a cold cache)"
     started = time.monotonic()
     terminal = out.isatty()
     print(title, end="" if terminal else " ... ", file=out, flush=True)
@@ -216,7 +217,7 @@ def _build(tool: Tool, out: TextIO) -> None:
                 build.terminate()
                 build.wait()
     elapsed = f"{time.monotonic() - started:.0f} s"
-    print(f"\r{title} {elapsed}" if terminal else elapsed, "failed" if status else "", file=out, flush=True)
+    print(f"\r{title} {elapsed}" if terminal else elapsed, file=out, flush=True)
     if status:
         tail = " / ".join(log_path.read_text(errors="replace").strip().splitlines()[-5:])
         raise BuildError(

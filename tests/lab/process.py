@@ -13,9 +13,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -69,28 +69,34 @@ def wait_until(
 
 
 async def wait_until_async(
-    predicate: Callable[[], T | Awaitable[T]],
+    predicate: Callable[[], Any],
     timeout_s: float,
     *,
     what: str = "",
     ignoring: tuple[type[Exception], ...] = (),
     every_s: float = POLL_S,
-) -> T:
+) -> Any:
     """Wait until a condition holds without blocking the event loop; the predicate may be a coroutine function.
 
     Arguments, result and errors are those of ``wait_until``; a predicate that hangs is cancelled at the deadline.
     """
     deadline = time.monotonic() + timeout_s
     while True:
+        limit = asyncio.timeout(max(deadline - time.monotonic(), every_s))
         try:
-            value = predicate()
-            if inspect.isawaitable(value):
-                value = await asyncio.wait_for(value, max(deadline - time.monotonic(), every_s))
+            async with limit:
+                value = predicate()
+                if inspect.isawaitable(value):
+                    value = await value
             if value:
-                return value  # type: ignore[return-value]  # narrowed by isawaitable above
+                return value
             last = f"last value {value!r}"
         except ignoring as error:
             last = f"last error {error!r}"
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            last = f"it never answered: {error!r}"
         if time.monotonic() >= deadline:
             raise TimeoutError(_timed_out(what, predicate, timeout_s, last))
         await asyncio.sleep(every_s)

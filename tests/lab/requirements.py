@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -19,19 +19,14 @@ from lab import build
 SBIN = ("/usr/sbin", "/sbin")
 """Where Debian keeps nft and ip; a normal user's PATH often leaves it out."""
 
-LAB_PROGRAMS = {
-    "ip": "iproute2",
-    "nft": "nftables",
-    "wg": "wireguard-tools",
-    "wireguard-go": "wireguard-go",
-    "ping": "iputils-ping",
-    "iperf3": "iperf3",
-    "socat": "socat",
-    "tcpdump": "tcpdump",
-}
-"""Programs of the namespace lab and the Debian packages they come from."""
+PACKAGE_OF = dict(
+    line.split()
+    for line in (Path(__file__).parent / "packages.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+)
+"""Programs, and the Debian packages they come from."""
 
-PROMETHEUS_PROGRAMS = {"prometheus": "prometheus", "promtool": "prometheus"}
+PROMETHEUS_PROGRAMS = ("prometheus", "promtool")
 
 
 def require_all() -> bool:
@@ -81,12 +76,12 @@ def _tools_missing(name: str) -> str | None:
     return next(filter(None, map(build.missing, BUILT[name])), None)
 
 
-def _programs_missing(programs: dict[str, str]) -> str | None:
+def _programs_missing(programs: Iterable[str]) -> str | None:
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN))
-    absent = {program: package for program, package in programs.items() if not shutil.which(program, path=path)}
+    absent = [program for program in programs if not shutil.which(program, path=path)]
     if not absent:
         return None
-    packages = " ".join(dict.fromkeys(absent.values()))
+    packages = " ".join(dict.fromkeys(PACKAGE_OF[program] for program in absent))
     return f"needs {', '.join(absent)}: as root, apt-get install {packages} (make test does it, as root)"
 
 
@@ -96,7 +91,7 @@ def _lab_missing() -> str | None:
         return "needs Linux: network namespaces are a part of its kernel"
     if os.geteuid() != 0:
         return "needs root: run `sudo make test`"
-    if reason := _programs_missing(LAB_PROGRAMS):
+    if reason := _programs_missing(program for program in PACKAGE_OF if program not in PROMETHEUS_PROGRAMS):
         return reason
     # Root in a container may lack the capability; only trying tells.
     tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True)
