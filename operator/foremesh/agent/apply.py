@@ -1,0 +1,188 @@
+"""Carries changes out on the host, and reads back what is there. The only module that knows all the tools."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+from foremesh.agent import diff as d
+from foremesh.agent import ip, nft, rulesets
+from foremesh.agent.host import read_sysctl, relax_reverse_path_filter, write_sysctl
+from foremesh.agent.keys import Keys
+from foremesh.agent.state import Desired, Interface, Names, Observed, Peer
+from foremesh.agent.wireguard import Device, PeerUpdate, SeenPeer, WireGuardDriver, WireGuardError
+
+log = logging.getLogger(__name__)
+
+SESSION_S = 180.0
+"""Seconds after which WireGuard gives up a session that was not renewed."""
+
+ALL_RP_FILTER = "net.ipv4.conf.all.rp_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What was seen of a host at one time.
+
+    Attributes:
+        observed: Its state, to be compared.
+        devices: WireGuard's own figures by interface.
+        indexes: The kernel's numbers of the interfaces: a new one means a new interface of the same name.
+    """
+
+    observed: Observed
+    devices: Mapping[str, Device]
+    indexes: Mapping[str, int]
+
+
+class Host:
+    """The host that the agent runs on, in its network namespace.
+
+    Args:
+        names: The agent's interfaces.
+        wireguard: Driver of its WireGuard.
+        keys: Its private keys.
+    """
+
+    def __init__(self, names: Names, wireguard: WireGuardDriver, keys: Keys) -> None:
+        self._names = names
+        self._wireguard = wireguard
+        self._keys = keys
+
+    async def observe(self, desired: Desired | None, told: Mapping[str, str], *, now_s: float) -> Sight:
+        """Look at what foremesh has set up here.
+
+        Args:
+            desired: What will be compared with; its sysctls are read.
+            told: ``interface public-key`` to the endpoint that was last set: a peer that has moved since, and talks,
+                counts as being there, or every look would fight WireGuard's roaming.
+            now_s: Unix time.
+
+        Raises:
+            HostError: If the host cannot be read.
+        """
+        devices, indexes = {}, {}
+        interfaces = {}
+        for name, link in (await ip.links(self._names)).items():
+            indexes[name] = link.index
+            try:
+                device = devices[name] = await self._wireguard.read(name)
+            except WireGuardError as error:
+                raise WireGuardError(f"{error}; remove the interface if it is not foremesh's, or restart it") from error
+            peers = {
+                key: Peer(_endpoint(peer, told.get(f"{name} {key}"), now_s), peer.keepalive_s, peer.allowed)
+                for key, peer in device.peers.items()
+            }
+            interfaces[name] = Interface(
+                device.public_key, link.mtu, device.listen_port, link.addresses, peers, up=link.up
+            )
+        sysctls = {name: read_sysctl(name) for name in (desired.sysctls if desired else ())}
+        tables = await nft.tables(rulesets.OWNED)
+        observed = Observed(interfaces, await ip.routes(), await ip.rules(), tables, sysctls)
+        return Sight(observed, devices, indexes)
+
+    async def foreign_routes(self) -> list[tuple[str, str]]:
+        """Prefix and description of routes that others made."""
+        return await ip.foreign_routes(self._names)
+
+    async def counters(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Packets and bytes by nftables table and counter."""
+        return await nft.counters(rulesets.OWNED)
+
+    async def apply(self, changes: Iterable[d.Change]) -> None:
+        """Make changes in their order; neighbours of one tool go in one call.
+
+        Raises:
+            HostError: At the first one that fails. What came before it is done; what it was to replace still works.
+        """
+        changes = list(changes)
+        for tool, group in groupby(changes, key=_tool):
+            batch = list(group)
+            if tool == "ip":
+                await ip.batch(line for change in batch for line in self._ip_lines(change))
+            elif tool.startswith("peers "):
+                await self._wireguard.update(tool.removeprefix("peers "), [_update(change) for change in batch])
+            else:
+                for change in batch:
+                    await self._single(change)
+        if changes:
+            kinds = Counter(type(change).__name__ for change in changes)
+            log.info("applied changes=%d %s", len(changes), " ".join(f"{k}={n}" for k, n in sorted(kinds.items())))
+
+    def _ip_lines(self, change: d.Change) -> list[str]:
+        match change:
+            case d.SetMtu(name, mtu):
+                return [f"link set dev {name} mtu {mtu}"]
+            case d.SetUp(name):
+                return [f"link set dev {name} up"]
+            case d.AddAddress(name, address):
+                return [f"address add {address} dev {name}"]
+            case d.DeleteAddress(name, address):
+                return [f"address delete {address} dev {name}"]
+            case d.SetRoute(route):
+                return [ip.route_line("replace", route)]
+            case d.DeleteRoute(route):
+                return [ip.route_line("delete", route)]
+            case d.AddRule(rule):
+                return [ip.rule_line("add", rule)]
+            case d.DeleteRule(rule):
+                return [ip.rule_line("delete", rule)]
+        raise AssertionError(f"no line for {change}")
+
+    async def _single(self, change: d.Change) -> None:
+        match change:
+            case d.CreateInterface(name):
+                await self._wireguard.create(name)
+            case d.DeleteInterface(name):
+                await self._wireguard.destroy(name)
+            case d.SetKey(name, _, listen_port):
+                await self._wireguard.configure(name, self._keys[self._names.role_of(name)], listen_port)
+            case d.DropAllowed(name, prefixes):
+                await self._wireguard.drop_allowed(name, prefixes)
+            case d.SetSysctl(name, value):
+                if name == ALL_RP_FILTER:
+                    relax_reverse_path_filter()
+                else:
+                    write_sysctl(name, value)
+            case d.SetTable(table, seen):
+                await nft.run(nft.render(table, seen))
+            case d.DeleteTable(name):
+                await nft.run(f"delete table {nft.FAMILY} {name}\n")
+            case _:
+                raise AssertionError(f"no way to make {change}")
+
+
+IP_CHANGES = (
+    d.SetMtu,
+    d.SetUp,
+    d.AddAddress,
+    d.DeleteAddress,
+    d.SetRoute,
+    d.DeleteRoute,
+    d.AddRule,
+    d.DeleteRule,
+)
+
+
+def _tool(change: d.Change) -> str:
+    """What makes a change; changes with the same answer that follow each other are made together."""
+    if isinstance(change, IP_CHANGES):
+        return "ip"
+    return f"peers {change.name}" if isinstance(change, d.SetPeer | d.DeletePeer) else "single"
+
+
+def _update(change: d.Change) -> PeerUpdate:
+    match change:
+        case d.SetPeer(_, public_key, endpoint, keepalive_s, add):
+            return PeerUpdate(public_key, endpoint, keepalive_s, add)
+        case d.DeletePeer(_, public_key):
+            return PeerUpdate(public_key, remove=True)
+    raise AssertionError(f"{change} changes no peer")
+
+
+def _endpoint(peer: SeenPeer, told: str | None, now_s: float) -> str | None:
+    """A peer that roamed and is alive counts as being where it was told to be."""
+    return told if told and now_s - peer.last_handshake_s < SESSION_S else peer.endpoint

@@ -1,0 +1,301 @@
+"""GatewayConfig to the state of a host. Pure: what it cannot set up without risk it refuses before anything changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+
+from foremesh.agent import rulesets
+from foremesh.agent.state import (
+    ATTACH_MTU,
+    HOP_MTU,
+    KEEPALIVE_S,
+    MAX_CLASS,
+    UNREACHABLE_METRIC,
+    UPLINK_METRIC,
+    Desired,
+    Interface,
+    KeyRole,
+    Names,
+    Peer,
+    Route,
+    Rule,
+    mark_of,
+    port_of,
+    table_of,
+)
+from foremesh.model.config import CircuitEnd, GatewayConfig
+
+DEFAULT_ROUTE_BITS = 8
+"""Foreign routes with a shorter prefix are ways out to everywhere (defaults and halves of one, as VPNs set them)."""
+
+
+class ConfigRefused(ValueError):
+    """A config that would not do what it says, or would disturb the host; nothing of it is applied."""
+
+    def __init__(self, gateway: str, cause: str) -> None:
+        self.gateway = gateway
+        self.cause = cause
+        super().__init__(f"config of {gateway} refused: {cause}; the previous config stays")
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What a host adds to its config.
+
+    Attributes:
+        names: Names of its interfaces.
+        public_keys: The agent's own, by role.
+        hop_port, attach_port: UDP ports.
+        dials_out: Neighbours cannot reach this host, so it keeps the ways to them open.
+        endpoints: ``host:port`` as configs have it to ``address:port``; what is missing is taken as it is.
+    """
+
+    public_keys: Mapping[KeyRole, str]
+    names: Names = field(default_factory=Names)
+    hop_port: int = 51820
+    attach_port: int = 51821
+    dials_out: bool = False
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+
+    def endpoint(self, wanted: str | None) -> str | None:
+        return self.endpoints.get(wanted, wanted) if wanted else None
+
+
+def desired(config: GatewayConfig, local: Local) -> Desired:
+    """The state that a config asks for.
+
+    Raises:
+        ConfigRefused: If the config contradicts itself.
+    """
+    check(config)
+    interfaces = dict(_uplinks(config, local))
+    routes = set(_never_in_clear(config)) | set(_uplink_routes(config, local.names))
+    rules: set[Rule] = set()
+    tables = {rulesets.GUARD: rulesets.guard(local.names, guarded(config))}
+    sysctls: dict[str, str] = {}
+    if config.hop_address is not None:
+        interfaces[local.names.hop] = _hop(config, local)
+        interfaces |= _circuits(config, local)
+        if config.attached:
+            interfaces[local.names.attach] = _attach(config, local)
+        routes |= set(_hop_routes(config, local.names)) | set(_class_routes(config, local.names))
+        rules |= set(_rules(config, local.names))
+        tables[rulesets.HOP] = rulesets.hop(local.names, config)
+        tables[rulesets.EDGE] = rulesets.edge(local.names, config)
+        sysctls = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
+        # Sources in a circuit are unreachable by the main table, which reverse path filtering asks; WireGuard's own
+        # source check is stricter.
+        sysctls |= {f"net.ipv4.conf.{name}.rp_filter": "0" for name in interfaces}
+    return Desired(interfaces, frozenset(routes), frozenset(rules), tables, sysctls)
+
+
+def guarded(config: GatewayConfig) -> tuple[str, ...]:
+    """Prefixes that must never leave but by a tunnel: the mesh's blocks, and what an uplink reaches outside of them."""
+    blocks = [IPv4Network(block) for block in config.blocks.all]
+    reached = {IPv4Network(prefix) for uplink in config.uplinks for prefix in uplink.destinations}
+    outside = sorted(prefix for prefix in reached if not any(prefix.subnet_of(block) for block in blocks))
+    return tuple(str(prefix) for prefix in (*blocks, *outside))
+
+
+def overlaps(config: GatewayConfig, foreign: Iterable[tuple[str, str]]) -> list[str]:
+    """Foreign routes inside or around the mesh's blocks, described; ``foreign`` has pairs of prefix and description."""
+    found = []
+    for block in map(IPv4Network, config.blocks.all):
+        for prefix, description in foreign:
+            network = IPv4Network(prefix)
+            if network.prefixlen >= DEFAULT_ROUTE_BITS and network.overlaps(block):
+                found.append(f"block {block} overlaps the route {description}")
+    return found
+
+
+def check(config: GatewayConfig) -> None:
+    """Refuse what cannot be set up as it is written.
+
+    Raises:
+        ConfigRefused: With the first contradiction found.
+    """
+
+    def refuse(cause: str) -> None:
+        raise ConfigRefused(config.gateway, cause)
+
+    try:
+        for prefix in _prefixes_of(config):
+            IPv4Network(prefix)
+        for address in _addresses_of(config):
+            IPv4Address(address)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        refuse(f"no IPv4 address or prefix: {error}")
+
+    if config.hop_address is None and (config.hop_peers or config.circuits or config.attached or config.transits):
+        refuse("links, labels, circuits or workloads without a hop address")
+    if (config.circuits or config.attached) and config.mesh_address is None:
+        refuse("circuits or workloads without a mesh address")
+    for name, count in Counter(peer.public_key for peer in config.hop_peers).items():
+        if count > 1:
+            links = [f"{p.gateway} over {p.underlay}" for p in config.hop_peers if p.public_key == name]
+            refuse(f"one hop interface cannot hold two links to the same key ({', '.join(links)})")
+    for address, count in Counter(a for p in config.hop_peers for a in (p.hop_address, *p.labels)).items():
+        if count > 1:
+            refuse(f"{address} lies in the direction of {count} neighbours")
+    for (number, _), count in Counter((e.class_number, e.public_key) for e in config.circuits).items():
+        if count > 1:
+            refuse(f"class {number} has {count} circuits to the same far end")
+    for end in config.circuits:
+        if not 0 <= end.class_number <= MAX_CLASS:
+            refuse(f"circuit {end.circuit}: class number {end.class_number} is not within 0 and {MAX_CLASS}")
+        if not ATTACH_MTU <= end.mtu <= HOP_MTU:
+            refuse(f"circuit {end.circuit}: MTU {end.mtu} is not within {ATTACH_MTU} and {HOP_MTU}")
+        if end.send_label and end.send_label not in end.accept_labels:
+            refuse(f"circuit {end.circuit}: sends on label {end.send_label[0]} that it does not accept")
+    for number in sorted({end.class_number for end in config.circuits}):
+        reached = [(IPv4Network(p), e.circuit) for e in config.circuits if e.class_number == number for p in _behind(e)]
+        for i, (prefix, circuit) in enumerate(reached):
+            for other, rival in reached[:i]:
+                if circuit != rival and prefix.overlaps(other):
+                    refuse(f"class {number} reaches {prefix} by circuit {circuit} and {other} by {rival}")
+    known = {end.circuit for end in config.circuits}
+    for entry in config.steering:
+        if entry.circuit not in known:
+            refuse(f"traffic is steered into circuit {entry.circuit}, which does not end here")
+
+
+def _prefixes_of(config: GatewayConfig) -> Iterable[str]:
+    yield from config.blocks.all
+    for end in config.circuits:
+        yield from end.remote_prefixes
+        for rule in end.firewall:
+            yield from (*rule.sources, *rule.destinations)
+    for entry in config.steering:
+        yield from (*entry.sources, *entry.destinations)
+    for uplink in config.uplinks:
+        yield from uplink.destinations
+
+
+def _addresses_of(config: GatewayConfig) -> Iterable[str]:
+    yield from (address for address in (config.mesh_address, config.hop_address) if address is not None)
+    for peer in config.hop_peers:
+        yield from (peer.hop_address, *peer.labels)
+    for transit in config.transits:
+        yield from transit.addresses
+    for workload in config.attached:
+        yield workload.address
+    for end in config.circuits:
+        yield from (end.local_address, end.remote_address, end.probe_address)
+        for pair in end.accept_labels:
+            yield from pair
+    for uplink in config.uplinks:
+        yield from (uplink.address, uplink.gateway_address)
+
+
+def _host(address: str) -> str:
+    return f"{address}/32"
+
+
+def _behind(end: CircuitEnd) -> tuple[str, ...]:
+    """Prefixes reached through a circuit: those behind its far end, and the address there that answers probes."""
+    probe = IPv4Address(end.probe_address)
+    if any(probe in IPv4Network(prefix) for prefix in end.remote_prefixes):
+        return end.remote_prefixes
+    return (*end.remote_prefixes, _host(end.probe_address))
+
+
+def _hop(config: GatewayConfig, local: Local) -> Interface:
+    addresses = {config.hop_address, config.mesh_address} - {None}
+    for end in config.circuits:
+        addresses |= {end.local_address, *(own for own, _ in end.accept_labels)}
+    peers = {}
+    for peer in config.hop_peers:
+        endpoint = local.endpoint(peer.endpoint)
+        keepalive_s = KEEPALIVE_S if local.dials_out and endpoint else 0
+        allowed = frozenset(map(_host, (peer.hop_address, *peer.labels)))
+        peers[peer.public_key] = Peer(endpoint, keepalive_s, allowed)
+    return Interface(
+        public_key=local.public_keys[KeyRole.HOP],
+        mtu=HOP_MTU,
+        listen_port=local.hop_port,
+        addresses=frozenset(map(_host, addresses)),
+        peers=peers,
+    )
+
+
+def _attach(config: GatewayConfig, local: Local) -> Interface:
+    # One address a peer: WireGuard drops what a workload sends from any other.
+    peers = {w.public_key: Peer(allowed=frozenset({_host(w.address)})) for w in config.attached}
+    return Interface(local.public_keys[KeyRole.ATTACH], ATTACH_MTU, local.attach_port, peers=peers)
+
+
+def _circuits(config: GatewayConfig, local: Local) -> dict[str, Interface]:
+    interfaces = {}
+    for number in sorted({end.class_number for end in config.circuits}):
+        ends = [end for end in config.circuits if end.class_number == number]
+        port = port_of(number)
+        peers = {
+            end.public_key: Peer(f"{end.remote_address}:{port}", allowed=frozenset(_networks(_behind(end))))
+            for end in ends
+        }
+        mtu = min(end.mtu for end in ends)
+        key = local.public_keys[KeyRole.CIRCUIT]
+        interfaces[local.names.circuit(number)] = Interface(key, mtu, port, peers=peers)
+    return interfaces
+
+
+def _uplinks(config: GatewayConfig, local: Local) -> Iterable[tuple[str, Interface]]:
+    for number, uplink in enumerate(config.uplinks):
+        allowed = frozenset(_networks((*uplink.destinations, _host(uplink.gateway_address))))
+        peer = Peer(local.endpoint(uplink.endpoint), KEEPALIVE_S, allowed)
+        yield (
+            local.names.uplink(number),
+            Interface(
+                local.public_keys[KeyRole.ATTACH],
+                ATTACH_MTU,
+                addresses=frozenset({_host(uplink.address)}),
+                peers={uplink.public_key: peer},
+            ),
+        )
+
+
+def _networks(prefixes: Iterable[str]) -> Iterable[str]:
+    """Prefixes as the kernel and WireGuard print them."""
+    return (str(IPv4Network(prefix)) for prefix in prefixes)
+
+
+def _never_in_clear(config: GatewayConfig) -> Iterable[Route]:
+    for prefix in guarded(config):
+        yield Route(prefix, metric=UNREACHABLE_METRIC)
+    for number in {end.class_number for end in config.circuits}:
+        yield Route("0.0.0.0/0", table=table_of(number), metric=UNREACHABLE_METRIC)
+
+
+def _hop_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
+    own_of = {far: own for end in config.circuits for own, far in end.accept_labels}
+    assert config.hop_address is not None
+    for peer in config.hop_peers:
+        for address in (peer.hop_address, *peer.labels):
+            yield Route(_host(address), names.hop, own_of.get(address, config.hop_address))
+    for end in config.circuits:
+        yield Route(_host(end.remote_address), names.hop, end.local_address)
+    for workload in config.attached:
+        yield Route(_host(workload.address), names.attach, config.mesh_address or "")
+
+
+def _class_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
+    for end in config.circuits:
+        for prefix in _networks(_behind(end)):
+            device, table = names.circuit(end.class_number), table_of(end.class_number)
+            yield Route(prefix, device, config.mesh_address or "", table)
+
+
+def _uplink_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
+    for number, uplink in enumerate(config.uplinks):
+        for prefix in _networks((*uplink.destinations, _host(uplink.gateway_address))):
+            yield Route(prefix, names.uplink(number), uplink.address, metric=UPLINK_METRIC + number)
+
+
+def _rules(config: GatewayConfig, names: Names) -> Iterable[Rule]:
+    for number in {end.class_number for end in config.circuits}:
+        yield Rule(table_of(number), mark=mark_of(number))
+        # Probes are bound to the interface of their class.
+        yield Rule(table_of(number), device=names.circuit(number))

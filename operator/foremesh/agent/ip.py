@@ -1,0 +1,127 @@
+"""Interfaces, addresses, routes and rules by ``ip``: its JSON in, its batch lines out. Only what is foremesh's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from foremesh.agent.host import run_command
+from foremesh.agent.state import MAIN_TABLE, MARK_MASK, ROUTE_PROTOCOL, RULE_PRIORITY, Names, Route, Rule
+
+STOPPING_TYPES = frozenset({"6", "7", "8", "9", "blackhole", "unreachable", "prohibit", "throw"})
+"""Types of routes that lead nowhere, by number and by name."""
+
+UNICAST = ("1", "unicast")
+LOCAL_TABLE = "255"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes."""
+
+    index: int
+    mtu: int
+    up: bool
+    addresses: frozenset[str]
+
+
+async def _query(*arguments: str) -> list[dict[str, Any]]:
+    """Numbers instead of names: names of protocols and tables differ from host to host."""
+    text = await run_command(["ip", "-json", "-N", *arguments])
+    return [item for item in json.loads(text or "[]") if item]
+
+
+async def links(names: Names) -> dict[str, Link]:
+    """The agent's own interfaces by name."""
+    found = {}
+    for item in await _query("address", "show"):
+        if names.owns(item["ifname"]):
+            addresses = [
+                f"{a['local']}/{a['prefixlen']}" for a in item.get("addr_info", ()) if a.get("family") == "inet"
+            ]
+            found[item["ifname"]] = Link(item["ifindex"], item["mtu"], "UP" in item["flags"], frozenset(addresses))
+    return found
+
+
+async def routes() -> frozenset[Route]:
+    """Every route that foremesh made, in all tables."""
+    return parse_routes(await _query("-4", "route", "show", "table", "all", "proto", str(ROUTE_PROTOCOL)))
+
+
+def parse_routes(items: Iterable[Mapping[str, Any]]) -> frozenset[Route]:
+    return frozenset(
+        Route(
+            destination=_network(item["dst"]),
+            device="" if str(item.get("type", "1")) in STOPPING_TYPES else item.get("dev", ""),
+            source=item.get("prefsrc", ""),
+            table=int(item.get("table", MAIN_TABLE)),
+            metric=item.get("metric", 0),
+        )
+        for item in items
+    )
+
+
+async def foreign_routes(names: Names) -> list[tuple[str, str]]:
+    """Prefix and description of every route that others made and that leads somewhere."""
+    return parse_foreign(await _query("-4", "route", "show", "table", "all"), names)
+
+
+def parse_foreign(items: Iterable[Mapping[str, Any]], names: Names) -> list[tuple[str, str]]:
+    found = []
+    for item in items:
+        ours = str(item.get("protocol")) == str(ROUTE_PROTOCOL) or names.owns(item.get("dev", ""))
+        stops = str(item.get("type", "1")) in STOPPING_TYPES
+        broadcast = str(item.get("type", "1")) not in UNICAST and str(item.get("table")) == LOCAL_TABLE
+        if not ours and not stops and not (broadcast and item.get("dev") == "lo"):
+            where = f"dev {item['dev']}" if "dev" in item else f"via {item.get('gateway', 'several ways')}"
+            table = item.get("table", MAIN_TABLE)
+            found.append((_network(item["dst"]), f"{item['dst']} {where} (table {table})"))
+    return found
+
+
+async def rules() -> frozenset[Rule]:
+    """Every routing rule that foremesh made."""
+    return parse_rules(await _query("-4", "rule", "show"))
+
+
+def parse_rules(items: Iterable[Mapping[str, Any]]) -> frozenset[Rule]:
+    return frozenset(
+        Rule(table=int(item["table"]), mark=int(item.get("fwmark", "0"), 0), device=item.get("oif", ""))
+        for item in items
+        if str(item.get("protocol")) == str(ROUTE_PROTOCOL)
+    )
+
+
+def _network(destination: str) -> str:
+    return "0.0.0.0/0" if destination == "default" else str(IPv4Network(destination))
+
+
+def route_line(verb: str, route: Route) -> str:
+    """A batch line; ``verb`` is replace or delete."""
+    kind = "" if route.device else "unreachable "
+    line = f"route {verb} {kind}{route.destination} table {route.table} proto {ROUTE_PROTOCOL}"
+    if route.device:
+        line += f" dev {route.device} scope link"
+    if route.source:
+        line += f" src {route.source}"
+    return f"{line} metric {route.metric}" if route.metric else line
+
+
+def rule_line(verb: str, rule: Rule) -> str:
+    """A batch line; ``verb`` is add or delete."""
+    match = f"oif {rule.device}" if rule.device else f"fwmark {rule.mark:#x}/{MARK_MASK:#x}"
+    return f"rule {verb} pref {RULE_PRIORITY} {match} table {rule.table} protocol {ROUTE_PROTOCOL}"
+
+
+async def batch(lines: Iterable[str]) -> None:
+    """Run lines in order.
+
+    Raises:
+        CommandFailed: At the first line that fails; those before it are done, those after it are not.
+    """
+    text = "".join(f"{line}\n" for line in lines)
+    if text:
+        await run_command(["ip", "-4", "-batch", "-"], input=text)

@@ -1,0 +1,80 @@
+"""nftables tables by ``nft``: one transaction a table, counters out. Only tables that foremesh names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from foremesh.agent.host import run_command
+from foremesh.agent.state import SeenTable, Table
+
+FAMILY = "ip"
+
+REVISION = "revision-"
+"""Beginning of the name of the empty chain that says which content a table has."""
+
+
+async def _list(what: str) -> list[dict[str, Any]]:
+    text = await run_command(["nft", "-j", "list", what])
+    return list(json.loads(text or '{"nftables": []}')["nftables"])
+
+
+async def tables(owned: Collection[str]) -> dict[str, SeenTable]:
+    """The owned tables that exist: their names, chains and counters, not their rules."""
+    items = [*await _list("tables"), *await _list("chains"), *await _list("counters")]
+    return parse_tables(items, owned)
+
+
+def parse_tables(items: Iterable[Mapping[str, Any]], owned: Collection[str]) -> dict[str, SeenTable]:
+    chains: dict[str, set[str]] = {}
+    counters: dict[str, set[str]] = {}
+    for item in items:
+        if (table := item.get("table")) and table["family"] == FAMILY and table["name"] in owned:
+            chains.setdefault(table["name"], set())
+            counters.setdefault(table["name"], set())
+        for kind, found in (("chain", chains), ("counter", counters)):
+            if (part := item.get(kind)) and part["family"] == FAMILY and part["table"] in owned:
+                found.setdefault(part["table"], set()).add(part["name"])
+    seen = {}
+    for name, chain_names in chains.items():
+        revisions = [chain.removeprefix(REVISION) for chain in chain_names if chain.startswith(REVISION)]
+        revision = revisions[0] if len(revisions) == 1 else ""
+        seen[name] = SeenTable(revision, frozenset(chain_names), frozenset(counters.get(name, ())))
+    return seen
+
+
+async def counters(owned: Collection[str]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Packets and bytes of every named counter, by table and name."""
+    return {
+        (item["counter"]["table"], item["counter"]["name"]): (item["counter"]["packets"], item["counter"]["bytes"])
+        for item in await _list("counters")
+        if "counter" in item and item["counter"]["table"] in owned
+    }
+
+
+def render(table: Table, seen: SeenTable | None) -> str:
+    """One transaction that gives a table its content, whatever it held; named counters that stay keep their values."""
+    where = f"{FAMILY} {table.name}"
+    revision = f"{REVISION}{table.revision}"
+    lines = [f"add table {where}", f"flush table {where}"]
+    if seen:
+        wanted = {chain.name for chain in table.chains}
+        lines += [f"delete chain {where} {chain}" for chain in sorted(seen.chains - wanted)]
+        lines += [f"delete counter {where} {counter}" for counter in sorted(seen.counters - set(table.counters))]
+    lines += [f"add counter {where} {counter}" for counter in table.counters]
+    lines += [f"add chain {where} {revision}"]
+    for chain in table.chains:
+        lines.append(f"add chain {where} {chain.name}" + (f" {{ {chain.hook} }}" if chain.hook else ""))
+    for chain in table.chains:
+        lines += [f"add rule {where} {chain.name} {rule}" for rule in chain.rules]
+    return "\n".join(lines) + "\n"
+
+
+async def run(script: str) -> None:
+    """Run a script as one transaction.
+
+    Raises:
+        CommandFailed: If nftables refuses it; nothing of it is done then.
+    """
+    await run_command(["nft", "-f", "-"], input=script)

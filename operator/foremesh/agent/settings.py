@@ -1,0 +1,67 @@
+"""An agent's configuration: what differs from host to host. What both ends of a link must agree on is in ``state``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from foremesh.model.manifest import ManifestError, Spec, read
+from foremesh.model.units import Seconds
+
+
+class AgentSettings(Spec, frozen=True, kw_only=True):
+    """The file that ``foremesh agent`` reads."""
+
+    resource: str
+    """``namespace/name`` of the agent's MeshResource; its token is bound to it."""
+    api_url: str = "https://foremesh-api:8443"
+    """Where the mesh API answers."""
+    ca_file: str | None = None
+    """PEM file of the authority that signed the API's certificate; none: the system's authorities."""
+    token_file: str = "/var/run/secrets/foremesh/token"
+    """Holds the bearer token; read for every request, so that a rotated token is used at once."""
+    state_dir: str = "/var/lib/foremesh"
+    """Private keys and the last config; without it a restart makes a new identity."""
+    prefix: str = "fm"
+    """What the names of this agent's interfaces begin with, at most 8 characters; unique per control folder."""
+    control_dir: str = "/var/run/wireguard"
+    """Where userspace WireGuard keeps its control sockets; compiled into ``wireguard-go``."""
+    wireguard: str = "wireguard-go"
+    """The userspace WireGuard program."""
+    hop_port: int = 51820
+    """UDP port of links between gateways."""
+    attach_port: int = 51821
+    """UDP port where a gateway's workloads attach."""
+    endpoint: str | None = None
+    """``host:port`` under which other gateways reach the hop interface; none behind address translation: this gateway
+    then dials its neighbours and keeps the way open."""
+    attach_endpoint: str | None = None
+    """``host:port`` under which workloads of the site reach this gateway."""
+    metrics_listen: str = "0.0.0.0:9466"
+    """``host:port`` of the exporter; port 0 takes a free one."""
+    metrics_endpoint: str | None = None
+    """``host:port`` under which Prometheus reaches the exporter; none: not scraped directly."""
+    probe_interval: Seconds = Seconds(1)
+    """Between two probes of a target; one a second sees an outage within seconds at 0.6 kbit/s a target."""
+    probe_timeout: Seconds = Seconds(2)
+    """A probe unanswered for so long is lost; above any round trip that a path is chosen for."""
+    mtu_probe_interval: Seconds = Seconds(30)
+    """Between two full-size probes of a circuit; path MTU changes with routes, not with load."""
+    beacon_interval: Seconds = Seconds(3)
+    """Between two beacons; the API may ask for more, and forgets an agent after about three missed ones."""
+    reconcile_interval: Seconds = Seconds(5)
+    """Between two comparisons of the host with the config; how long a killed WireGuard stays away."""
+
+
+def load(path: Path) -> AgentSettings:
+    """Read the configuration.
+
+    Raises:
+        ManifestError: If the file is missing, is no YAML, or has a field that is unknown or unreadable.
+    """
+    try:
+        data = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ManifestError(f"agent configuration {path}", str(error)) from error
+    return read(AgentSettings, data, where=f"agent configuration {path}")

@@ -1,0 +1,202 @@
+"""The state of a host as far as foremesh owns it, as values: what ``desired`` builds, ``diff`` compares and ``apply``
+observes. No I/O here.
+
+Everything that foremesh makes can be told from what others made: interfaces by their prefix, routes and rules by
+their protocol number, nftables tables by their name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ROUTE_PROTOCOL = 152
+"""Origin that foremesh writes into its routes and rules; unassigned in rt_protos, so nobody else cleans it up."""
+
+MAIN_TABLE = 254
+CLASS_TABLE_BASE = 52_000
+"""Class N routes by table 52000 + N; outside the range of distributions, Cilium (2004-2005) and Tailscale (52)."""
+
+RULE_PRIORITY = 5200
+"""Priority of foremesh's rules: before main (32766), so that steered traffic never asks the main table."""
+
+MARK_SHIFT = 16
+MARK_MASK = 0x0FFF0000
+"""Bits of the packet mark that hold class number + 1; clear of kube-proxy's 0x4000 and 0x8000."""
+MAX_CLASS = 4094
+"""Highest class number that fits into the mark."""
+
+UNREACHABLE_METRIC = 4_000_000_000
+"""Metric of the routes that stop what no tunnel carries: the last to be chosen."""
+UPLINK_METRIC = 100
+"""Metric of routes through the first uplink; the next ones count up, so the first is preferred while it exists."""
+
+CIRCUIT_PORT_BASE = 51_840
+"""Class N's inner WireGuard listens on 51840 + N; the same at both ends."""
+PROBE_PORT = 51_830
+"""UDP port of probes inside the tunnels; the same everywhere."""
+
+HOP_MTU = 1420
+"""WireGuard over an IPv4 or IPv6 underlay of 1500 bytes."""
+ATTACH_MTU = 1280
+"""Between a workload and its gateway: no circuit goes below this, so what a workload sends fits into any."""
+KEEPALIVE_S = 25
+"""Seconds between keepalives of a side that dials out; below the usual 30 s of address translators."""
+
+
+class KeyRole(StrEnum):
+    """Which of an agent's key pairs an interface uses."""
+
+    HOP = "hop"
+    CIRCUIT = "circuit"
+    ATTACH = "attach"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Interface names of one agent."""
+
+    prefix: str = "fm"
+
+    @property
+    def hop(self) -> str:
+        return f"{self.prefix}-hop"
+
+    @property
+    def attach(self) -> str:
+        return f"{self.prefix}-att"
+
+    @property
+    def all(self) -> str:
+        """A pattern for nftables that matches every one of them."""
+        return f"{self.prefix}-*"
+
+    def circuit(self, class_number: int) -> str:
+        return f"{self.prefix}-c{class_number}"
+
+    def uplink(self, number: int) -> str:
+        return f"{self.prefix}-up{number}"
+
+    def role_of(self, interface: str) -> KeyRole:
+        """Which key pair the interface uses."""
+        if interface == self.hop:
+            return KeyRole.HOP
+        return KeyRole.CIRCUIT if interface.startswith(f"{self.prefix}-c") else KeyRole.ATTACH
+
+    def owns(self, interface: str) -> bool:
+        return interface.startswith(f"{self.prefix}-")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A WireGuard peer; ``endpoint`` is ``address:port``, or None to wait for it. ``allowed`` are prefixes."""
+
+    endpoint: str | None = None
+    keepalive_s: int = 0
+    allowed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A WireGuard interface. ``listen_port`` 0 takes any; ``peers`` are by public key."""
+
+    public_key: str
+    mtu: int
+    listen_port: int = 0
+    addresses: frozenset[str] = frozenset()
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """A route; without a device it is an unreachable one."""
+
+    destination: str
+    device: str = ""
+    source: str = ""
+    table: int = MAIN_TABLE
+    metric: int = 0
+
+    @property
+    def slot(self) -> tuple[str, int, int]:
+        """What the kernel allows once: a route replaces the one in its slot."""
+        return (self.destination, self.table, self.metric)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rule:
+    """A routing rule: packets with this mark, or of sockets bound to this device, use this table."""
+
+    table: int
+    mark: int = 0
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """An nftables chain; ``hook`` is empty for one that others jump to."""
+
+    name: str
+    rules: tuple[str, ...]
+    hook: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An nftables table of family ip, whole: it is replaced in one transaction, its named counters live on."""
+
+    name: str
+    chains: tuple[Chain, ...]
+    counters: tuple[str, ...] = ()
+
+    @property
+    def revision(self) -> str:
+        """Digest of the content, kept in the kernel as the name of an empty chain."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTable:
+    """What is asked of the kernel about a table of ours: enough to replace it. ``revision`` is empty if unknown."""
+
+    revision: str
+    chains: frozenset[str] = frozenset()
+    counters: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """A host as its config wants it."""
+
+    interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    routes: frozenset[Route] = frozenset()
+    rules: frozenset[Rule] = frozenset()
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A host as it is, foremesh's part of it; the sysctls are those that the desired state names."""
+
+    interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    routes: frozenset[Route] = frozenset()
+    rules: frozenset[Rule] = frozenset()
+    tables: Mapping[str, SeenTable] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+
+
+def mark_of(class_number: int) -> int:
+    """The packet mark that sends traffic into a class."""
+    return (class_number + 1) << MARK_SHIFT
+
+
+def table_of(class_number: int) -> int:
+    return CLASS_TABLE_BASE + class_number
+
+
+def port_of(class_number: int) -> int:
+    return CIRCUIT_PORT_BASE + class_number

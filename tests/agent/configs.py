@@ -1,0 +1,145 @@
+"""Hand-written configs of a small mesh: workloads wa and wb behind gateways a and b, which meet at transit t.
+
+Each host has an underlay address; keys are whatever the caller says they are.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+
+from foremesh.agent.state import KeyRole
+from foremesh.model.addresses import Blocks
+from foremesh.model.circuit import FirewallRule
+from foremesh.model.config import (
+    AttachedWorkload,
+    CircuitEnd,
+    GatewayConfig,
+    HopPeer,
+    Steer,
+    Transit,
+    Uplink,
+)
+from foremesh.model.resource import Protocol
+
+BLOCKS = Blocks()
+HOSTS = ("a", "t", "b", "wa", "wb")
+UNDERLAY = {host: f"203.0.113.{number}" for number, host in enumerate(HOSTS, start=1)}
+NUMBERS = {"a": 1, "t": 2, "b": 3}
+CIRCUIT = "default/a-b"
+PORTS = (5201, 8080)
+
+Keyring = Mapping[str, Mapping[KeyRole, str]]
+
+
+def fake_key(*parts: object) -> str:
+    """A WireGuard public key that is nobody's."""
+    return base64.b64encode(hashlib.sha256(repr(parts).encode()).digest()).decode()
+
+
+FAKE_KEYS: Keyring = {host: {role: fake_key(host, role.value) for role in KeyRole} for host in HOSTS}
+
+
+def workload_address(host: str) -> str:
+    return BLOCKS.workload_address(NUMBERS[host[1:]], 0)
+
+
+def resource(host: str) -> str:
+    return f"default/{host}"
+
+
+def configs(keys: Keyring = FAKE_KEYS, *, label: int = 5, epoch: int = 1, mtu: int = 1280) -> dict[str, GatewayConfig]:
+    """One config a host: a circuit from a to b over t on ``label``, open for TCP ``PORTS`` and ICMP from wa to wb."""
+    label_a, label_b = BLOCKS.label_pair(label)
+    return {
+        "a": _end("a", "b", keys, label_a, label_b, epoch=epoch, mtu=mtu),
+        "b": _end("b", "a", keys, label_b, label_a, epoch=epoch, mtu=mtu),
+        "t": GatewayConfig(
+            gateway=resource("t"),
+            epoch=epoch,
+            number=NUMBERS["t"],
+            mesh_address=BLOCKS.gateway_address(NUMBERS["t"]),
+            hop_address=BLOCKS.hop_address(NUMBERS["t"]),
+            hop_peers=(_neighbour("a", keys, label_a), _neighbour("b", keys, label_b)),
+            transits=(Transit(label=label, circuit=CIRCUIT, addresses=(label_a, label_b)),),
+        ),
+        "wa": _workload("wa", keys, epoch),
+        "wb": _workload("wb", keys, epoch),
+    }
+
+
+def _neighbour(host: str, keys: Keyring, *labels: str) -> HopPeer:
+    return HopPeer(
+        gateway=resource(host),
+        underlay="internet",
+        public_key=keys[host][KeyRole.HOP],
+        endpoint=f"{UNDERLAY[host]}:51820",
+        hop_address=BLOCKS.hop_address(NUMBERS[host]),
+        labels=labels,
+    )
+
+
+def _end(own: str, far: str, keys: Keyring, own_label: str, far_label: str, *, epoch: int, mtu: int) -> GatewayConfig:
+    initiator = own == "a"
+    pair = BLOCKS.circuit_pair(9)
+    local, remote = pair if initiator else pair[::-1]
+    own_workload, far_workload = workload_address(f"w{own}"), workload_address(f"w{far}")
+    end = CircuitEnd(
+        circuit=CIRCUIT,
+        class_number=1,
+        local_address=local,
+        remote_address=remote,
+        public_key=keys[far][KeyRole.CIRCUIT],
+        remote_gateway=resource(far),
+        remote_prefixes=(BLOCKS.gateway_prefix(NUMBERS[far]),),
+        send_label=(own_label, far_label),
+        accept_labels=((own_label, far_label),),
+        firewall=(
+            FirewallRule(protocol=Protocol.TCP, ports=PORTS, sources=(f"{workload_address('wa')}/32",)),
+            FirewallRule(protocol=Protocol.ICMP),
+        ),
+        initiator=initiator,
+        probe_address=BLOCKS.gateway_address(NUMBERS[far]),
+        mtu=mtu,
+    )
+    steer = Steer(
+        circuit=CIRCUIT,
+        sources=(f"{own_workload}/32",),
+        destinations=(f"{far_workload}/32",),
+        answers=not initiator,
+    )
+    return GatewayConfig(
+        gateway=resource(own),
+        epoch=epoch,
+        number=NUMBERS[own],
+        mesh_address=BLOCKS.gateway_address(NUMBERS[own]),
+        hop_address=BLOCKS.hop_address(NUMBERS[own]),
+        mesh_prefix=BLOCKS.gateway_prefix(NUMBERS[own]),
+        hop_peers=(_neighbour("t", keys, far_label),),
+        attached=(
+            AttachedWorkload(
+                resource=resource(f"w{own}"), public_key=keys[f"w{own}"][KeyRole.ATTACH], address=own_workload
+            ),
+        ),
+        circuits=(end,),
+        steering=(steer,),
+    )
+
+
+def _workload(host: str, keys: Keyring, epoch: int) -> GatewayConfig:
+    gateway = host[1:]
+    return GatewayConfig(
+        gateway=resource(host),
+        epoch=epoch,
+        uplinks=(
+            Uplink(
+                gateway=resource(gateway),
+                public_key=keys[gateway][KeyRole.ATTACH],
+                endpoint=f"{UNDERLAY[gateway]}:51821",
+                address=workload_address(host),
+                gateway_address=BLOCKS.gateway_address(NUMBERS[gateway]),
+                destinations=(BLOCKS.mesh,),
+            ),
+        ),
+    )

@@ -1,0 +1,114 @@
+"""A host made of values: what each change does to it, as WireGuard, the kernel and nftables would do it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from foremesh.agent import diff as d
+from foremesh.agent.state import Desired, Interface, Observed, Peer, SeenTable
+
+
+class Impossible(AssertionError):
+    """A change that a real host would refuse at this point of the order."""
+
+
+def _peers(state: Observed, name: str) -> dict[str, Peer]:
+    if name not in state.interfaces:
+        raise Impossible(f"{name} is not there")
+    return dict(state.interfaces[name].peers)
+
+
+def _with(state: Observed, name: str, **fields: object) -> Observed:
+    if name not in state.interfaces:
+        raise Impossible(f"{name} is not there")
+    return replace(state, interfaces={**state.interfaces, name: replace(state.interfaces[name], **fields)})
+
+
+def _without_prefixes(peers: dict[str, Peer], prefixes: set[str]) -> dict[str, Peer]:
+    return {key: replace(peer, allowed=peer.allowed - prefixes) for key, peer in peers.items()}
+
+
+def after(state: Observed, change: d.Change) -> Observed:
+    """The host after one change."""
+    match change:
+        case d.SetSysctl(name, value):
+            return replace(state, sysctls={**state.sysctls, name: value})
+        case d.CreateInterface(name):
+            if name in state.interfaces:
+                raise Impossible(f"{name} is there")
+            return replace(state, interfaces={**state.interfaces, name: Interface("", 1420, 0, up=False)})
+        case d.DeleteInterface(name):
+            routes = frozenset(route for route in state.routes if route.device != name)
+            return replace(state, interfaces={k: v for k, v in state.interfaces.items() if k != name}, routes=routes)
+        case d.SetMtu(name, mtu):
+            return _with(state, name, mtu=mtu)
+        case d.SetUp(name):
+            return _with(state, name, up=True)
+        case d.SetKey(name, public_key, port):
+            return _with(state, name, public_key=public_key, listen_port=port or 40_000)
+        case d.AddAddress(name, address):
+            return _with(state, name, addresses=state.interfaces[name].addresses | {address})
+        case d.DeleteAddress(name, address):
+            # The kernel takes the routes along that have the address as their source.
+            source = address.removesuffix("/32")
+            routes = frozenset(route for route in state.routes if route.source != source)
+            return replace(_with(state, name, addresses=state.interfaces[name].addresses - {address}), routes=routes)
+        case d.SetPeer(name, key, endpoint, keepalive_s, add):
+            peers = _without_prefixes(_peers(state, name), set(add))
+            peer = peers.get(key, Peer())
+            peers[key] = Peer(
+                endpoint or peer.endpoint,
+                peer.keepalive_s if keepalive_s is None else keepalive_s,
+                peer.allowed | set(add),
+            )
+            return _with(state, name, peers=peers)
+        case d.DropAllowed(name, prefixes):
+            return _with(state, name, peers=_without_prefixes(_peers(state, name), set(prefixes)))
+        case d.DeletePeer(name, key):
+            peers = _peers(state, name)
+            del peers[key]
+            return _with(state, name, peers=peers)
+        case d.SetRoute(route):
+            if route.device and route.device not in state.interfaces:
+                raise Impossible(f"{route} has no device")
+            if route.source and not any(f"{route.source}/32" in i.addresses for i in state.interfaces.values()):
+                raise Impossible(f"{route} has a source that is not here")
+            others = frozenset(other for other in state.routes if other.slot != route.slot)
+            return replace(state, routes=others | {route})
+        case d.DeleteRoute(route):
+            if route not in state.routes:
+                raise Impossible(f"{route} is not there")
+            return replace(state, routes=state.routes - {route})
+        case d.AddRule(rule):
+            return replace(state, rules=state.rules | {rule})
+        case d.DeleteRule(rule):
+            return replace(state, rules=state.rules - {rule})
+        case d.SetTable(table, _):
+            names = frozenset(chain.name for chain in table.chains) | {f"revision-{table.revision}"}
+            seen = SeenTable(table.revision, names, frozenset(table.counters))
+            return replace(state, tables={**state.tables, table.name: seen})
+        case d.DeleteTable(name):
+            return replace(state, tables={k: v for k, v in state.tables.items() if k != name})
+    raise AssertionError(change)
+
+
+def as_observed(wanted: Desired) -> Observed:
+    """What a host is to look like that has all that was wanted."""
+    return Observed(
+        interfaces={name: replace(i, listen_port=i.listen_port or 40_000) for name, i in wanted.interfaces.items()},
+        routes=wanted.routes,
+        rules=wanted.rules,
+        tables={
+            t.name: SeenTable(
+                t.revision, frozenset(c.name for c in t.chains) | {f"revision-{t.revision}"}, frozenset(t.counters)
+            )
+            for t in wanted.tables.values()
+        },
+        sysctls=dict(wanted.sysctls),
+    )
+
+
+def carry_out(state: Observed, changes: tuple[d.Change, ...]) -> Observed:
+    for change in changes:
+        state = after(state, change)
+    return state
