@@ -1,0 +1,1 @@
+"""The ``foremesh`` command: starts the programs, and nothing else."""

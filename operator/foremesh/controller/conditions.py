@@ -16,9 +16,7 @@ def state(type_: str, status: bool | None, reason: str, message: str) -> Conditi
     return Condition(type=type_, status=text, reason=reason, message=message[:MESSAGE_LIMIT])
 
 
-def merge(
-    old: Iterable[Condition], new: Iterable[Condition], *, generation: int, now: str
-) -> tuple[Condition, ...]:
+def merge(old: Iterable[Condition], new: Iterable[Condition], *, generation: int, now: str) -> tuple[Condition, ...]:
     """The new conditions, each with the time its status last changed.
 
     Args:

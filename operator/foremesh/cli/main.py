@@ -1,0 +1,83 @@
+"""``foremesh operator | api | agent``: one command for every program of the mesh.
+
+Each subcommand imports its room when it is called, so that an agent loads neither a Kubernetes client nor a forecaster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from foremesh.cli.agent import agent
+
+DEFAULT_CONFIG = Path("/etc/foremesh/config.yaml")
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    envvar="FOREMESH_CONFIG",
+    help="The configuration file; the Helm chart mounts it.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("foremesh"), prog_name="foremesh")
+@click.option("-v", "--verbose", is_flag=True, help="Also log what is only of interest when something is wrong.")
+def cli(verbose: bool) -> None:
+    """Network paths that will be good: forecast, chosen and set up before they are needed."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    for noisy in ("kopf", "asyncio", "aiohttp.access"):
+        logging.getLogger(noisy).setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+@cli.command()
+@config_option
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    envvar="KUBECONFIG",
+    help="Kubeconfig file; inside a cluster the pod's service account is used.",
+)
+def operator(config: Path, kubeconfig: Path | None) -> None:
+    """Watch what is declared, plan, and set it up."""
+    from foremesh.controller import run
+
+    asyncio.run(run.run(_settings(config), kubeconfig))
+
+
+@cli.command()
+@config_option
+def api(config: Path) -> None:
+    """Serve the mesh API, which agents register with and get their configs from."""
+    from foremesh.api import run
+
+    asyncio.run(run.run(_settings(config)))
+
+
+def _settings(path: Path):  # type: ignore[no-untyped-def]
+    from foremesh import settings
+    from foremesh.model.manifest import ManifestError
+
+    try:
+        return settings.load(path)
+    except ManifestError as error:
+        raise click.ClickException(str(error)) from error
+
+
+cli.add_command(agent)
+
+
+def main() -> None:
+    """Entry point of the ``foremesh`` command."""
+    cli()

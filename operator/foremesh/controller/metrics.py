@@ -1,0 +1,15 @@
+"""The operator's own metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+PLANS = Counter("foremesh_plans_total", "Plans made")
+PLAN_SECONDS = Histogram(
+    "foremesh_plan_seconds", "Seconds from reading the world to published configs", buckets=(0.1, 0.3, 1, 3, 10, 30)
+)
+ATTEMPTS_FAILED = Counter("foremesh_attempts_failed_total", "Attempts to plan or publish that failed", ["dependency"])
+DEPENDENCY_UP = Gauge("foremesh_dependency_up", "1 while a dependency answers", ["dependency"])
+MOVES = Counter("foremesh_circuit_moves_total", "Circuits given another path")
+INTENTS = Gauge("foremesh_intents", "Intents by their Ready condition", ["ready"])
+TELEMETRY_AGE = Gauge("foremesh_telemetry_age_seconds", "Age of the newest link sample that the plan in force used")
