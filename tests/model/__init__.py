@@ -1,0 +1,1 @@
+"""The model: units, manifests, addresses, tokens."""
