@@ -43,7 +43,7 @@ class SteeredPair(Wire, frozen=True, kw_only=True):
     destination: str
     destination_address: str
     traffic: tuple[Traffic, ...] = ()
-    """What the source may open to the destination; empty is everything, either way."""
+    """What the source may open to the destination; empty is everything. Answers pass."""
 
 
 class LocalPair(Wire, frozen=True, kw_only=True):

@@ -1,0 +1,229 @@
+"""From a plan to the circuits it asks for: intents of the same ends and class share one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from foremesh.model.addresses import Blocks
+from foremesh.model.circuit import CircuitSpec, FirewallRule
+from foremesh.model.intent import Encryption, Intent, Requirements, Traffic
+from foremesh.model.manifest import encode
+from foremesh.model.mesh import LocalPair, Member, SteeredPair
+from foremesh.model.meta import Ref
+from foremesh.model.plan import Path, Placement, Plan
+from foremesh.model.units import Bandwidth
+from foremesh.network.specs import create_circuit
+
+NAME_PART = 26
+"""Characters of each end's name in a circuit's: two of them, two dashes and a digest stay below the 63 of a label."""
+DIGEST = 8
+"""Hexadecimal digits of a digest in a name; 32 bits tell apart the circuits between two gateways."""
+
+
+@dataclass(frozen=True)
+class DesiredCircuit:
+    """A circuit that the plan asks for.
+
+    Attributes:
+        id: ``namespace/name``; the namespace is that of the ``from`` gateway, since intents of several may share it.
+        path: Where the plan wants it; not part of the spec, which forecasts never touch.
+        intents: Ids of the intents it serves, sorted.
+    """
+
+    id: str
+    spec: CircuitSpec
+    path: Path
+    pairs: tuple[SteeredPair, ...]
+    intents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Unserved:
+    """A placement that no circuit can carry out, and why."""
+
+    intent: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Desired:
+    """All that a plan asks for; each tuple sorted."""
+
+    circuits: tuple[DesiredCircuit, ...] = ()
+    local: tuple[LocalPair, ...] = ()
+    unserved: tuple[Unserved, ...] = ()
+
+
+@dataclass
+class _Group:
+    """Placements that share a circuit, the most important one first."""
+
+    intent: Intent
+    path: Path
+    class_: str
+    intents: set[str] = field(default_factory=set)
+    pairs: dict[tuple[str, str], SteeredPair] = field(default_factory=dict)
+    forward_bps: float = 0.0
+    reverse_bps: float = 0.0
+
+
+def class_of(intent: Intent) -> str:
+    """The class of traffic that an intent belongs to: profile, encryption, and a digest of every requirement but the
+    bandwidth, which adds up. A dedicated intent is a class of its own."""
+    spec = intent.spec
+    encryption = spec.requirements.encryption or Encryption.END_TO_END
+    alike = msgspec.structs.replace(spec.requirements, min_bandwidth=None, reverse=None, encryption=None)
+    digest = _digest(encode(alike), intent.id.encode() if spec.dedicated else b"")
+    return f"{spec.profile}-{encryption}-{digest}".lower()
+
+
+def circuit_id(source: str, destination: str, class_: str) -> str:
+    """The id of the circuit between two gateways for a class: readable, and a valid name of 63 characters at most."""
+    digest = _digest(source.encode(), destination.encode(), class_.encode())
+    parts = (Ref.parse(end).name.replace(".", "-")[:NAME_PART].strip("-") for end in (source, destination))
+    return str(Ref(namespace=Ref.parse(source).namespace, name="-".join((*parts, digest))))
+
+
+def desired_circuits(
+    plan: Plan, intents: Mapping[str, Intent], members: Iterable[Member], *, blocks: Blocks | None = None
+) -> Desired:
+    """Work out which circuits carry a plan.
+
+    A pair that one gateway serves needs no circuit. Where two placements disagree on something they share (a circuit's
+    path, the gateway by which a workload reaches another), the one of the higher priority decides.
+
+    Args:
+        plan: Placements without a path are passed over.
+        intents: By id; a placement of an intent that is gone is passed over.
+        members: With addresses allocated.
+    """
+    by_id = {member.id: member for member in members}
+    groups: dict[str, _Group] = {}
+    local: dict[tuple[str, str, str], LocalPair] = {}
+    ways: dict[tuple[str, str], str] = {}
+    unserved = []
+    for placement, intent in _by_importance(plan, intents):
+        path, destination = placement.path, placement.destination
+        if path is None or destination is None:
+            continue
+        reason = _obstacle(placement.source, destination, path, by_id, ways)
+        if reason:
+            unserved.append(Unserved(intent.id, placement.source, reason))
+            continue
+        source, target = by_id[placement.source], by_id[destination]
+        ways[source.id, target.id], ways[target.id, source.id] = path.gateways[0], path.gateways[-1]
+        pair = SteeredPair(
+            source=source.id,
+            source_address=source.address or "",
+            destination=target.id,
+            destination_address=target.address or "",
+            traffic=intent.spec.traffic,
+        )
+        if len(path.gateways) == 1:
+            key = (path.gateways[0], source.id, target.id)
+            local[key] = LocalPair(gateway=key[0], pair=_merged(local[key].pair if key in local else None, pair))
+            continue
+        class_ = class_of(intent)
+        if len(source.gateways) > 1 or len(target.gateways) > 1:
+            # A workload with several gateways may be reached through any of them. An inner interface has one peer for
+            # an address, so such circuits never share theirs with another of the same class.
+            class_ += f"-{_digest(path.gateways[0].encode(), path.gateways[-1].encode())}"
+        id_ = circuit_id(path.gateways[0], path.gateways[-1], class_)
+        group = groups.setdefault(id_, _Group(intent, path, class_))
+        group.intents.add(intent.id)
+        group.pairs[source.id, target.id] = _merged(group.pairs.get((source.id, target.id)), pair)
+        group.forward_bps += intent.spec.requirements.min_bandwidth or 0.0
+        group.reverse_bps += intent.spec.requirements.reverse or 0.0
+    return Desired(
+        circuits=tuple(_circuit(id_, groups[id_], blocks) for id_ in sorted(groups)),
+        local=tuple(local[key] for key in sorted(local)),
+        unserved=tuple(sorted(unserved, key=lambda one: (one.intent, one.source))),
+    )
+
+
+def firewall_of(pairs: Iterable[SteeredPair]) -> tuple[FirewallRule, ...]:
+    """The rules that let pass what pairs may exchange, and nothing else."""
+    return tuple(
+        FirewallRule(
+            protocol=traffic.protocol if traffic else None,
+            ports=tuple(sorted(set(traffic.ports))) if traffic else (),
+            sources=(f"{pair.source_address}/32",),
+            destinations=(f"{pair.destination_address}/32",),
+        )
+        for pair in pairs
+        for traffic in (pair.traffic or (None,))
+    )
+
+
+def _by_importance(plan: Plan, intents: Mapping[str, Intent]) -> list[tuple[Placement, Intent]]:
+    known = [(placement, intents[placement.intent]) for placement in plan.placements if placement.intent in intents]
+    return sorted(known, key=lambda one: (-one[1].spec.priority, one[1].id, one[0].source))
+
+
+def _obstacle(
+    source: str, destination: str, path: Path, members: Mapping[str, Member], ways: Mapping[tuple[str, str], str]
+) -> str:
+    """Why a placement cannot be carried out; empty if it can."""
+    for own, far, gateway in ((source, destination, path.gateways[0]), (destination, source, path.gateways[-1])):
+        member = members.get(own)
+        if member is None or member.address is None:
+            return f"{own} has no mesh address, so nothing can be sent from or to it; see its conditions"
+        if gateway not in (member.gateways or (member.id,)):
+            return f"{own} is not attached to {gateway}, where the path ends; the plan is older than the attachment"
+        if ways.get((own, far), gateway) != gateway:
+            return (
+                f"{own} already reaches {far} through {ways[own, far]} for a more important intent, and a workload "
+                f"uses one gateway for one destination; not placed through {gateway}"
+            )
+    return ""
+
+
+def _merged(one: SteeredPair | None, other: SteeredPair) -> SteeredPair:
+    """Both pairs' traffic; everything if either has everything."""
+    if one is None or (one.traffic and not other.traffic):
+        return other
+    if not one.traffic:
+        return one
+    return msgspec.structs.replace(one, traffic=_unique((*one.traffic, *other.traffic)))
+
+
+def _unique(traffic: Iterable[Traffic]) -> tuple[Traffic, ...]:
+    return tuple(dict.fromkeys(traffic))
+
+
+def _circuit(id_: str, group: _Group, blocks: Blocks | None) -> DesiredCircuit:
+    spec = group.intent.spec
+    pairs = tuple(group.pairs[key] for key in sorted(group.pairs))
+    return DesiredCircuit(
+        id=id_,
+        spec=create_circuit(
+            group.path.gateways[0],
+            group.path.gateways[-1],
+            class_=group.class_,
+            encryption=spec.requirements.encryption or Encryption.END_TO_END,
+            profile=spec.profile,
+            requirements=_requirements(spec.requirements, group),
+            firewall=firewall_of(pairs),
+            blocks=blocks,
+        ),
+        path=group.path,
+        pairs=pairs,
+        intents=tuple(sorted(group.intents)),
+    )
+
+
+def _requirements(alike: Requirements, group: _Group) -> Requirements:
+    return msgspec.structs.replace(
+        alike,
+        min_bandwidth=Bandwidth(group.forward_bps) if group.forward_bps else None,
+        reverse=Bandwidth(group.reverse_bps) if group.reverse_bps else None,
+    )
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:DIGEST]

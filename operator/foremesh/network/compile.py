@@ -1,0 +1,291 @@
+"""The mesh's state to one config for each agent, and what changed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from foremesh.model.circuit import LabelState
+from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, Steer, Transit, Uplink
+from foremesh.model.intent import Encryption
+from foremesh.model.mesh import Member, MeshState, PlacedCircuit
+from foremesh.model.registration import Registration
+from foremesh.network.circuits import firewall_of
+
+HOP_MTU = 1420
+"""Bytes: WireGuard over an IPv6 underlay of 1500; over IPv4 it leaves 20 to spare."""
+WIREGUARD_OVERHEAD = 60
+"""Bytes that an inner WireGuard adds over IPv4, which labels are: IP 20, UDP 8, header and tag 32."""
+VXLAN_OVERHEAD = 50
+"""Bytes that VXLAN adds over IPv4: IP 20, UDP 8, VXLAN 8, the inner Ethernet header 14."""
+MIN_MTU = 1280
+"""Bytes: what IPv6 needs, and what many networks assume to pass."""
+
+DEFAULT_UNDERLAY = "internet"
+"""Underlay of a link that only a label still knows of, where its gateways name none."""
+
+
+def inner_mtu(encryption: Encryption) -> int:
+    """What fits into a circuit, in bytes."""
+    overhead = WIREGUARD_OVERHEAD if encryption is Encryption.END_TO_END else VXLAN_OVERHEAD
+    return max(MIN_MTU, HOP_MTU - overhead)
+
+
+def compile_configs(state: MeshState) -> dict[str, GatewayConfig]:
+    """Write the config of every gateway and workload whose agent has registered.
+
+    All have the state's epoch; ``diff`` gives back the epochs of those that did not change. A gateway without a number
+    or an agent is left out everywhere, and so is what needs it. A neighbour stays a neighbour while a label runs over
+    the link, whether or not the link is among the state's: absence is no reason to forget a path.
+    """
+    mesh = _Mesh(state)
+    configs = {id_: mesh.gateway(mesh.gateways[id_]) for id_ in sorted(mesh.gateways)}
+    configs |= {id_: mesh.workload(mesh.workloads[id_]) for id_ in sorted(mesh.workloads)}
+    return configs
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is in force after a compilation.
+
+    Attributes:
+        configs: Every member's config; those that did not change keep their epoch.
+        changed: Ids of members with a new config, sorted.
+        removed: Ids of members that had a config and have none any more, sorted.
+    """
+
+    configs: Mapping[str, GatewayConfig]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def diff(old: Mapping[str, GatewayConfig], new: Mapping[str, GatewayConfig]) -> Changes:
+    """Find what changed between the configs in force and newly compiled ones, epochs aside."""
+    same = {
+        id_
+        for id_, config in new.items()
+        if id_ in old and msgspec.structs.replace(old[id_], epoch=config.epoch) == config
+    }
+    return Changes(
+        configs={id_: old[id_] if id_ in same else new[id_] for id_ in sorted(new)},
+        changed=tuple(sorted(new.keys() - same)),
+        removed=tuple(sorted(old.keys() - new.keys())),
+    )
+
+
+@dataclass(frozen=True)
+class _Gateway:
+    """A gateway that can be set up."""
+
+    id: str
+    member: Member
+    registration: Registration
+    number: int
+
+
+@dataclass(frozen=True)
+class _Workload:
+    id: str
+    member: Member
+    registration: Registration
+    address: str
+
+
+class _Mesh:
+    """The state, indexed by what a config needs."""
+
+    def __init__(self, state: MeshState) -> None:
+        self.state = state
+        self.blocks = state.blocks
+        self.gateways: dict[str, _Gateway] = {}
+        self.workloads: dict[str, _Workload] = {}
+        for member in state.members:
+            if member.registration is None:
+                continue
+            if member.is_gateway and member.number is not None:
+                self.gateways[member.id] = _Gateway(member.id, member, member.registration, member.number)
+            elif not member.is_gateway and member.address is not None:
+                self.workloads[member.id] = _Workload(member.id, member, member.registration, member.address)
+        self.neighbours = self._neighbours()
+        self.ways = self._ways()
+
+    def gateway(self, gateway: _Gateway) -> GatewayConfig:
+        blocks = self.blocks
+        return GatewayConfig(
+            gateway=gateway.id,
+            epoch=self.state.epoch,
+            blocks=blocks,
+            number=gateway.number,
+            mesh_address=blocks.gateway_address(gateway.number),
+            hop_address=blocks.hop_address(gateway.number),
+            mesh_prefix=blocks.gateway_prefix(gateway.number),
+            hop_peers=tuple(self._hop_peers(gateway)),
+            transits=tuple(self._transits(gateway)),
+            attached=tuple(
+                AttachedWorkload(resource=id_, public_key=w.registration.keys.attach, address=w.address)
+                for id_, w in sorted(self.workloads.items())
+                if gateway.id in w.member.gateways
+            ),
+            circuits=tuple(
+                self._end(circuit, gateway) for circuit in self.state.circuits if self._ends_at(circuit, gateway)
+            ),
+            steering=tuple(self._steering(gateway)),
+            local=firewall_of(local.pair for local in self.state.local if local.gateway == gateway.id),
+        )
+
+    def workload(self, workload: _Workload) -> GatewayConfig:
+        """The first uplink carries whatever no circuit ties to another; the others are there if it fails."""
+        uplinks: list[Uplink] = []
+        for id_ in workload.member.gateways:
+            gateway = self.gateways.get(id_)
+            if gateway is None or gateway.registration.attach_endpoint is None:
+                continue
+            tied = {f"{address}/32" for address in self.ways.get((workload.id, id_), ())} if uplinks else set()
+            uplinks.append(
+                Uplink(
+                    gateway=id_,
+                    public_key=gateway.registration.keys.attach,
+                    endpoint=gateway.registration.attach_endpoint,
+                    address=workload.address,
+                    gateway_address=self.blocks.gateway_address(gateway.number),
+                    destinations=(self.blocks.mesh, *sorted(tied)),
+                )
+            )
+        return GatewayConfig(
+            gateway=workload.id,
+            epoch=self.state.epoch,
+            blocks=self.blocks,
+            mesh_address=workload.address,
+            uplinks=tuple(uplinks),
+        )
+
+    def _neighbours(self) -> dict[str, dict[str, str]]:
+        """Gateway id to its neighbours and the underlay of the link. One hop interface has one link to a peer, so of
+        parallel underlays the first by name is used."""
+        links = [(link.src, link.dst, link.underlay) for link in self.state.links]
+        linked = {(src, dst) for src, dst, _ in links} | {(dst, src) for src, dst, _ in links}
+        for circuit in self.state.circuits:
+            for label in circuit.labels:
+                hops = zip(label.path, label.path[1:], strict=False)
+                links += [(src, dst, self._underlay(src)) for src, dst in hops if (src, dst) not in linked]
+        neighbours: dict[str, dict[str, str]] = defaultdict(dict)
+        for src, dst, underlay in sorted(links, reverse=True):
+            if src in self.gateways and dst in self.gateways:
+                neighbours[src][dst] = neighbours[dst][src] = underlay
+        return neighbours
+
+    def _underlay(self, gateway: str) -> str:
+        known = self.gateways.get(gateway)
+        return known.member.resource.spec.network if known and known.member.resource.spec.network else DEFAULT_UNDERLAY
+
+    def _ways(self) -> dict[tuple[str, str], set[str]]:
+        """Workload and gateway to the addresses that the workload reaches through it."""
+        ways: dict[tuple[str, str], set[str]] = defaultdict(set)
+        served = [(c.spec.from_, c.spec.to, pair) for c in self.state.circuits for pair in c.pairs]
+        served += [(local.gateway, local.gateway, local.pair) for local in self.state.local]
+        for from_, to, pair in served:
+            ways[pair.source, from_].add(pair.destination_address)
+            ways[pair.destination, to].add(pair.source_address)
+        return ways
+
+    def _hop_peers(self, gateway: _Gateway) -> Iterable[HopPeer]:
+        labels = self._labels_towards(gateway.id)
+        for id_, underlay in sorted(self.neighbours[gateway.id].items()):
+            neighbour = self.gateways[id_]
+            declared = neighbour.member.resource.spec.gateway
+            yield HopPeer(
+                gateway=id_,
+                underlay=underlay,
+                public_key=neighbour.registration.keys.hop,
+                endpoint=(declared.endpoint if declared else None) or neighbour.registration.endpoint,
+                hop_address=self.blocks.hop_address(neighbour.number),
+                labels=tuple(sorted(labels.get(id_, ()))),
+            )
+
+    def _labels_towards(self, gateway: str) -> Mapping[str, list[str]]:
+        """Neighbour to the label addresses in its direction: the ``from`` address lies towards the path's beginning,
+        the ``to`` address towards its end."""
+        towards: dict[str, list[str]] = defaultdict(list)
+        for circuit in self.state.circuits:
+            for label in circuit.labels:
+                if gateway not in label.path:
+                    continue
+                from_address, to_address = self.blocks.label_pair(label.number)
+                place = label.path.index(gateway)
+                if place > 0:
+                    towards[label.path[place - 1]].append(from_address)
+                if place + 1 < len(label.path):
+                    towards[label.path[place + 1]].append(to_address)
+        return towards
+
+    def _transits(self, gateway: _Gateway) -> Iterable[Transit]:
+        relayed = [
+            (label.number, circuit.id)
+            for circuit in self.state.circuits
+            for label in circuit.labels
+            if gateway.id in label.path[1:-1]
+        ]
+        for number, circuit_id in sorted(relayed):
+            yield Transit(label=number, circuit=circuit_id, addresses=self.blocks.label_pair(number))
+
+    def _ends_at(self, circuit: PlacedCircuit, gateway: _Gateway) -> bool:
+        ends = (circuit.spec.from_, circuit.spec.to)
+        return gateway.id in ends and all(end in self.gateways for end in ends)
+
+    def _end(self, circuit: PlacedCircuit, gateway: _Gateway) -> CircuitEnd:
+        initiator = circuit.spec.from_ == gateway.id
+        far = self.gateways[circuit.spec.to if initiator else circuit.spec.from_]
+        probe_address = self.blocks.gateway_address(far.number)
+        behind = {pair.destination_address if initiator else pair.source_address for pair in circuit.pairs}
+        local, remote = _own_first(self.blocks.circuit_pair(circuit.number), initiator)
+        pairs = {label.number: _own_first(self.blocks.label_pair(label.number), initiator) for label in circuit.labels}
+        active = [label.number for label in circuit.labels if label.state is LabelState.ACTIVE]
+        return CircuitEnd(
+            circuit=circuit.id,
+            class_number=circuit.class_number,
+            encryption=circuit.spec.encryption,
+            local_address=local,
+            remote_address=remote,
+            public_key=far.registration.keys.circuit,
+            remote_gateway=far.id,
+            # Nothing but what is spoken to: one interface serves all circuits of a class, and an address has one peer.
+            remote_prefixes=tuple(sorted(f"{address}/32" for address in behind | {probe_address})),
+            send_label=pairs[active[0]] if active else None,
+            accept_labels=tuple(pairs[number] for number in sorted(pairs)),
+            # Whoever stopped wanting the circuit has no word in it any more.
+            firewall=circuit.spec.firewall if circuit.pairs else (),
+            initiator=initiator,
+            probe_address=probe_address,
+            mtu=inner_mtu(circuit.spec.encryption),
+        )
+
+    def _steering(self, gateway: _Gateway) -> list[Steer]:
+        steers = []
+        for circuit in self.state.circuits:
+            if not self._ends_at(circuit, gateway):
+                continue
+            answers = circuit.spec.to == gateway.id
+            for rule in firewall_of(circuit.pairs):
+                sources, destinations = rule.sources, rule.destinations
+                if answers:
+                    sources, destinations = destinations, sources
+                steers.append(
+                    Steer(
+                        circuit=circuit.id,
+                        sources=sources,
+                        destinations=destinations,
+                        protocol=rule.protocol,
+                        ports=rule.ports,
+                        answers=answers,
+                    )
+                )
+        # The first that matches decides, so what names ports comes before what takes everything.
+        return sorted(steers, key=lambda s: (not s.ports, s.protocol is None, s.circuit, s.sources, s.destinations))
+
+
+def _own_first(pair: tuple[str, str], initiator: bool) -> tuple[str, str]:
+    """A pair of ``from`` and ``to`` addresses as its own and the far one of an end."""
+    return pair if initiator else (pair[1], pair[0])
