@@ -1,0 +1,199 @@
+"""A small mesh for tests: resources, registrations, placements, and a controller that cycles over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from foremesh.model.addresses import Blocks
+from foremesh.model.circuit import Circuit, CircuitStatus, Figures
+from foremesh.model.config import GatewayConfig
+from foremesh.model.intent import Destination, Intent, IntentSpec, Profile, Requirements, Source, Traffic
+from foremesh.model.link import LinkId
+from foremesh.model.mesh import Member, MeshState
+from foremesh.model.meta import LabelSelector, Meta, Ref
+from foremesh.model.plan import Path, Placement, Plan
+from foremesh.model.registration import Acknowledgement, PublicKeys, Registration
+from foremesh.model.resource import (
+    GatewaySpec,
+    Location,
+    Protocol,
+    Resource,
+    ResourceSpec,
+    ResourceType,
+    Role,
+    WorkloadSpec,
+)
+from foremesh.model.status import ResourceStatus
+from foremesh.network.allocate import Held, enrol, held
+from foremesh.network.circuits import Desired, desired_circuits
+from foremesh.network.compile import compile_configs, diff
+from foremesh.network.labels import Applied
+from foremesh.network.place import Placed, place_circuits
+
+HTTPS = Traffic(protocol=Protocol.TCP, ports=(443,))
+
+
+def gateway(name: str, site: str = "", *, number: int = 1) -> Resource:
+    return Resource(
+        meta=Meta(name=name, namespace="mesh"),
+        spec=ResourceSpec(
+            type=ResourceType.GATEWAY,
+            network="internet",
+            location=Location(site=site or name),
+            gateway=GatewaySpec(role=Role.CORE, endpoint=f"203.0.113.{number}:51820"),
+        ),
+    )
+
+
+def workload(name: str, site: str) -> Resource:
+    return Resource(
+        meta=Meta(name=name, namespace="shop"),
+        spec=ResourceSpec(
+            type=ResourceType.CONTAINER,
+            location=Location(site=site),
+            workload=WorkloadSpec(selector=LabelSelector(match_labels={"app": name})),
+        ),
+    )
+
+
+def registration(resource: Resource, *, number: int = 1) -> Registration:
+    keys = PublicKeys(hop=f"hop:{resource.id}", circuit=f"circuit:{resource.id}", attach=f"attach:{resource.id}")
+    attach = f"203.0.113.{number}:51821" if resource.is_gateway else None
+    return Registration(resource=resource.id, keys=keys, attach_endpoint=attach)
+
+
+def intent(
+    name: str,
+    *,
+    traffic: tuple[Traffic, ...] = (),
+    requirements: Requirements | None = None,
+    profile: Profile = Profile.BALANCED,
+    priority: int = 0,
+    dedicated: bool = False,
+) -> Intent:
+    return Intent(
+        meta=Meta(name=name, namespace="shop"),
+        spec=IntentSpec(
+            from_=Source(resource="any"),
+            to=Destination(service="any"),
+            requirements=requirements or Requirements(),
+            traffic=traffic,
+            profile=profile,
+            priority=priority,
+            dedicated=dedicated,
+        ),
+    )
+
+
+def placed(intent: Intent, source: str, destination: str, *gateways: str) -> Placement:
+    """A placement; ids without their namespaces, ``shop`` for workloads and ``mesh`` for gateways."""
+    ids = tuple(f"mesh/{name}" for name in gateways)
+    links = tuple(LinkId(src=a, dst=b) for a, b in pairwise(ids))
+    return Placement(
+        intent=intent.id,
+        source=f"shop/{source}",
+        destination=f"shop/{destination}",
+        path=Path(gateways=ids, links=links, figures=Figures()),
+    )
+
+
+def full_mesh(gateways: Sequence[str]) -> tuple[LinkId, ...]:
+    return tuple(LinkId(src=a, dst=b) for a in sorted(gateways) for b in sorted(gateways) if a != b)
+
+
+@dataclass
+class Controller:
+    """One planning cycle after another, as the operator runs them, with agents that do at once what they are told
+    unless a test keeps them from it."""
+
+    resources: dict[str, Resource]
+    registrations: dict[str, Registration]
+    intents: dict[str, Intent] = field(default_factory=dict)
+    placements: tuple[Placement, ...] = ()
+    blocks: Blocks = field(default_factory=Blocks)
+    statuses: dict[str, ResourceStatus] = field(default_factory=dict)
+    circuits: dict[str, Circuit] = field(default_factory=dict)
+    configs: dict[str, GatewayConfig] = field(default_factory=dict)
+    acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
+    epoch: int = 0
+    desired: Desired = field(default_factory=Desired)
+    placed: Placed = field(default_factory=lambda: Placed((), ()))
+    state: MeshState = field(default_factory=lambda: MeshState(epoch=0))
+
+    @classmethod
+    def of(cls, *resources: Resource, **fields: object) -> Controller:
+        registrations = {r.id: registration(r, number=n) for n, r in enumerate(resources, 1)}
+        return cls({r.id: r for r in resources}, registrations, **fields)  # type: ignore[arg-type]
+
+    def wish(self, wishes: Iterable[tuple[Intent, Placement]]) -> None:
+        wishes = list(wishes)
+        self.intents = {intent.id: intent for intent, _ in wishes}
+        self.placements = tuple(placement for _, placement in wishes)
+
+    def held(self) -> Held:
+        return held(
+            statuses=self.statuses,
+            circuits=self.circuits,
+            configs=self.configs,
+            acknowledgements=self.acknowledgements,
+            beacons={},
+            blocks=self.blocks,
+        )
+
+    def members(self) -> tuple[Member, ...]:
+        return enrol(self.resources, self.registrations, frozenset(self.resources), self.held(), self.blocks)
+
+    def cycle(self) -> tuple[str, ...]:
+        """Plan to configs in force, once; the ids of members with a new config."""
+        self.epoch += 1
+        members = self.members()
+        self.statuses = {
+            m.id: ResourceStatus(number=m.number, mesh_address=m.address or "", attached_to=m.gateways) for m in members
+        }
+        plan = Plan(made_at_s=0.0, placements=self.placements)
+        self.desired = desired_circuits(plan, self.intents, members, blocks=self.blocks)
+        self.placed = place_circuits(
+            self.desired.circuits,
+            self.circuits,
+            Applied(self.configs, self.acknowledgements),
+            self.held(),
+            members=self.resources,
+            epoch=self.epoch,
+            blocks=self.blocks,
+        )
+        self.state = MeshState(
+            epoch=self.epoch,
+            blocks=self.blocks,
+            members=members,
+            links=full_mesh([m.id for m in members if m.is_gateway]),
+            circuits=self.placed.circuits,
+            local=self.desired.local,
+        )
+        self.circuits = {
+            circuit.id: Circuit(
+                meta=Meta(name=Ref.parse(circuit.id).name, namespace=Ref.parse(circuit.id).namespace),
+                spec=circuit.spec,
+                status=CircuitStatus(number=circuit.number, class_number=circuit.class_number, labels=circuit.labels),
+            )
+            for circuit in self.placed.circuits
+        }
+        changes = diff(self.configs, compile_configs(self.state))
+        self.configs = dict(changes.configs)
+        return changes.changed
+
+    def settle(self) -> Mapping[str, GatewayConfig]:
+        """Cycle, every agent acknowledging, until nothing changes any more; the configs in force."""
+        for _ in range(10):
+            if not self.cycle():
+                return self.configs
+            self.acknowledge(*self.configs)
+        raise AssertionError("ten cycles, and configs still change")
+
+    def acknowledge(self, *ids: str) -> None:
+        for id_ in ids:
+            config = self.configs[id_]
+            self.acknowledgements[id_] = Acknowledgement(
+                gateway=id_, epoch=config.epoch, revision=config.revision, applied=True, labels=config.labels
+            )

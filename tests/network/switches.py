@@ -1,0 +1,182 @@
+"""Fake switches: they forward a packet by nothing but the configs, as agents would have the kernel do it.
+
+Every choice that WireGuard, nftables or a routing table would make is made the way they make it: AllowedIPs by longest
+prefix and checked on arrival, steering by the first rule, the inner peer by address on the class's interface.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
+
+from foremesh.model.circuit import FirewallRule
+from foremesh.model.config import CircuitEnd, GatewayConfig, Steer
+from foremesh.model.resource import Protocol
+
+
+class Dropped(Exception):
+    """The packet did not arrive; ``at`` is where it ended."""
+
+    def __init__(self, at: str, why: str) -> None:
+        self.at = at
+        super().__init__(f"{at}: {why}")
+
+
+@dataclass(frozen=True)
+class Packet:
+    source: str
+    destination: str
+    protocol: Protocol = Protocol.TCP
+    sport: int = 40000
+    dport: int = 443
+
+    @property
+    def answer(self) -> Packet:
+        return Packet(self.destination, self.source, self.protocol, self.dport, self.sport)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where a packet went: the workload it reached, the gateways it passed, the circuit that carried it."""
+
+    arrived: str
+    gateways: tuple[str, ...]
+    circuit: str = ""
+
+
+@dataclass
+class Switches:
+    """Hosts that run these configs; ``flows`` is what each gateway's connection tracking remembers."""
+
+    configs: Mapping[str, GatewayConfig]
+    flows: dict[str, set[Packet]] = field(default_factory=dict)
+
+    def send(self, workload: str, packet: Packet) -> Trace:
+        """Send a packet from a workload.
+
+        Raises:
+            Dropped: If it does not arrive.
+        """
+        uplinks = self._host(workload).uplinks
+        ways = [
+            (-IPv4Network(prefix).prefixlen, order, uplink)
+            for order, uplink in enumerate(uplinks)
+            for prefix in uplink.destinations
+            if _within(packet.destination, (prefix,))
+        ]
+        if not ways:
+            raise Dropped(workload, f"no uplink to {packet.destination}")
+        return self._from_workload(workload, min(ways, key=lambda way: way[:2])[2].gateway, packet)
+
+    def carry(self, gateway: str, end: CircuitEnd) -> tuple[str, ...]:
+        """Send an empty packet of a circuit's inner tunnel on the label in use; the gateways it passed.
+
+        Raises:
+            Dropped: If it does not arrive at the circuit's other end.
+        """
+        if end.send_label is None:
+            raise Dropped(gateway, f"{end.circuit} has no label to send on")
+        own, far = end.send_label
+        path, arrived = self._over_hops(gateway, own, far)
+        if arrived.circuit != end.circuit or arrived.initiator == end.initiator:
+            raise Dropped(path[-1], f"{end.circuit} arrived as {arrived.circuit}")
+        return path
+
+    def _from_workload(self, workload: str, gateway: str, packet: Packet) -> Trace:
+        config = self._host(gateway)
+        if not any(w.resource == workload and w.address == packet.source for w in config.attached):
+            raise Dropped(gateway, f"{packet.source} is not the address of {workload}")
+        if any(w.address == packet.destination for w in config.attached) and not self._steer(config, packet):
+            if not self._passes(gateway, config.local, packet):
+                raise Dropped(gateway, "not allowed between its workloads")
+            return Trace(self._to_workload(gateway, packet), (gateway,))
+        steer = self._steer(config, packet)
+        if steer is None:
+            raise Dropped(gateway, "steered nowhere")
+        number = next(end.class_number for end in config.circuits if end.circuit == steer.circuit)
+        end = self._peer(gateway, number, packet.destination)
+        if not self._passes(gateway, end.firewall if end.initiator else (), packet):
+            raise Dropped(gateway, f"firewall of {end.circuit}")
+        path = self.carry(gateway, end)
+        far = self._peer(path[-1], number, packet.source)
+        if far.circuit != end.circuit:
+            raise Dropped(path[-1], f"{packet.source} belongs to {far.circuit}, not {end.circuit}")
+        if not self._passes(path[-1], () if far.initiator else far.firewall, packet):
+            raise Dropped(path[-1], f"firewall of {end.circuit}")
+        return Trace(self._to_workload(path[-1], packet), path, end.circuit)
+
+    def _to_workload(self, gateway: str, packet: Packet) -> str:
+        for attached in self._host(gateway).attached:
+            if attached.address == packet.destination:
+                uplinks = [u for u in self._host(attached.resource).uplinks if u.gateway == gateway]
+                if not any(_within(packet.source, uplink.destinations) for uplink in uplinks):
+                    raise Dropped(attached.resource, f"{packet.source} is not behind {gateway}")
+                return attached.resource
+        raise Dropped(gateway, f"{packet.destination} is not attached")
+
+    def _over_hops(self, gateway: str, source: str, destination: str) -> tuple[tuple[str, ...], CircuitEnd]:
+        path = [gateway]
+        while True:
+            config = self._host(path[-1])
+            ends = [end for end in config.circuits if (destination, source) in end.accept_labels]
+            if len(path) > 1 and ends:
+                assert len(ends) == 1, f"{path[-1]} accepts {source} > {destination} for {len(ends)} circuits"
+                return tuple(path), ends[0]
+            if len(path) > 1 and not any({source, destination} == set(t.addresses) for t in config.transits):
+                raise Dropped(path[-1], f"{source} > {destination} is not relayed here")
+            towards = [peer.gateway for peer in config.hop_peers if destination in peer.labels]
+            if not towards:
+                raise Dropped(path[-1], f"no neighbour has {destination}")
+            assert len(towards) == 1, f"{path[-1]} has {destination} in the direction of {towards}"
+            following = self._host(towards[0])
+            if not any(peer.gateway == path[-1] and source in peer.labels for peer in following.hop_peers):
+                raise Dropped(towards[0], f"{source} may not come from {path[-1]}")
+            path.append(towards[0])
+            assert len(path) <= len(self.configs), f"{source} > {destination} goes round in circles: {path}"
+
+    def _peer(self, gateway: str, class_number: int, address: str) -> CircuitEnd:
+        """The peer that has an address among its AllowedIPs on a class's interface."""
+        ends = [end for end in self._host(gateway).circuits if end.class_number == class_number]
+        found = [end for end in ends if _within(address, end.remote_prefixes)]
+        assert len(found) <= 1, f"{gateway}: {address} has {len(found)} peers on the interface of class {class_number}"
+        if not found:
+            raise Dropped(gateway, f"no peer of class {class_number} has {address}")
+        return found[0]
+
+    def _steer(self, config: GatewayConfig, packet: Packet) -> Steer | None:
+        return next((rule for rule in config.steering if _steers(rule, packet)), None)
+
+    def _passes(self, gateway: str, rules: tuple[FirewallRule, ...], packet: Packet) -> bool:
+        known = self.flows.setdefault(gateway, set())
+        if packet.answer in known or packet in known:
+            return True
+        if not any(_allows(rule, packet) for rule in rules):
+            return False
+        known.add(packet)
+        return True
+
+    def _host(self, id_: str) -> GatewayConfig:
+        if id_ not in self.configs:
+            raise Dropped(id_, "runs nothing")
+        return self.configs[id_]
+
+
+def _within(address: str, prefixes: tuple[str, ...]) -> bool:
+    return any(IPv4Address(address) in IPv4Network(prefix) for prefix in prefixes)
+
+
+def _allows(rule: FirewallRule, packet: Packet) -> bool:
+    return (
+        (rule.protocol is None or rule.protocol is packet.protocol)
+        and (not rule.ports or packet.dport in rule.ports)
+        and (not rule.sources or _within(packet.source, rule.sources))
+        and (not rule.destinations or _within(packet.destination, rule.destinations))
+    )
+
+
+def _steers(rule: Steer, packet: Packet) -> bool:
+    as_rule = FirewallRule(
+        protocol=rule.protocol, ports=rule.ports, sources=rule.sources, destinations=rule.destinations
+    )
+    return _allows(as_rule, replace(packet, dport=packet.sport) if rule.answers else packet)
