@@ -6,6 +6,7 @@ Each unit is a float that knows its base unit, so arithmetic stays plain and a m
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import ClassVar, Self
 
 
@@ -16,6 +17,11 @@ class UnitError(ValueError):
         self.text = text
         self.expected = expected
         super().__init__(f"{text!r} is not a quantity foremesh can read; write it like {expected}")
+
+
+def _plain(number: float) -> str:
+    """Six significant digits without an exponent, which manifests do not know."""
+    return f"{Decimal(f'{number:.6g}'):f}"
 
 
 class Unit(float):
@@ -41,9 +47,9 @@ class Unit(float):
     def __str__(self) -> str:
         for suffix, factor in self.factors.items():
             if self >= factor:
-                return f"{self / factor:.6g}{suffix}"
+                return f"{_plain(self / factor)}{suffix}"
         suffix, factor = list(self.factors.items())[-1]
-        return f"{self / factor:.6g}{suffix}"
+        return f"{_plain(self / factor)}{suffix}"
 
     __repr__ = __str__
 
@@ -83,7 +89,7 @@ class Ratio(Unit):
         return value
 
     def __str__(self) -> str:
-        return f"{self * 100:.6g}%"
+        return f"{_plain(self * 100)}%"
 
 
 class Price(Unit):
