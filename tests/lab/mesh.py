@@ -1,0 +1,422 @@
+"""A whole mesh on real parts: control plane, etcd, Prometheus with a past, API, operator, and agents in the lab.
+
+    with MeshLab(folder) as mesh:
+        mesh.apply_example("intent.yaml")
+        mesh.wait_condition("intent", "app-to-db", "Ready")
+
+The operator runs with the service account of the Helm chart, in the root namespace, as do the API and Prometheus;
+agents run in the namespaces of their gateways and workloads and reach the API over the management network.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from lab import build, history
+from lab.certs import Authority
+from lab.controlplane import ControlPlane
+from lab.etcd import EtcdServer
+from lab.nodes import LabError, Node
+from lab.process import Daemon, free_port, wait_until
+from lab.prometheus import PrometheusServer
+from lab.topology import Lab, Topology, five_gateways
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "manifests/examples/lab"
+CHARTS = ROOT / "charts"
+
+NAMESPACE = "lab"
+"""Of the MeshResources and Intents in the examples."""
+SYSTEM_NAMESPACE = "foremesh-system"
+UNDERLAY = "internet"
+"""The name that the examples give to the network between the gateways."""
+
+HISTORY_AGE_S = 20.0
+"""Seconds between the newest sample of history and now: live samples follow by the time the agents run."""
+
+HOP_PORT, ATTACH_PORT, METRICS_PORT = 51820, 51821, 9466
+"""Ports of every agent; each has a network namespace of its own."""
+
+START_TIMEOUT_S = 60.0
+"""Seconds for a program to answer; they take 2 to 5 on two idle cores, most of it imports."""
+REQUEST_TIMEOUT_S = 5.0
+"""Seconds for a request of this module."""
+
+FAST: Mapping[str, Any] = {
+    "etcd": {},
+    "prometheus": {"rateWindow": "5s", "recentStep": "1s", "recentWindow": "120s"},
+    "planning": {"interval": "3s", "quiet": "500ms"},
+    "api": {"presence": "5s"},
+}
+"""What differs from the defaults, so that a person or a test waits for seconds where a network would take minutes."""
+
+
+class MeshLab:
+    """Everything of one mesh, from entering the context until leaving it, however it is left.
+
+    Args:
+        folder: Where data, credentials and logs go.
+        topology: Gateways and workloads; they must be those of the examples.
+        tell: Called with a line for people at each step.
+
+    Attributes:
+        lab: The namespaces and the Internet between them.
+        control_plane, etcd, prometheus: Kubernetes; the mesh's own etcd; Prometheus.
+        operator, api: The programs.
+        agents: By node name.
+        operator_user: The user name of the service account that the operator runs as.
+
+    Raises:
+        LabError, DaemonError, BuildError: On entering, if something does not start; nothing is left behind then.
+    """
+
+    lab: Lab
+    control_plane: ControlPlane
+    etcd: EtcdServer
+    prometheus: PrometheusServer
+    operator: Daemon
+    api: Daemon
+
+    def __init__(
+        self, folder: Path, *, topology: Topology | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.folder = folder
+        self.topology = topology or five_gateways()
+        self.agents: dict[str, Daemon] = {}
+        self.operator_user = ""
+        self._tell = tell
+        self._stack = ExitStack()
+        self._sessions: dict[int, str] = {}
+        self._foremesh = Path(sys.executable).parent / "foremesh"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything, last started first. The second time it does nothing."""
+        self._stack.close()
+
+    def leftovers(self) -> list[str]:
+        """What of this mesh is still on the machine, for people to read; empty after its end."""
+        found = self.lab.leftovers() if hasattr(self, "lab") else []
+        return found + [f"process {pid} of {self._sessions[session]}" for pid, session in self._descendants()]
+
+    # What people and tests do with it
+
+    def apply_example(self, name: str) -> None:
+        """``kubectl apply`` a file of manifests/examples/lab."""
+        self.control_plane.kubectl("apply", "-f", EXAMPLES / name)
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """An object of the examples' namespace as ``kubectl get -o json`` shows it.
+
+        Raises:
+            RuntimeError: If it is not there, or the API server is not.
+        """
+        return self.control_plane.get(kind, name, f"--namespace={NAMESPACE}")
+
+    def items(self, kind: str) -> list[dict[str, Any]]:
+        """Every object of a kind in the examples' namespace."""
+        found: list[dict[str, Any]] = self.control_plane.get(kind, f"--namespace={NAMESPACE}")["items"]
+        return found
+
+    def condition(self, kind: str, name: str, type_: str) -> dict[str, Any] | None:
+        """A condition of an object that was decided for its present generation; None if there is none (yet)."""
+        body = self.get(kind, name)
+        for condition in body.get("status", {}).get("conditions", []):
+            if condition["type"] == type_ and condition.get("observedGeneration") == body["metadata"]["generation"]:
+                return dict(condition)
+        return None
+
+    def wait_condition(
+        self,
+        kind: str,
+        name: str,
+        type_: str,
+        status: str = "True",
+        *,
+        reason: str | None = None,
+        timeout_s: float = 60.0,
+    ) -> dict[str, Any]:
+        """Wait until an object says so, for its present generation.
+
+        Raises:
+            TimeoutError: If it does not; names the conditions that it has.
+        """
+
+        def met() -> dict[str, Any] | None:
+            found = self.condition(kind, name, type_)
+            met = found is not None and found["status"] == status and reason in (None, found["reason"])
+            return found if met else None
+
+        try:
+            found = wait_until(
+                met, timeout_s, what=f"{kind} {name} {type_}={status}", ignoring=(RuntimeError,), every_s=0.25
+            )
+        except TimeoutError as error:
+            with suppress(RuntimeError):
+                raise TimeoutError(f"{error}; it says {self.get(kind, name).get('status')}") from error
+            raise
+        assert found is not None
+        return found
+
+    def mesh_address(self, name: str) -> str:
+        """The mesh address of a MeshResource."""
+        return str(self.get("meshresource", name)["status"]["meshAddress"])
+
+    def metric(self, program: str, name: str, **labels: str) -> float | None:
+        """A sample of what ``operator``, ``api`` or a node's agent exports; the sum where several have these labels."""
+        url = self._metrics_urls.get(program) or f"http://{self.lab[program].mgmt_address}:{METRICS_PORT}/metrics"
+        with urllib.request.urlopen(url, timeout=REQUEST_TIMEOUT_S) as response:
+            families = text_string_to_metric_families(response.read().decode())
+        values = [
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(values) if values else None
+
+    def relayed(self, gateway: str) -> dict[str, int]:
+        """Packets that the kernel of a gateway relayed for each label, by counter name."""
+        listed = json.loads(self.lab[gateway].exec("nft", "-j", "list", "counters").stdout)["nftables"]
+        counters = [item["counter"] for item in listed if "counter" in item]
+        return {c["name"]: c["packets"] for c in counters if c["name"].startswith("label_")}
+
+    def logs(self) -> dict[str, Path]:
+        """Log files by program."""
+        return {path.stem: path for path in sorted((self.folder / "logs").glob("*.log"))}
+
+    # Programs that tests stop and start
+
+    def start_operator(self, **planning: str) -> None:
+        """Start the operator; ``planning`` overrides fields of its configuration's ``planning``."""
+        config = self._write_settings("operator", planning)
+        self.operator = Daemon(
+            [self._foremesh, "operator", "--config", config, "--kubeconfig", self._operator_kubeconfig],
+            log=self.folder / "logs/operator.log",
+            name="foremesh operator",
+        ).start(lambda: self._answers(self._operator_health), timeout_s=START_TIMEOUT_S)
+        self._stack.callback(self.operator.stop)
+        self._record(self.operator, "foremesh operator")
+
+    def start_api(self) -> None:
+        """Start the mesh API on its old addresses."""
+        config = self._write_settings("api", {})
+        self.api = Daemon(
+            [self._foremesh, "api", "--config", config], log=self.folder / "logs/api.log", name="foremesh api"
+        ).start(lambda: self._answers(self._api_health), timeout_s=START_TIMEOUT_S)
+        self._stack.callback(self.api.stop)
+        self._record(self.api, "foremesh api")
+
+    def start_agent(self, name: str) -> None:
+        """Start the agent of a gateway or workload with the token that the operator put into a Secret."""
+        node, folder = self.lab[name], self.folder / "agents" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        secret = self.get("secret", f"{name}-foremesh-agent")
+        token = folder / "token"
+        token.touch(mode=0o600)
+        token.write_bytes(base64.b64decode(secret["data"]["token"]))
+        config = folder / "agent.yaml"
+        config.write_text(yaml.safe_dump(self._agent_settings(node, token, folder / "state")))
+        self.agents[name] = node.daemon(
+            [self._foremesh, "agent", "run", "--config", config],
+            self.folder / f"logs/agent-{name}.log",
+            ready=lambda: self._answers(f"http://{node.mgmt_address}:{METRICS_PORT}/healthz"),
+        )
+        self._record(self.agents[name], f"the agent of {name}")
+
+    # How it is put together
+
+    def _start(self) -> None:
+        for tool in build.TOOLS:
+            if not build.find(tool):
+                self._tell(f"building {tool} (once; minutes from a cold cache)")
+            build.ensure(tool)
+        # First, so that it ends last, and because it turns SIGTERM into an exception that unwinds all of this.
+        self._tell(f"network: {len(self.topology.gateways)} gateways, {len(self.topology.workloads)} workloads")
+        self.lab = self._stack.enter_context(Lab(self.topology))
+        self._stack.callback(self._kill_descendants)
+        self._choose_addresses()
+        self._tell("Prometheus: a week of the links' history")
+        self.prometheus = self._make_prometheus()
+        self._tell("Kubernetes control plane and the mesh's etcd")
+        self.control_plane = self._stack.enter_context(ControlPlane(self.folder / "control-plane"))
+        self.etcd = self._stack.enter_context(EtcdServer(self.folder / "etcd"))
+        self._record(self.etcd.daemon, "etcd")
+        self._tell("CRDs and Helm chart")
+        self._install_charts()
+        self._tell("mesh API and operator")
+        self.start_api()
+        self.start_operator()
+        self._stack.enter_context(self.prometheus)
+        self._record(self.prometheus.daemon, "prometheus")
+        self._tell("kubectl apply: gateways and workloads")
+        self.apply_example("gateways.yaml")
+        self.apply_example("workloads.yaml")
+        self._tell("agents")
+        for node in self.lab.nodes:
+            wait_until(
+                lambda name=node.name: self.get("secret", f"{name}-foremesh-agent"),  # type: ignore[misc]
+                30.0,
+                what=f"Secret with the token of {node.name}",
+                ignoring=(RuntimeError,),
+                every_s=0.25,
+            )
+            self.start_agent(node.name)
+        for node in self.lab.nodes:
+            self.wait_condition("meshresource", node.name, "Ready")
+
+    def _choose_addresses(self) -> None:
+        examples = [b for b in yaml.safe_load_all((EXAMPLES / "gateways.yaml").read_text()) if b["kind"] != "Namespace"]
+        declared = {body["metadata"]["name"]: body["spec"]["gateway"]["endpoint"] for body in examples}
+        real = {name: f"{node.underlay_address}:{HOP_PORT}" for name, node in self.lab.gateways.items()}
+        if declared != real:
+            raise LabError(f"{EXAMPLES}/gateways.yaml declares {declared}, the lab has {real}; no tunnel could come up")
+        host = self.lab.mgmt_address
+        self._api_listen = f"{host}:{free_port(host)}"
+        self._api_inside = f"127.0.0.1:{free_port()}"
+        self._operator_metrics = f"127.0.0.1:{free_port()}"
+        self._api_health = f"http://{self._api_inside}/healthz"
+        self._operator_health = f"http://{self._operator_metrics}/healthz"
+        self._metrics_urls = {
+            "operator": f"http://{self._operator_metrics}/metrics",
+            "api": f"http://{self._api_inside}/metrics",
+        }
+        self._authority = Authority(self.folder / "tls", "foremesh lab")
+        self._certificate = self._authority.issue("foremesh-api", ips=[host])
+
+    def _make_prometheus(self) -> PrometheusServer:
+        discovery = {"url": f"http://{self._api_inside}/v1/sd/prometheus", "refresh_interval": "1s"}
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": [{"job_name": "foremesh-agents", "http_sd_configs": [discovery]}],
+        }
+        server = PrometheusServer(self.folder / "prometheus", config)
+        text = self.folder / "history.om"
+        end_s = time.time() - HISTORY_AGE_S
+        history.write(text, self.topology, namespace=NAMESPACE, underlay=UNDERLAY, end_s=end_s)
+        server.backfill(text)
+        text.unlink()
+        return server
+
+    def _install_charts(self) -> None:
+        self.control_plane.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM_NAMESPACE}},
+        )
+        for chart in ("foremesh-crds", "foremesh"):
+            self.control_plane.kubectl("apply", "--server-side", "-f", "-", stdin=self._render(chart))
+        for name in _crds():
+            self.control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{name}")
+        account = self._operator_account()
+        self.operator_user = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{account}"
+        self._operator_kubeconfig = self.control_plane.service_account_kubeconfig(SYSTEM_NAMESPACE, account)
+
+    def _render(self, chart: str) -> str:
+        argv = [build.ensure("helm"), "template", "foremesh", CHARTS / chart, f"--namespace={SYSTEM_NAMESPACE}"]
+        done = subprocess.run([*map(str, argv)], capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise LabError(f"helm template {chart}: {done.stderr.strip()}; nothing is installed")
+        return done.stdout
+
+    def _operator_account(self) -> str:
+        """The service account of the Deployment that runs the operator."""
+        for body in yaml.safe_load_all(self._render("foremesh")):
+            if body and body["kind"] == "Deployment":
+                pod = body["spec"]["template"]["spec"]
+                words = [w for c in pod["containers"] for w in (*c.get("command", ()), *c.get("args", ()))]
+                if "operator" in words:
+                    return str(pod["serviceAccountName"])
+        raise LabError("chart foremesh: no Deployment runs `foremesh operator`; there is no account to run it with")
+
+    def _write_settings(self, program: str, planning: Mapping[str, str]) -> Path:
+        settings = {
+            **FAST,
+            "mesh": "lab",
+            "etcd": {"endpoint": f"{self.etcd.host}:{self.etcd.port}"},
+            "prometheus": {**FAST["prometheus"], "url": self.prometheus.url},
+            "planning": {**FAST["planning"], **planning},
+            "api": {
+                **FAST["api"],
+                "listen": self._api_listen,
+                "metricsListen": self._api_inside,
+                "certFile": str(self._certificate.cert_file),
+                "keyFile": str(self._certificate.key_file),
+            },
+            "metricsListen": self._operator_metrics,
+        }
+        path = self.folder / f"{program}.yaml"
+        path.write_text(yaml.safe_dump(settings))
+        return path
+
+    def _agent_settings(self, node: Node, token: Path, state: Path) -> dict[str, Any]:
+        metrics = f"{node.mgmt_address}:{METRICS_PORT}"
+        settings = {
+            "resource": f"{NAMESPACE}/{node.name}",
+            "apiUrl": f"https://{self._api_listen}",
+            "caFile": str(self._authority.cert_file),
+            "tokenFile": str(token),
+            "stateDir": str(state),
+            "metricsListen": metrics,
+            "metricsEndpoint": metrics,
+            "beaconInterval": "1s",
+            "reconcileInterval": "2s",
+        }
+        if node.underlay_address:
+            settings["endpoint"] = f"{node.underlay_address}:{HOP_PORT}"
+            settings["attachEndpoint"] = f"{node.lan_address}:{ATTACH_PORT}"
+        return settings
+
+    def _answers(self, url: str) -> bool:
+        with urllib.request.urlopen(url, timeout=REQUEST_TIMEOUT_S) as response:
+            return bool(response.status == 200)
+
+    # Nothing may stay
+
+    def _record(self, daemon: Daemon, name: str) -> None:
+        """Every daemon leads a session of its own, so what it started can be found by that."""
+        self._sessions[daemon.pid] = name
+
+    def _descendants(self) -> list[tuple[int, int]]:
+        found = []
+        for entry in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):  # it ended meanwhile
+                session = int(Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[3])
+                if session in self._sessions:
+                    found.append((int(entry), session))
+        return found
+
+    def _kill_descendants(self) -> None:
+        """A killed operator cannot end the processes that fit models for it."""
+        for pid, _ in self._descendants():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _crds() -> list[str]:
+    return [yaml.safe_load(path.read_text())["metadata"]["name"] for path in sorted((ROOT / "crds").glob("*.yaml"))]
