@@ -51,7 +51,9 @@ class PredictedLink(Wire, frozen=True, kw_only=True):
     """Share of probes lost, 0 to 1."""
     free_bps: Figure | None = None
     """Capacity less predicted use, bit/s."""
-    egress_price: float = 0.0
+    capacity_bps: float | None = None
+    """What the two gateways declare they can carry, the smaller of the two, bit/s."""
+    egress_price: float | None = None
     """US dollars per gigabyte leaving ``src`` over this link."""
     forecast_model: str = ""
     """Which forecaster gave the round-trip time."""
