@@ -21,7 +21,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 demo-lab: setup ## the main job on real parts, in namespaces (Linux, root)
 	@tests/lab/install-packages
-	@$(BIN)/python -m lab.demo
+	@PYTHONPATH=tests $(BIN)/python -m lab.demo $(DEMO_ARGS)
 
 test: setup ## every test this machine can run; skips say why
 	@tests/lab/install-packages

@@ -202,11 +202,11 @@ class MeshLab:
         ]
         return sum(values) if values else None
 
-    def relayed(self, gateway: str) -> dict[str, int]:
-        """Packets that the kernel of a gateway relayed for each label, by counter name."""
+    def relayed(self, gateway: str) -> int:
+        """Bytes of circuits that the kernel of a gateway relayed between others, by its labels' counters."""
         listed = json.loads(self.lab[gateway].exec("nft", "-j", "list", "counters").stdout)["nftables"]
         counters = [item["counter"] for item in listed if "counter" in item]
-        return {c["name"]: c["packets"] for c in counters if c["name"].startswith("label_")}
+        return sum(int(c["bytes"]) for c in counters if c["name"].startswith("label_"))
 
     def logs(self) -> dict[str, Path]:
         """Log files by program."""
