@@ -41,8 +41,8 @@ class ConfigFeed:
             return config is not None and (config.epoch, config.revision) != (known_epoch, known_revision)
 
         try:
-            async with self._changed:
-                await asyncio.wait_for(self._changed.wait_for(news), timeout_s)
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(news)
         except TimeoutError:
             return None
         return self._configs.get(member)

@@ -82,7 +82,7 @@ class Replanner:
         if not await self._signalled(deadline - loop.time()):
             return
         latest = loop.time() + self._patience_s
-        while self._wanted is Work.PLAN:
+        while self._wanted is Work.PLAN and loop.time() < latest:
             self._signal.clear()
             if not await self._signalled(min(self._quiet_s, latest - loop.time())):
                 break
@@ -92,7 +92,8 @@ class Replanner:
         if timeout_s <= 0:
             return self._signal.is_set()
         try:
-            await asyncio.wait_for(self._signal.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._signal.wait()
         except TimeoutError:
             return False
         return True
