@@ -1,0 +1,64 @@
+"""One mesh for all end-to-end tests: starting it takes longer than most of them. Tests keep apart by what they apply,
+and leave the world as they found it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+import yaml
+
+from lab.mesh import NAMESPACE, MeshLab
+
+INTENT = "app-to-db"
+LOG_LINES = 40
+"""Lines of the operator's log that a failed test shows."""
+
+_running: list[MeshLab] = []
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeshLab]:
+    """The mesh, its agents ready, nothing asked of it yet."""
+    lab = MeshLab(tmp_path_factory.mktemp("mesh"))
+    with lab:
+        _running.append(lab)
+        yield lab
+        _running.remove(lab)
+    assert lab.leftovers() == []
+
+
+@pytest.fixture(autouse=True)
+def operator_is_never_refused(mesh: MeshLab) -> Iterator[None]:
+    """What the chart allows the operator is enough for whatever the test made it do."""
+    yield
+    assert mesh.control_plane.forbidden(mesh.operator_user) == []
+
+
+@pytest.fixture
+def satisfied(mesh: MeshLab) -> MeshLab:
+    """The mesh with the example's Intent placed, its circuit carrying traffic and measured to be good enough."""
+    mesh.apply_example("intent.yaml")
+    mesh.wait_condition("intent", INTENT, "Ready")
+    mesh.wait_condition("intent", INTENT, "Satisfied")
+    return mesh
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the mesh says about itself."""
+    report = yield
+    if report.failed and _running:
+        report.sections.append(("what the mesh says", _describe(_running[0])))
+    return report
+
+
+def _describe(mesh: MeshLab) -> str:
+    said = []
+    for kind in ("intents", "circuits"):
+        shown = mesh.control_plane.kubectl("get", kind, f"--namespace={NAMESPACE}", "-o", "json", check=False)
+        for body in (yaml.safe_load(shown.stdout) or {}).get("items", []):
+            said.append(f"{kind} {body['metadata']['name']}: {yaml.safe_dump(body.get('status'))}")
+    log = mesh.logs().get("operator")
+    said += log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log else []
+    return "\n".join(said)
