@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -50,7 +51,6 @@ class Forecast:
             raise ValueError(f"{self.metric} forecast names {len(self.models)} models for {len(self.keys)} series")
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
-        object.__setattr__(self, "_row", {key: row for row, key in enumerate(self.keys)})
 
     def __contains__(self, key: SeriesKey) -> bool:
         return key in self._rows
@@ -74,7 +74,6 @@ class Forecast:
         row = self._rows.get(key)
         return "no series of that name is measured" if row is None else self.reasons[row]
 
-    @property
+    @cached_property
     def _rows(self) -> dict[SeriesKey, int]:
-        rows: dict[SeriesKey, int] = self.__dict__["_row"]
-        return rows
+        return {key: row for row, key in enumerate(self.keys)}
