@@ -1,5 +1,7 @@
-"""Generates charts/foremesh-crds/templates from crds/, which is the source: helm installs a chart's own crds/ folder once
-and never upgrades it, so the CRDs are a chart of templates. Run it with ``make charts``; a test compares the bytes.
+"""Generates charts/foremesh-crds/templates from crds/, which is the source.
+
+Helm installs a chart's own crds/ folder once and never upgrades it, so the CRDs are a chart of templates. Run it with
+``make charts``; a test compares the bytes.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ def template(name: str, text: str) -> str:
     first, newline, rest = after.partition("\n")
     if not mark or not first.startswith("  name: ") or not rest.startswith("spec:\n"):
         raise SourceError(f"{name}: metadata holds more or less than a name; the chart cannot be generated from it")
-    header = f"{{{{- /* Generated from crds/{name} by charts/generate.py: edit that file and run make charts. */ -}}}}\n"
+    header = (
+        f"{{{{- /* Generated from crds/{name} by charts/generate.py: edit that file and run make charts. */ -}}}}\n"
+    )
     return f"{header}{before}{mark}{first}{newline}{METADATA}{rest}"
 
 
