@@ -103,10 +103,11 @@ def test_far_end_holds_to_the_firewall_even_if_the_near_end_does_not() -> None:
     assert dropped.value.at == "mesh/b"
 
 
-def test_named_ports_go_their_own_way_before_everything_else() -> None:
+@pytest.mark.parametrize(("class_of_all", "class_of_web"), [({}, LATENCY), (LATENCY, {})])
+def test_named_ports_go_their_own_way_before_everything_else(class_of_all: dict, class_of_web: dict) -> None:  # type: ignore[type-arg]
     controller = five_gateways()
-    everything = intent("everything")
-    web = intent("web", traffic=(HTTPS,), **LATENCY)
+    everything = intent("everything", **class_of_all)
+    web = intent("web", traffic=(HTTPS,), **class_of_web)
     controller.wish(
         [
             (everything, placed(everything, "a1", "b1", "a", "t", "b")),
