@@ -49,38 +49,67 @@ def resource(host: str) -> str:
     return f"default/{host}"
 
 
-def configs(keys: Keyring = FAKE_KEYS, *, label: int = 5, epoch: int = 1, mtu: int = 1280) -> dict[str, GatewayConfig]:
-    """One config a host: a circuit from a to b over t on ``label``, open for TCP ``PORTS`` and ICMP from wa to wb."""
-    label_a, label_b = BLOCKS.label_pair(label)
+def configs(
+    keys: Keyring = FAKE_KEYS,
+    *,
+    label: int = 5,
+    labels: tuple[int, ...] = (),
+    epoch: int = 1,
+    mtu: int = 1280,
+    underlay: Mapping[str, str] = UNDERLAY,
+) -> dict[str, GatewayConfig]:
+    """One config a host: a circuit from a to b over t, open for TCP ``PORTS`` and ICMP from wa to wb.
+
+    Args:
+        label: The one that both ends send on; ``labels`` are programmed besides it.
+        underlay: Host to the address where its WireGuard is reached.
+    """
+    numbers = tuple(sorted({label, *labels}))
+    pairs = {number: BLOCKS.label_pair(number) for number in numbers}
+
+    def neighbour(host: str, side: int) -> HopPeer:
+        return HopPeer(
+            gateway=resource(host),
+            underlay="internet",
+            public_key=keys[host][KeyRole.HOP],
+            endpoint=f"{underlay[host]}:51820",
+            hop_address=BLOCKS.hop_address(NUMBERS[host]),
+            labels=tuple(pairs[number][side] for number in numbers),
+        )
+
+    def end(own: str, far: str, side: int) -> GatewayConfig:
+        own_first = {number: (pair[side], pair[1 - side]) for number, pair in pairs.items()}
+        peers = (neighbour("t", 1 - side),)
+        return _end(own, far, keys, own_first[label], tuple(own_first.values()), peers, epoch=epoch, mtu=mtu)
+
     return {
-        "a": _end("a", "b", keys, label_a, label_b, epoch=epoch, mtu=mtu),
-        "b": _end("b", "a", keys, label_b, label_a, epoch=epoch, mtu=mtu),
+        "a": end("a", "b", 0),
+        "b": end("b", "a", 1),
         "t": GatewayConfig(
             gateway=resource("t"),
             epoch=epoch,
             number=NUMBERS["t"],
             mesh_address=BLOCKS.gateway_address(NUMBERS["t"]),
             hop_address=BLOCKS.hop_address(NUMBERS["t"]),
-            hop_peers=(_neighbour("a", keys, label_a), _neighbour("b", keys, label_b)),
-            transits=(Transit(label=label, circuit=CIRCUIT, addresses=(label_a, label_b)),),
+            hop_peers=(neighbour("a", 0), neighbour("b", 1)),
+            transits=tuple(Transit(label=number, circuit=CIRCUIT, addresses=pairs[number]) for number in numbers),
         ),
-        "wa": _workload("wa", keys, epoch),
-        "wb": _workload("wb", keys, epoch),
+        "wa": _workload("wa", keys, epoch, underlay),
+        "wb": _workload("wb", keys, epoch, underlay),
     }
 
 
-def _neighbour(host: str, keys: Keyring, *labels: str) -> HopPeer:
-    return HopPeer(
-        gateway=resource(host),
-        underlay="internet",
-        public_key=keys[host][KeyRole.HOP],
-        endpoint=f"{UNDERLAY[host]}:51820",
-        hop_address=BLOCKS.hop_address(NUMBERS[host]),
-        labels=labels,
-    )
-
-
-def _end(own: str, far: str, keys: Keyring, own_label: str, far_label: str, *, epoch: int, mtu: int) -> GatewayConfig:
+def _end(
+    own: str,
+    far: str,
+    keys: Keyring,
+    send_label: tuple[str, str],
+    accept_labels: tuple[tuple[str, str], ...],
+    hop_peers: tuple[HopPeer, ...],
+    *,
+    epoch: int,
+    mtu: int,
+) -> GatewayConfig:
     initiator = own == "a"
     pair = BLOCKS.circuit_pair(9)
     local, remote = pair if initiator else pair[::-1]
@@ -93,8 +122,8 @@ def _end(own: str, far: str, keys: Keyring, own_label: str, far_label: str, *, e
         public_key=keys[far][KeyRole.CIRCUIT],
         remote_gateway=resource(far),
         remote_prefixes=(BLOCKS.gateway_prefix(NUMBERS[far]),),
-        send_label=(own_label, far_label),
-        accept_labels=((own_label, far_label),),
+        send_label=send_label,
+        accept_labels=accept_labels,
         firewall=(
             FirewallRule(protocol=Protocol.TCP, ports=PORTS, sources=(f"{workload_address('wa')}/32",)),
             FirewallRule(protocol=Protocol.ICMP),
@@ -116,7 +145,7 @@ def _end(own: str, far: str, keys: Keyring, own_label: str, far_label: str, *, e
         mesh_address=BLOCKS.gateway_address(NUMBERS[own]),
         hop_address=BLOCKS.hop_address(NUMBERS[own]),
         mesh_prefix=BLOCKS.gateway_prefix(NUMBERS[own]),
-        hop_peers=(_neighbour("t", keys, far_label),),
+        hop_peers=hop_peers,
         attached=(
             AttachedWorkload(
                 resource=resource(f"w{own}"), public_key=keys[f"w{own}"][KeyRole.ATTACH], address=own_workload
@@ -127,16 +156,17 @@ def _end(own: str, far: str, keys: Keyring, own_label: str, far_label: str, *, e
     )
 
 
-def _workload(host: str, keys: Keyring, epoch: int) -> GatewayConfig:
+def _workload(host: str, keys: Keyring, epoch: int, underlay: Mapping[str, str]) -> GatewayConfig:
     gateway = host[1:]
     return GatewayConfig(
         gateway=resource(host),
         epoch=epoch,
+        mesh_address=workload_address(host),
         uplinks=(
             Uplink(
                 gateway=resource(gateway),
                 public_key=keys[gateway][KeyRole.ATTACH],
-                endpoint=f"{UNDERLAY[gateway]}:51821",
+                endpoint=f"{underlay[gateway]}:51821",
                 address=workload_address(host),
                 gateway_address=BLOCKS.gateway_address(NUMBERS[gateway]),
                 destinations=(BLOCKS.mesh,),

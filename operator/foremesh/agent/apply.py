@@ -88,9 +88,10 @@ class Host:
         """Prefix and description of routes that others made."""
         return await ip.foreign_routes(self._names)
 
-    async def counters(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Packets and bytes by nftables table and counter."""
-        return await nft.counters(rulesets.OWNED)
+    async def figures(self) -> tuple[dict[str, Device], dict[tuple[str, str], tuple[int, int]]]:
+        """What is counted: WireGuard's figures by interface; packets and bytes by nftables table and counter."""
+        devices = {name: await self._wireguard.read(name) for name in await ip.links(self._names)}
+        return devices, await nft.counters(rulesets.OWNED)
 
     async def apply(self, changes: Iterable[d.Change]) -> None:
         """Make changes in their order; neighbours of one tool go in one call.

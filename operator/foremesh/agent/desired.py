@@ -10,6 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueE
 from foremesh.agent import rulesets
 from foremesh.agent.state import (
     ATTACH_MTU,
+    CIRCUIT_MTU,
     HOP_MTU,
     KEEPALIVE_S,
     MAX_CLASS,
@@ -50,7 +51,8 @@ class Local:
         public_keys: The agent's own, by role.
         hop_port, attach_port: UDP ports.
         dials_out: Neighbours cannot reach this host, so it keeps the ways to them open.
-        endpoints: ``host:port`` as configs have it to ``address:port``; what is missing is taken as it is.
+        endpoints: ``host:port`` as configs have it to ``address:port``, or to None if the name is not known; what is
+            missing is an address already.
     """
 
     public_keys: Mapping[KeyRole, str]
@@ -58,7 +60,7 @@ class Local:
     hop_port: int = 51820
     attach_port: int = 51821
     dials_out: bool = False
-    endpoints: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[str, str | None] = field(default_factory=dict)
 
     def endpoint(self, wanted: str | None) -> str | None:
         return self.endpoints.get(wanted, wanted) if wanted else None
@@ -152,10 +154,10 @@ def check(config: GatewayConfig) -> None:
             refuse(f"circuit {end.circuit}: sends on label {end.send_label[0]} that it does not accept")
     for number in sorted({end.class_number for end in config.circuits}):
         reached = [(IPv4Network(p), e.circuit) for e in config.circuits if e.class_number == number for p in _behind(e)]
-        for i, (prefix, circuit) in enumerate(reached):
+        for i, (network, circuit) in enumerate(reached):
             for other, rival in reached[:i]:
-                if circuit != rival and prefix.overlaps(other):
-                    refuse(f"class {number} reaches {prefix} by circuit {circuit} and {other} by {rival}")
+                if circuit != rival and network.overlaps(other):
+                    refuse(f"class {number} reaches {network} by circuit {circuit} and {other} by {rival}")
     known = {end.circuit for end in config.circuits}
     for entry in config.steering:
         if entry.circuit not in known:
@@ -166,10 +168,10 @@ def _prefixes_of(config: GatewayConfig) -> Iterable[str]:
     yield from config.blocks.all
     for end in config.circuits:
         yield from end.remote_prefixes
-        for rule in end.firewall:
-            yield from (*rule.sources, *rule.destinations)
-    for entry in config.steering:
-        yield from (*entry.sources, *entry.destinations)
+    for rule in (*(rule for end in config.circuits for rule in end.firewall), *config.local):
+        yield from (*rule.sources, *rule.destinations)
+    for steer in config.steering:
+        yield from (*steer.sources, *steer.destinations)
     for uplink in config.uplinks:
         yield from uplink.destinations
 
@@ -203,7 +205,7 @@ def _behind(end: CircuitEnd) -> tuple[str, ...]:
 
 
 def _hop(config: GatewayConfig, local: Local) -> Interface:
-    addresses = {config.hop_address, config.mesh_address} - {None}
+    addresses = {address for address in (config.hop_address, config.mesh_address) if address}
     for end in config.circuits:
         addresses |= {end.local_address, *(own for own, _ in end.accept_labels)}
     peers = {}
@@ -236,7 +238,8 @@ def _circuits(config: GatewayConfig, local: Local) -> dict[str, Interface]:
             end.public_key: Peer(f"{end.remote_address}:{port}", allowed=frozenset(_networks(_behind(end))))
             for end in ends
         }
-        mtu = min(end.mtu for end in ends)
+        # What may go hop by hop is encrypted end to end all the same, which leaves less room than it asks for.
+        mtu = min(CIRCUIT_MTU, *(end.mtu for end in ends))
         key = local.public_keys[KeyRole.CIRCUIT]
         interfaces[local.names.circuit(number)] = Interface(key, mtu, port, peers=peers)
     return interfaces
@@ -251,6 +254,7 @@ def _uplinks(config: GatewayConfig, local: Local) -> Iterable[tuple[str, Interfa
             Interface(
                 local.public_keys[KeyRole.ATTACH],
                 ATTACH_MTU,
+                CIRCUIT_MTU,
                 addresses=frozenset({_host(uplink.address)}),
                 peers={uplink.public_key: peer},
             ),

@@ -142,6 +142,8 @@ def edge(names: Names, config: GatewayConfig) -> Table:
         "ct direction reply ct state { established, related } accept",
         "ct state related accept",
     ]
+    among_own = f'iifname "{names.attach}" oifname "{names.attach}"'
+    forward += [f"{among_own} {_allowed(rule)} accept" for rule in config.local]
     firewalls: list[Chain] = []
     for end in config.circuits:
         device, tag = names.circuit(end.class_number), _tag(end.circuit)

@@ -40,6 +40,8 @@ PROBE_PORT = 51_830
 
 HOP_MTU = 1420
 """WireGuard over an IPv4 or IPv6 underlay of 1500 bytes."""
+CIRCUIT_MTU = HOP_MTU - 60
+"""WireGuard over IPv4 labels: 20 bytes of IP, 8 of UDP, 32 of its own."""
 ATTACH_MTU = 1280
 """Between a workload and its gateway: no circuit goes below this, so what a workload sends fits into any."""
 KEEPALIVE_S = 25

@@ -1,0 +1,250 @@
+"""The agent as a whole: ``run`` keeps a host as the mesh wants it, ``leave`` takes everything away again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from aiohttp import web
+
+from foremesh.agent.apply import Host, Sight
+from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
+from foremesh.agent.desired import Local
+from foremesh.agent.diff import diff
+from foremesh.agent.keys import Keys
+from foremesh.agent.load import ProcessorLoad
+from foremesh.agent.metrics import Figures, Metrics, application
+from foremesh.agent.probe import Prober
+from foremesh.agent.reconciler import Reconciler
+from foremesh.agent.settings import AgentSettings
+from foremesh.agent.state import Desired, Names
+from foremesh.agent.store import ConfigStore
+from foremesh.agent.targets import LINK, listening, targets
+from foremesh.agent.wireguard import UserspaceWireGuard
+from foremesh.model.config import GatewayConfig
+from foremesh.model.manifest import ManifestError
+from foremesh.model.registration import Acknowledgement, Beacon, Registration
+
+log = logging.getLogger(__name__)
+
+LONGEST_PREFIX = 8
+"""Characters of an interface prefix: Linux allows 15, and "-c4094" and "-up9" follow."""
+
+
+async def run(settings: AgentSettings) -> None:
+    """Run until SIGTERM or SIGINT, and then leave everything that was set up running.
+
+    Raises:
+        ManifestError: If the settings cannot work.
+        HostError: If the keys cannot be read or made.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    agent = Agent(settings)
+    work = asyncio.create_task(agent.work())
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            log.info("stopping; tunnels stay as they are")
+    finally:
+        for task in (work, waiting):
+            task.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+
+
+async def leave(settings: AgentSettings) -> None:
+    """Remove the interfaces, routes, rules and tables of this agent, and forget its config; its keys stay.
+
+    Raises:
+        HostError: If something cannot be removed.
+    """
+    names = _names(settings)
+    host = _host(settings, names, Keys({}))
+    sight = await host.observe(None, {}, now_s=0.0)
+    await host.apply(diff(sight.observed, Desired()))
+    ConfigStore(Path(settings.state_dir)).forget()
+
+
+def _names(settings: AgentSettings) -> Names:
+    if not 0 < len(settings.prefix) <= LONGEST_PREFIX or not settings.prefix.isalnum():
+        raise ManifestError(
+            "agent configuration", f"prefix {settings.prefix!r} is not 1 to {LONGEST_PREFIX} letters and digits"
+        )
+    return Names(settings.prefix)
+
+
+def _host(settings: AgentSettings, names: Names, keys: Keys) -> Host:
+    return Host(names, UserspaceWireGuard(settings.wireguard, Path(settings.control_dir)), keys)
+
+
+class Agent:
+    """Its parts and how they are connected."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._names = _names(settings)
+        state = Path(settings.state_dir)
+        keys = Keys.load(state / "keys")
+        self._keys = keys.wire
+        self._version = _version()
+        self._metrics = Metrics(self._names, settings.resource, self._version)
+        self._prober = Prober(
+            settings.probe_interval, settings.probe_timeout, settings.mtu_probe_interval, self._metrics
+        )
+        self._host = _host(settings, self._names, keys)
+        local = Local(
+            public_keys=keys.public,
+            names=self._names,
+            hop_port=settings.hop_port,
+            attach_port=settings.attach_port,
+            dials_out=settings.endpoint is None,
+        )
+        self._reconciler = Reconciler(
+            self._host, ConfigStore(state), local, on_outcome=self._outcome, on_applied=self._set_up
+        )
+        self._load = ProcessorLoad()
+        self._unsent: asyncio.Queue[Acknowledgement] = asyncio.Queue()
+        self._beacon_interval_s = float(settings.beacon_interval)
+
+    async def work(self) -> None:
+        """Everything, until cancelled."""
+        settings = self._settings
+        client = MeshClient(
+            settings.api_url, Path(settings.token_file), Path(settings.ca_file) if settings.ca_file else None
+        )
+        exporter = web.AppRunner(application(self._metrics, self._refresh), access_log=None)
+        try:
+            await exporter.setup()
+            listen, _, port = settings.metrics_listen.rpartition(":")
+            await web.TCPSite(exporter, listen, int(port)).start()
+            # First what was set up before, whatever the API does now.
+            await self._reconciler.adopt()
+            async with client, asyncio.TaskGroup() as group:
+                group.create_task(self._reconcile_forever())
+                group.create_task(self._converse(client))
+        finally:
+            self._prober.close()
+            await exporter.cleanup()
+
+    async def _reconcile_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.reconcile_interval)
+            await self._reconciler.reconcile()
+            self._metrics.applied.set(not self._reconciler.failure and self._reconciler.applied is not None)
+
+    async def _converse(self, client: MeshClient) -> None:
+        await self._register(client)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(lambda: self._beacon(client)))
+            group.create_task(self._repeat(lambda: self._watch(client)))
+            group.create_task(self._repeat(lambda: self._acknowledge(client)))
+
+    async def _register(self, client: MeshClient) -> None:
+        settings = self._settings
+        registration = Registration(
+            resource=settings.resource,
+            keys=self._keys,
+            endpoint=settings.endpoint,
+            attach_endpoint=settings.attach_endpoint,
+            metrics_endpoint=settings.metrics_endpoint,
+            version=self._version,
+        )
+        wished_s = await until_done(lambda: client.register(registration), self._api_failed)
+        self._beacon_interval_s = min(settings.beacon_interval, wished_s or settings.beacon_interval)
+        self._metrics.api_up.set(1)
+        log.info("registered resource=%s api=%s", settings.resource, settings.api_url)
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                await step()
+                self._metrics.api_up.set(1)
+                backoff.reset()
+            except ApiError as error:
+                self._api_failed(error)
+                await asyncio.sleep(backoff.next_s())
+
+    def _api_failed(self, error: ApiError) -> None:
+        if not isinstance(error, ApiRefused):
+            self._metrics.api_up.set(0)
+        log.warning("mesh API error=%s; going on with what is set up", error)
+
+    async def _beacon(self, client: MeshClient) -> None:
+        try:
+            await client.beacon(self._state_of_things())
+        except NotRegistered as error:
+            log.info("registering again cause=%s", error)
+            await self._register(client)
+            return
+        await asyncio.sleep(self._beacon_interval_s)
+
+    async def _watch(self, client: MeshClient) -> None:
+        known = self._known
+        config = await client.config(known[0], known[1])
+        if config is None:
+            return
+        self._known = (config.revision, config.epoch)
+        await self._reconciler.take(config)
+
+    _known: tuple[str, int] = ("", -1)
+    """Revision and epoch of the newest config that was seen, refused ones too: it is not to be sent again."""
+
+    async def _acknowledge(self, client: MeshClient) -> None:
+        acknowledgement = await self._unsent.get()
+        while not self._unsent.empty():  # the newest word is what counts
+            acknowledgement = self._unsent.get_nowait()
+        try:
+            await client.acknowledge(acknowledgement)
+        except ApiRefused:
+            raise
+        except ApiError:
+            if self._unsent.empty():
+                self._unsent.put_nowait(acknowledgement)
+            raise
+
+    def _state_of_things(self) -> Beacon:
+        applied = self._reconciler.applied
+        reports = self._prober.reports()
+        self._metrics.load_ratio = self._load.since_last()
+        return Beacon(
+            applied_revision=applied.revision if applied else "",
+            applied_epoch=applied.epoch if applied else 0,
+            labels=applied.labels if applied else (),
+            load=self._metrics.load_ratio,
+            peers_up=sum(report.answering for target, report in reports.items() if target.kind == LINK),
+            probes={target.name: report for target, report in reports.items() if target.kind != LINK},
+        )
+
+    def _outcome(self, acknowledgement: Acknowledgement) -> None:
+        self._unsent.put_nowait(acknowledgement)
+        self._metrics.outcomes.labels(str(acknowledgement.applied).lower()).inc()
+        self._metrics.applied.set(acknowledgement.applied)
+
+    def _set_up(self, config: GatewayConfig, wanted: Desired, sight: Sight) -> None:
+        self._prober.retarget(
+            targets(config, wanted, self._names), listening(config, wanted, sight.indexes, self._names)
+        )
+        self._metrics.epoch.set(config.epoch)
+        self._metrics.figures = Figures(config, sight.devices, self._metrics.figures.counters)
+
+    async def _refresh(self) -> None:
+        devices, counters = await self._host.figures()
+        self._metrics.figures = Figures(self._reconciler.applied, devices, counters)
+
+
+def _version() -> str:
+    try:
+        return version("foremesh")
+    except PackageNotFoundError:
+        return "unknown"

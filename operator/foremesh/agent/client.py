@@ -1,0 +1,192 @@
+"""The agent's side of the mesh API: HTTPS with a bearer token. Knows routes and errors, decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import aiohttp
+import msgspec
+
+from foremesh.model.config import GatewayConfig
+from foremesh.model.manifest import ManifestError, decode, encode
+from foremesh.model.registration import Acknowledgement, Beacon, Registration
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_S = 10.0
+"""Seconds for a request that the API answers at once."""
+CONFIG_WAIT_S = 25.0
+"""Seconds that the API may hold a config request; below the 30 s that proxies commonly allow."""
+
+FIRST_RETRY_S = 0.2
+LONGEST_RETRY_S = 5.0
+"""Seconds between retries, doubling from the first to the longest and jittered: an API that returns is found within
+five seconds, and not by all agents at once."""
+
+
+class ApiError(RuntimeError):
+    """The mesh API could not be asked, or said no."""
+
+
+class ApiUnavailable(ApiError):
+    """No answer, or one that another attempt may change."""
+
+
+class ApiRefused(ApiError):
+    """An answer that the same request will get again; carries ``status``."""
+
+    def __init__(self, route: str, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(f"the mesh API refuses {route}: {status} {message}")
+
+
+class NotRegistered(ApiRefused):
+    """The API does not know this agent (any more)."""
+
+
+class MeshClient:
+    """Talks to the mesh API; used as a context.
+
+    Args:
+        url: Where it answers.
+        token_file: Holds the bearer token; read for every request.
+        ca_file: Authority to trust; None: the system's.
+    """
+
+    def __init__(self, url: str, token_file: Path, ca_file: Path | None) -> None:
+        self._url = url.rstrip("/")
+        self._token_file = token_file
+        self._ca_file = ca_file
+        self._tls: tuple[int, ssl.SSLContext] | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def register(self, registration: Registration) -> float | None:
+        """Introduce the agent.
+
+        Returns:
+            Seconds between beacons that the API wishes for, if it says.
+        """
+        body = await self._request("POST", "/v1/agents/register", registration)
+        try:
+            interval_s = msgspec.json.decode(body or b"{}").get("beaconIntervalS")
+        except (msgspec.DecodeError, AttributeError):
+            return None
+        return float(interval_s) if isinstance(interval_s, int | float) and interval_s > 0 else None
+
+    async def beacon(self, beacon: Beacon) -> None:
+        """Give a sign of life.
+
+        Raises:
+            NotRegistered: If the API asks for a registration first.
+        """
+        await self._request("POST", "/v1/agents/beacon", beacon)
+
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> None:
+        await self._request("POST", "/v1/agents/ack", acknowledgement)
+
+    async def config(self, revision: str, epoch: int) -> GatewayConfig | None:
+        """Wait for a config other than the one known; None if there is none yet."""
+        query = {"revision": revision, "epoch": str(epoch), "wait": f"{CONFIG_WAIT_S:.0f}s"}
+        timeout_s = CONFIG_WAIT_S + REQUEST_TIMEOUT_S
+        body = await self._request("GET", "/v1/agents/config", query=query, timeout_s=timeout_s)
+        if not body:
+            return None
+        try:
+            return decode(GatewayConfig, body, where="config from the mesh API")
+        except ManifestError as error:
+            raise ApiUnavailable(f"the mesh API sends a config that cannot be read: {error}") from error
+
+    async def _request(
+        self,
+        method: str,
+        route: str,
+        content: msgspec.Struct | None = None,
+        *,
+        query: dict[str, str] | None = None,
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> bytes:
+        if self._session is None:
+            raise AssertionError("the client is used outside of its context")
+        try:
+            headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+            async with self._session.request(
+                method,
+                self._url + route,
+                params=query,
+                data=encode(content) if content is not None else None,
+                headers=headers | ({"Content-Type": "application/json"} if content is not None else {}),
+                ssl=self._tls_context(),
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                allow_redirects=False,  # a redirect would carry the token elsewhere
+            ) as response:
+                body = await response.read()
+        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            cause = str(error) or type(error).__name__
+            raise ApiUnavailable(f"the mesh API at {self._url} cannot be asked ({cause})") from error
+        if response.status < 300:
+            return body
+        if response.status == 304:
+            return b""
+        if response.status >= 500 or response.status == 429:
+            raise ApiUnavailable(f"the mesh API answers {route} with {response.status} {_message(body)}")
+        refusal = NotRegistered if response.status in (404, 410) else ApiRefused
+        raise refusal(route, response.status, _message(body))
+
+    def _tls_context(self) -> ssl.SSLContext | bool:
+        """The context of the current CA file, which is read again when it changes."""
+        if self._ca_file is None:
+            return True
+        changed_ns = self._ca_file.stat().st_mtime_ns
+        if self._tls is None or self._tls[0] != changed_ns:
+            self._tls = (changed_ns, ssl.create_default_context(cafile=str(self._ca_file)))
+        return self._tls[1]
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+
+
+class Backoff:
+    """Growing, jittered pauses between failures."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def reset(self) -> None:
+        self._failures = 0
+
+    def next_s(self) -> float:
+        """Seconds to wait after one more failure."""
+        pause_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(self._failures, 16))
+        self._failures += 1
+        return float(pause_s * random.uniform(0.5, 1.0))
+
+
+async def until_done(request: Callable[[], Awaitable[T]], complain: Callable[[ApiError], None]) -> T:
+    """Ask until there is an answer; ``complain`` hears of every failure."""
+    backoff = Backoff()
+    while True:
+        try:
+            return await request()
+        except ApiError as error:
+            complain(error)
+        await asyncio.sleep(backoff.next_s())

@@ -1,0 +1,212 @@
+"""The exporter: probes as they happen, and WireGuard's and nftables' counters at the time of the scrape.
+
+Series of a target that is gone are removed. What is not known has no sample; it is never 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import prometheus_client
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from foremesh.agent import rulesets
+from foremesh.agent.host import HostError
+from foremesh.agent.probe import Target
+from foremesh.agent.state import Names
+from foremesh.agent.targets import CIRCUIT, LINK, UPLINK
+from foremesh.agent.wireguard import Device, SeenPeer
+from foremesh.model.config import GatewayConfig
+
+log = logging.getLogger(__name__)
+
+RTT_BUCKETS_S = (
+    *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0, 2.0),
+)
+"""0.1 ms, a metro link, to 2 s, the probe timeout; steps of a third or less where paths are told apart."""
+
+NAME_OF = {LINK: "link", CIRCUIT: "circuit", UPLINK: "uplink"}
+"""Kind of target to the label that names it and the middle of the metric names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the kernel and WireGuard count."""
+
+    config: GatewayConfig | None = None
+    devices: Mapping[str, Device] = field(default_factory=dict)
+    counters: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+
+
+class Metrics:
+    """All series of one agent.
+
+    Args:
+        names: Interface names.
+        resource: The agent's id.
+        version: Of the program.
+    """
+
+    def __init__(self, names: Names, resource: str, version: str) -> None:
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._names = names
+        self._resource = resource
+        self.registry = CollectorRegistry()
+        self.figures = Figures()
+        self.load_ratio: float | None = None
+        registry = self.registry
+        self._rtt: dict[str, Histogram] = {}
+        self._sent: dict[str, Counter] = {}
+        self._lost: dict[str, Counter] = {}
+        for kind, label in NAME_OF.items():
+            name, labels = f"foremesh_{kind}", ("src", "dst", label)
+            self._rtt[kind] = Histogram(
+                f"{name}_rtt_seconds",
+                f"Round trips of answered {kind} probes",
+                labels,
+                registry=registry,
+                buckets=RTT_BUCKETS_S,
+            )
+            self._sent[kind] = Counter(f"{name}_probes_sent", "Probes sent to the other end", labels, registry=registry)
+            self._lost[kind] = Counter(f"{name}_probes_lost", "Probes not answered in time", labels, registry=registry)
+        info = Gauge("foremesh_agent_info", "The running agent", ("gateway", "version"), registry=registry)
+        info.labels(resource, version).set(1)
+        self.epoch = Gauge("foremesh_agent_config_epoch", "Epoch of the applied config", registry=registry)
+        self.applied = Gauge(
+            "foremesh_agent_config_applied", "1 if the host is as the newest config says", registry=registry
+        )
+        self.api_up = Gauge("foremesh_agent_api_up", "1 if the mesh API answered last time", registry=registry)
+        self.outcomes = Counter("foremesh_agent_configs", "Configs by outcome", ("applied",), registry=registry)
+        self.registry.register(self)
+
+    def sent(self, target: Target) -> None:
+        self._sent[target.kind].labels(target.src, target.dst, target.name).inc()
+        # So that a link without loss has a rate of 0, not none.
+        self._lost[target.kind].labels(target.src, target.dst, target.name)
+
+    def lost(self, target: Target) -> None:
+        self._lost[target.kind].labels(target.src, target.dst, target.name).inc()
+
+    def answered(self, target: Target, rtt_s: float) -> None:
+        self._rtt[target.kind].labels(target.src, target.dst, target.name).observe(rtt_s)
+
+    def forget(self, target: Target) -> None:
+        for family in (self._sent[target.kind], self._lost[target.kind], self._rtt[target.kind]):
+            with contextlib.suppress(KeyError):  # nothing was counted yet
+                family.remove(target.src, target.dst, target.name)
+
+    def collect(self) -> Iterator[Metric]:
+        """Families made from ``figures`` (called by the registry)."""
+        config = self.figures.config
+        if self.load_ratio is not None:
+            family = GaugeMetricFamily(
+                "foremesh_gateway_load_ratio", "Share of the host's processors in use", labels=["gateway"]
+            )
+            family.add_metric([self._resource], self.load_ratio)
+            yield family
+        if config is None:
+            return
+        for kind, peers in self._peers(config).items():
+            yield from _traffic(kind, peers)
+        yield from self._counted(config)
+
+    def _peers(self, config: GatewayConfig) -> dict[str, list[tuple[list[str], SeenPeer]]]:
+        """By kind: label values and WireGuard's figures of every peer that is there."""
+        own, names = config.gateway, self._names
+        wanted: list[tuple[str, list[str], str, str]] = [
+            (LINK, [own, p.gateway, p.underlay], names.hop, p.public_key) for p in config.hop_peers
+        ]
+        wanted += [
+            (CIRCUIT, [own, e.remote_gateway, e.circuit], names.circuit(e.class_number), e.public_key)
+            for e in config.circuits
+        ]
+        wanted += [
+            (UPLINK, [own, u.gateway, u.gateway], names.uplink(n), u.public_key) for n, u in enumerate(config.uplinks)
+        ]
+        found: dict[str, list[tuple[list[str], SeenPeer]]] = {kind: [] for kind in NAME_OF}
+        for kind, labels, device, key in wanted:
+            seen = self.figures.devices.get(device)
+            if seen and key in seen.peers:
+                found[kind].append((labels, seen.peers[key]))
+        return found
+
+    def _counted(self, config: GatewayConfig) -> Iterator[Metric]:
+        own = config.gateway
+        packets = CounterMetricFamily(
+            "foremesh_label_forwarded_packets", "Packets relayed on a circuit's labels", labels=["gateway", "circuit"]
+        )
+        volume = CounterMetricFamily(
+            "foremesh_label_forwarded_bytes", "Bytes relayed on a circuit's labels", labels=["gateway", "circuit"]
+        )
+        relayed: dict[str, tuple[int, int]] = {}
+        for transit in config.transits:
+            count = self.figures.counters.get((rulesets.HOP, rulesets.label_counter(transit.label)))
+            if count:
+                before = relayed.get(transit.circuit, (0, 0))
+                relayed[transit.circuit] = (before[0] + count[0], before[1] + count[1])
+        for circuit, count in relayed.items():
+            packets.add_metric([own, circuit], count[0])
+            volume.add_metric([own, circuit], count[1])
+        dropped = CounterMetricFamily(
+            "foremesh_circuit_dropped_packets",
+            "Packets that a circuit's firewall dropped",
+            labels=["src", "dst", "circuit"],
+        )
+        for end in config.circuits:
+            count = self.figures.counters.get((rulesets.EDGE, rulesets.drop_counter(end.circuit)))
+            if count:
+                dropped.add_metric([own, end.remote_gateway, end.circuit], count[0])
+        stopped = CounterMetricFamily(
+            "foremesh_agent_stopped_packets",
+            "Packets stopped by reason: clear (would have left outside the tunnels),"
+            " stray (arrived on a tunnel, in no config)",
+            labels=["reason"],
+        )
+        for reason, parts in (
+            ("clear", [(rulesets.GUARD, rulesets.STOPPED)]),
+            ("stray", [(rulesets.HOP, rulesets.STRAY), (rulesets.EDGE, rulesets.STRAY)]),
+        ):
+            counts = [self.figures.counters[part][0] for part in parts if part in self.figures.counters]
+            if counts:
+                stopped.add_metric([reason], sum(counts))
+        yield from (packets, volume, dropped, stopped)
+
+
+def _traffic(kind: str, peers: Iterable[tuple[list[str], SeenPeer]]) -> Iterator[Metric]:
+    labels = ["src", "dst", NAME_OF[kind]]
+    received = CounterMetricFamily(f"foremesh_{kind}_receive_bytes", "Bytes from the other end", labels=labels)
+    sent = CounterMetricFamily(f"foremesh_{kind}_transmit_bytes", "Bytes to the other end", labels=labels)
+    handshake = GaugeMetricFamily(
+        f"foremesh_{kind}_last_handshake_seconds", "Unix time of the last WireGuard handshake", labels=labels
+    )
+    for values, peer in peers:
+        received.add_metric(values, peer.receive_bytes)
+        sent.add_metric(values, peer.transmit_bytes)
+        if peer.last_handshake_s:
+            handshake.add_metric(values, peer.last_handshake_s)
+    yield from (received, sent, handshake)
+
+
+def application(metrics: Metrics, refresh: Callable[[], Awaitable[None]]) -> web.Application:
+    """``/metrics``, and ``/healthz`` which answers as long as the agent runs."""
+
+    async def scrape(_: web.Request) -> web.Response:
+        try:
+            await refresh()
+        except HostError as error:
+            log.warning("figures not refreshed error=%s", error)
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", scrape), web.get("/healthz", healthy)])
+    return app
