@@ -52,12 +52,23 @@ class PlanningSettings(Spec, frozen=True, kw_only=True):
     """Processes that fit models, so that planning is never held up by a fit."""
 
 
+class ApiPods(Spec, frozen=True, kw_only=True):
+    """The API's own pods; policies name pods by label."""
+
+    namespace: str
+    match_labels: dict[str, str]
+
+
 class ApiSettings(Spec, frozen=True, kw_only=True):
     listen: str = "0.0.0.0:8443"
     cert_file: str = "tls/tls.crt"
     key_file: str = "tls/tls.key"
     metrics_listen: str = "0.0.0.0:9465"
-    """Where the API's own metrics, health and Prometheus' list of targets are served, in plain HTTP inside the cluster."""
+    """Where metrics, health and Prometheus' list of targets are served, in plain HTTP inside the cluster."""
+    pods: ApiPods | None = None
+    """Where the API runs in this cluster: pinned workloads may still reach it."""
+    address: str | None = None
+    """``IP:port`` where the API runs elsewhere; workloads are pinned only if this or ``pods`` is set."""
     presence: Seconds = Seconds(10)
     """A gateway that sends no beacon for so long has left; beacons come at a third of it."""
 

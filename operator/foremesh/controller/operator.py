@@ -16,6 +16,7 @@ from typing import Any
 from foremesh.controller import manifests, metrics, verdicts
 from foremesh.controller.kubernetes import Kubernetes, KubernetesUnavailable
 from foremesh.controller.replanner import Replanner, Work
+from foremesh.decide import Decision, Declared, Observed, carry_on, decide
 from foremesh.discovery.store import StoreUnavailable
 from foremesh.model import tokens
 from foremesh.model.circuit import Circuit
@@ -25,7 +26,7 @@ from foremesh.model.meta import API_VERSION, Ref
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
 from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
-from foremesh.pipeline import Decision, Declared, Observed, Pipeline
+from foremesh.pipeline import Pipeline
 from foremesh.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -110,10 +111,10 @@ class Operator:
         await self._pipeline.declare(self._declared)
         observed = await self._pipeline.observe()
         await self._give_tokens(self._declared)
-        forecasts = await self._pipeline.forecast(self._declared, observed, now_s=time.time())
+        forecasts = await self._pipeline.forecast(now_s=time.time())
         metrics.DEPENDENCY_UP.labels("prometheus").set(not forecasts.problem)
         decision = await asyncio.to_thread(
-            self._pipeline.decide, self._declared, observed, forecasts, now_s=time.time()
+            decide, self._declared, observed, forecasts, self._settings, previous=self._decision, now_s=time.time()
         )
         await self._publish(decision, observed)
         metrics.PLANS.inc()
@@ -132,7 +133,7 @@ class Operator:
         assert self._declared is not None
         assert self._decision is not None
         observed = await self._pipeline.observe()
-        decision = self._pipeline.carry_on(self._declared, observed, self._decision, now_s=time.time())
+        decision = carry_on(self._declared, observed, self._decision.chosen, self._settings, now_s=time.time())
         await self._publish(decision, observed)
 
     async def _read(self) -> Declared:
@@ -286,7 +287,7 @@ class Operator:
         written = {}
         for id_, policy in self._declared.policies.items():
             old = self._declared.policy_status.get(id_, PolicyStatus())
-            new = verdicts.policy_status(policy, old, decision.matched.get(id_, 0), now=now)
+            new = verdicts.policy_status(policy, old, decision.chosen.matched.get(id_, 0), now=now)
             written[id_] = await self._write_status("MeshPolicy", id_, old, new)
         return written
 
@@ -310,8 +311,9 @@ class Operator:
         }
         for key, policy in wanted.items():
             if self._policies.get(key) != policy:
-                owner = self._bodies.get(("MeshResource", policy["metadata"]["annotations"][manifests.FOR_RESOURCE]))
-                await self._kubernetes.apply(manifests.owned(policy, [owner] if owner else []))
+                workload = f"{key[2].namespace}/{key[2].name.removeprefix('foremesh-')}"
+                owner = self._bodies.get(("MeshResource", workload))
+                await self._kubernetes.apply(manifests.owned(policy, [owner]) if owner else policy)
                 self._policies[key] = policy
         for api_version, kind, ref in set(self._policies) - set(wanted):
             await self._kubernetes.delete(api_version, kind, ref)

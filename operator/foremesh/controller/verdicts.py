@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from foremesh.controller.conditions import merge, state
+from foremesh.decide import Decision, Observed, attachment_rtt_ms
 from foremesh.model.circuit import Circuit, CircuitStatus, Condition, Figures, LabelState
 from foremesh.model.intent import Intent, Requirements
 from foremesh.model.mesh import Member, PlacedCircuit
@@ -18,7 +19,6 @@ from foremesh.model.plan import Path, Placement
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
 from foremesh.model.status import IntentStatus, PlacementStatus, PolicyStatus, ResourceStatus, RunnerUp
-from foremesh.pipeline import Decision, Observed
 
 RUNNERS_UP_SHOWN = 3
 """Paths that were not chosen and are shown; more does not help a person."""
@@ -38,7 +38,7 @@ def resource_status(
             "Registered",
             False,
             "NoAgent",
-            f"no agent has registered; nothing can be routed to or through it; start one with the token in Secret {secret}",
+            f"no agent has registered, so nothing is routed to or through it; start one with the token in Secret {secret}",
         ),
         state("Reachable", True, "Beaconing", "its agent's beacons arrive")
         if present
@@ -171,8 +171,8 @@ def intent_status(
     now: str,
 ) -> IntentStatus:
     """The status of an Intent: who it resolved to, where it was placed, and whether it holds on measured data."""
-    resolution = decision.resolved[intent.id]
-    placements = [placement for placement in decision.plan.placements if placement.intent == intent.id]
+    resolution = decision.chosen.resolved[intent.id]
+    placements = [placement for placement in decision.chosen.plan.placements if placement.intent == intent.id]
     generation = intent.meta.generation
     if resolution.problem is not None:
         conditions = [
@@ -209,7 +209,7 @@ def intent_status(
                 "Ready",
                 None,
                 "Pending",
-                decision.forecasts.problem or "no plan has placed it yet; no traffic is carried",
+                decision.chosen.forecasts.problem or "no plan has placed it yet; no traffic is carried",
             )
         )
     elif waiting:
@@ -255,12 +255,12 @@ def first_sight(generation: int, now: str) -> tuple[Condition, ...]:
 
 
 def _satisfied(required: Requirements, measured: Figures | None, decision: Decision, placed: bool) -> Condition:
-    if decision.forecasts.problem:
+    if decision.chosen.forecasts.problem:
         return state(
             "Satisfied",
             None,
             "TelemetryUnavailable",
-            f"{decision.forecasts.problem}; paths stay as they are and traffic flows",
+            f"{decision.chosen.forecasts.problem}; paths stay as they are and traffic flows",
         )
     if not placed:
         return state("Satisfied", None, "NotPlaced", "no path carries it, so nothing is measured")
@@ -287,7 +287,7 @@ def _end_to_end(placement: Placement, decision: Decision, observed: Observed) ->
     extra += attachment_rtt_ms(placement.destination or "", placement.path.gateways[-1], observed) or 0.0
     if len(placement.path.gateways) == 1:
         return Figures(latency_ms=round(extra, 3)) if extra else None
-    circuit = decision.circuit_of.get((placement.intent, placement.source), "")
+    circuit = decision.circuit_of(placement)
     placed = next((one for one in decision.state.circuits if one.id == circuit), None)
     figures = observed_figures(circuit, placed, observed) if placed else None
     if figures is None or figures.latency_ms is None:
@@ -295,18 +295,11 @@ def _end_to_end(placement: Placement, decision: Decision, observed: Observed) ->
     return Figures(latency_ms=round(figures.latency_ms + extra, 3), loss=figures.loss)
 
 
-def attachment_rtt_ms(workload: str, gateway: str, observed: Observed) -> float | None:
-    """Round trip between a workload and its gateway as its agent measured it; None if it did not."""
-    beacon = observed.beacons.get(workload)
-    report = beacon.probes.get(gateway) if beacon else None
-    return report.rtt_ms if report else None
-
-
 def _placement_status(placement: Placement, decision: Decision) -> PlacementStatus:
     return PlacementStatus(
         source=placement.source,
         destination=placement.destination or "",
-        circuit=decision.circuit_of.get((placement.intent, placement.source), ""),
+        circuit=decision.circuit_of(placement),
         path=placement.path.text if placement.path else "",
         reason=placement.reason,
         infeasible=placement.infeasible,
@@ -314,8 +307,8 @@ def _placement_status(placement: Placement, decision: Decision) -> PlacementStat
 
 
 def _predicted(decision: Decision, circuit_id: str) -> Path | None:
-    for placement in decision.plan.placements:
-        if decision.circuit_of.get((placement.intent, placement.source)) == circuit_id:
+    for placement in decision.chosen.plan.placements:
+        if decision.circuit_of(placement) == circuit_id:
             return placement.path
     return None
 

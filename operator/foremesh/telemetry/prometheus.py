@@ -72,9 +72,11 @@ class PrometheusSource:
             raise WindowError(window_s, step_s, "the client sends whole seconds; use a step without a fraction")
         last_s = int(end_s)
         first_s = last_s - (samples - 1) * int(step_s)
+        # A coarse step is a mean over the whole of it, not over a minute picked out every hour.
+        promql = query(metric, max(self._rate_window_s, step_s))
         try:
             async with asyncio.timeout(self._timeout_s):
-                result = await asyncio.to_thread(self._ask, query(metric, self._rate_window_s), first_s, last_s, step_s)
+                result = await asyncio.to_thread(self._ask, promql, first_s, last_s, step_s)
             rows = _rows(result, metric, first_s, step_s, samples)
         except TimeoutError as error:
             raise TelemetryUnavailable(self.url, f"no answer within {self._timeout_s:g} s") from error
