@@ -186,9 +186,9 @@ class Controller:
     def settle(self) -> Mapping[str, GatewayConfig]:
         """Cycle, every agent acknowledging, until nothing changes any more; the configs in force."""
         for _ in range(10):
+            self.acknowledge(*self.configs)
             if not self.cycle():
                 return self.configs
-            self.acknowledge(*self.configs)
         raise AssertionError("ten cycles, and configs still change")
 
     def acknowledge(self, *ids: str) -> None:

@@ -67,6 +67,12 @@ def test_intents_of_a_class_share_a_circuit() -> None:
     )
     (circuit,) = result.circuits
     assert circuit.intents == ("shop/bulk", "shop/ping", "shop/web")
+    assert result.carriers == {
+        ("shop/web", "shop/a1"): circuit.id,
+        ("shop/web", "shop/a2"): circuit.id,
+        ("shop/ping", "shop/a1"): circuit.id,
+        ("shop/bulk", "shop/a2"): circuit.id,
+    }
     assert circuit.spec.requirements == needs(min_bandwidth=Bandwidth(5e6), reverse=Bandwidth(5e5), max_hops=3)
     assert circuit.spec.path == (), "the plan's path is status, not spec"
     assert circuit.path.gateways == ("mesh/a", "mesh/t", "mesh/b")

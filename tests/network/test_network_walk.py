@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foremesh.agent.desired import check
+from foremesh.model.addresses import Blocks
+from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Profile, Requirements, Traffic
 from foremesh.model.resource import Protocol
 from foremesh.model.units import Bandwidth, Milliseconds
@@ -192,6 +194,89 @@ def test_pinned_path_stands_against_the_plan_if_it_joins_the_ends() -> None:
         controller.circuits[id_] = type(circuit)(meta=circuit.meta, spec=pinned, status=circuit.status)
         controller.settle()
         assert walk(controller, "a1", "b1")[0] == path
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abtu", 4))[::5])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param({}, LATENCY, id="other-requirements"),
+        pytest.param({"traffic": (HTTPS,)}, LATENCY, id="wider-traffic"),
+        pytest.param({}, LATENCY | {"traffic": (HTTPS,)}, id="narrower-traffic"),
+    ],
+)
+def test_pair_that_changes_circuits_never_loses_a_packet(order: tuple[str, ...], old: dict, new: dict) -> None:  # type: ignore[type-arg]
+    controller = five_gateways()
+    before = intent("web", **old)
+    controller.wish([(before, placed(before, "a1", "b1", "a", "t", "b"))])
+    runs = dict(controller.settle())
+    (old_circuit,) = controller.circuits
+    after = intent("web", **new)
+    controller.wish([(after, placed(after, "a1", "b1", "a", "u", "b"))])
+    circuits = set()
+    for _ in range(6):
+        controller.cycle()
+        for name in order:
+            runs[f"mesh/{name}"] = controller.configs[f"mesh/{name}"]
+            check(runs[f"mesh/{name}"])
+            circuits.add(there_and_back(controller, runs))
+            controller.acknowledge(f"mesh/{name}")
+    assert old_circuit not in controller.circuits
+    assert circuits == {old_circuit, *controller.circuits}
+    assert walk(controller, "a1", "b1")[0] == "a u b"
+
+
+def there_and_back(controller: Controller, runs: dict[str, GatewayConfig]) -> str:
+    """Exchange packets between a1 and b1 while ends may be using different circuits; the one used there."""
+    packet = Packet(*(controller.statuses[f"shop/{name}"].mesh_address for name in ("a1", "b1")))
+    switches = Switches(runs)
+    forth = switches.send("shop/a1", packet)
+    assert forth.arrived == "shop/b1"
+    assert switches.send("shop/b1", packet.answer).arrived == "shop/a1"
+    return forth.circuit
+
+
+def test_pair_whose_far_gateway_changes_within_a_class_moves_at_once() -> None:
+    controller = five_gateways()
+    web = intent("web")
+    controller.wish([(web, placed(web, "a1", "b1", "a", "t", "b"))])
+    controller.settle()
+    controller.resources["shop/b1"] = workload("b1", "c")
+    controller.wish([(web, placed(web, "a1", "b1", "a", "u", "c"))])
+    controller.cycle()
+    for config in controller.configs.values():
+        check(config)
+    controller.settle()
+    assert walk(controller, "a1", "b1")[0] == "a u c"
+
+
+def test_withdrawn_intent_closes_its_circuit_at_once() -> None:
+    controller = five_gateways()
+    web = intent("web")
+    controller.wish([(web, placed(web, "a1", "b1", "a", "t", "b"))])
+    controller.settle()
+    controller.wish([])
+    controller.cycle()
+    (ending,) = controller.placed.circuits
+    assert ending.pairs == ()
+    assert ending.spec.firewall == ()
+    with pytest.raises(Dropped):
+        walk(controller, "a1", "b1")
+    controller.settle()
+    assert controller.placed.circuits == ()
+    assert all(config.circuits == config.transits == () for config in controller.configs.values())
+
+
+def test_circuit_without_a_number_left_is_named_and_disturbs_nobody() -> None:
+    controller = five_gateways()
+    controller.blocks = Blocks(circuits="100.96.0.0/31")
+    web, fast = intent("web"), intent("fast", **LATENCY)
+    controller.wish([(web, placed(web, "a1", "b1", "a", "t", "b"))])
+    controller.settle()
+    controller.wish([(web, placed(web, "a1", "b1", "a", "t", "b")), (fast, placed(fast, "a2", "c1", "a", "u", "c"))])
+    controller.settle()
+    assert controller.placed.exhausted == (controller.desired.carriers["shop/fast", "shop/a2"],)
+    assert walk(controller, "a1", "b1")[0] == "a t b"
 
 
 GATEWAYS = ("a", "b", "c", "d", "e")

@@ -44,6 +44,8 @@ class SteeredPair(Wire, frozen=True, kw_only=True):
     destination_address: str
     traffic: tuple[Traffic, ...] = ()
     """What the source may open to the destination; empty is everything. Answers pass."""
+    steered: bool = True
+    """False: may pass the circuit, but is sent by another, whose turn it is still or already."""
 
 
 class LocalPair(Wire, frozen=True, kw_only=True):

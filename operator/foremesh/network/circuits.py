@@ -52,11 +52,17 @@ class Unserved:
 
 @dataclass(frozen=True)
 class Desired:
-    """All that a plan asks for; each tuple sorted."""
+    """All that a plan asks for; each tuple sorted.
+
+    Attributes:
+        carriers: Intent id and source to the circuit that carries the placement; it is missing where the placement is
+            local or unserved.
+    """
 
     circuits: tuple[DesiredCircuit, ...] = ()
     local: tuple[LocalPair, ...] = ()
     unserved: tuple[Unserved, ...] = ()
+    carriers: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass
@@ -107,6 +113,7 @@ def desired_circuits(
     local: dict[tuple[str, str, str], LocalPair] = {}
     ways: dict[tuple[str, str], str] = {}
     unserved = []
+    carriers: dict[tuple[str, str], str] = {}
     for placement, intent in _by_importance(plan, intents):
         path, destination = placement.path, placement.destination
         if path is None or destination is None:
@@ -136,6 +143,7 @@ def desired_circuits(
         id_ = circuit_id(path.gateways[0], path.gateways[-1], class_)
         group = groups.setdefault(id_, _Group(intent, path, class_))
         group.intents.add(intent.id)
+        carriers[intent.id, source.id] = id_
         group.pairs[source.id, target.id] = _merged(group.pairs.get((source.id, target.id)), pair)
         group.forward_bps += intent.spec.requirements.min_bandwidth or 0.0
         group.reverse_bps += intent.spec.requirements.reverse or 0.0
@@ -143,6 +151,7 @@ def desired_circuits(
         circuits=tuple(_circuit(id_, groups[id_], blocks) for id_ in sorted(groups)),
         local=tuple(local[key] for key in sorted(local)),
         unserved=tuple(sorted(unserved, key=lambda one: (one.intent, one.source))),
+        carriers=carriers,
     )
 
 

@@ -184,7 +184,7 @@ class _Mesh:
     def _ways(self) -> dict[tuple[str, str], set[str]]:
         """Workload and gateway to the addresses that the workload reaches through it."""
         ways: dict[tuple[str, str], set[str]] = defaultdict(set)
-        served = [(c.spec.from_, c.spec.to, pair) for c in self.state.circuits for pair in c.pairs]
+        served = [(c.spec.from_, c.spec.to, pair) for c in self.state.circuits for pair in c.pairs if pair.steered]
         served += [(local.gateway, local.gateway, local.pair) for local in self.state.local]
         for from_, to, pair in served:
             ways[pair.source, from_].add(pair.destination_address)
@@ -268,7 +268,7 @@ class _Mesh:
             if not self._ends_at(circuit, gateway):
                 continue
             answers = circuit.spec.to == gateway.id
-            for rule in firewall_of(circuit.pairs):
+            for rule in firewall_of(pair for pair in circuit.pairs if pair.steered):
                 sources, destinations = rule.sources, rule.destinations
                 if answers:
                     sources, destinations = destinations, sources

@@ -12,6 +12,7 @@ from foremesh.model.circuit import Circuit
 from foremesh.model.mesh import PlacedCircuit
 from foremesh.network.allocate import ClassUser, Held, assign, capacity, class_numbers
 from foremesh.network.circuits import DesiredCircuit
+from foremesh.network.handover import hand_over, narrowed
 from foremesh.network.labels import Applied, advance_all, joins
 
 
@@ -44,7 +45,7 @@ def place_circuits(
             says, as long as it joins the ends.
         applied: Configs in force and acknowledgements.
         held: Numbers in use.
-        members: Ids of all declared resources.
+        members: Ids of all declared resources; an end that is none of them is gone for good.
         epoch: Of the configs that will be compiled from the result.
     """
     wanted = {circuit.id: circuit for circuit in desired}
@@ -65,14 +66,16 @@ def place_circuits(
             for gateway, there in held.classes_at.items()
         },
     )
+    handover = hand_over(desired, recorded, classes, held.addresses)
+    paths |= handover.staying
     circuits = [
         PlacedCircuit(
             id=id_,
-            spec=specs[id_],
+            spec=specs[id_] if id_ in wanted else narrowed(specs[id_], handover.pairs[id_]),
             number=numbers[id_],
             class_number=classes[id_],
             labels=recorded[id_].status.labels if id_ in recorded else (),
-            pairs=wanted[id_].pairs if id_ in wanted else (),
+            pairs=handover.pairs[id_],
         )
         for id_ in sorted(numbers.keys() & classes.keys())
     ]

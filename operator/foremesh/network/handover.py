@@ -1,0 +1,119 @@
+"""A pair that changes circuits keeps the old one until the new one carries.
+
+An Intent whose requirements are edited belongs to another class, hence to another circuit. The new circuit is opened
+for the pair at once and the old one stays open until its last label is free; traffic is steered into the old one until
+the new one has an Active label, which every gateway has acknowledged. So each end may switch alone.
+
+Not where both circuits share an inner interface (one class, another far end): there an address can only have one peer,
+and the pair moves at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from foremesh.model.circuit import Circuit, CircuitSpec, FirewallRule, LabelAllocation, LabelState
+from foremesh.model.intent import Traffic
+from foremesh.model.mesh import SteeredPair
+from foremesh.network.circuits import DesiredCircuit
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Who carries what for now.
+
+    Attributes:
+        pairs: Circuit id to its pairs, for circuits that are desired and those that are handing over.
+        staying: Circuits nobody asks for that still carry, and the path that they stay on.
+    """
+
+    pairs: Mapping[str, tuple[SteeredPair, ...]]
+    staying: Mapping[str, tuple[str, ...]]
+
+
+def hand_over(
+    desired: Sequence[DesiredCircuit],
+    recorded: Mapping[str, Circuit],
+    class_numbers: Mapping[str, int],
+    addresses: Mapping[str, str],
+) -> Handover:
+    """Decide which circuit carries each pair while circuits come and go.
+
+    Args:
+        recorded: Circuits that exist, by id. What an old one carried stands in its firewall.
+        class_numbers: Inner interface of every circuit, old and new.
+        addresses: Resource id to mesh address, as on record.
+    """
+    owners = {address: id_ for id_, address in addresses.items()}
+    wanted = {circuit.id: circuit for circuit in desired}
+    carriers: dict[tuple[str, str], list[DesiredCircuit]] = {}
+    for circuit in desired:
+        for pair in circuit.pairs:
+            carriers.setdefault((pair.source, pair.destination), []).append(circuit)
+    withheld: set[tuple[str, str, str]] = set()
+    pairs: dict[str, tuple[SteeredPair, ...]] = {}
+    staying: dict[str, tuple[str, ...]] = {}
+    for id_, old in recorded.items():
+        if id_ in wanted or id_ not in class_numbers:
+            continue
+        active = active_label(old)
+        kept = []
+        for pair in _pairs_of(old.spec.firewall, owners):
+            heirs = carriers.get((pair.source, pair.destination), [])
+            if not heirs or any(_share_interface(old, heir, class_numbers) for heir in heirs):
+                continue
+            waiting = [heir.id for heir in heirs if heir.id not in recorded or not active_label(recorded[heir.id])]
+            still_here = active is not None and bool(waiting)
+            kept.append(msgspec.structs.replace(pair, steered=still_here))
+            if active is not None and still_here:
+                withheld |= {(heir, pair.source, pair.destination) for heir in waiting}
+                staying[id_] = active.path
+        pairs[id_] = tuple(kept)
+    for circuit in desired:
+        pairs[circuit.id] = tuple(
+            msgspec.structs.replace(pair, steered=(circuit.id, pair.source, pair.destination) not in withheld)
+            for pair in circuit.pairs
+        )
+    return Handover(pairs, staying)
+
+
+def active_label(circuit: Circuit) -> LabelAllocation | None:
+    """The label that a circuit's ends send on, by its status."""
+    return next((label for label in circuit.status.labels if label.state is LabelState.ACTIVE), None)
+
+
+def narrowed(spec: CircuitSpec, pairs: Iterable[SteeredPair]) -> CircuitSpec:
+    """A spec whose firewall is about these pairs only."""
+    known = {((f"{pair.source_address}/32",), (f"{pair.destination_address}/32",)) for pair in pairs}
+    rules = tuple(rule for rule in spec.firewall if (rule.sources, rule.destinations) in known)
+    return msgspec.structs.replace(spec, firewall=rules)
+
+
+def _share_interface(old: Circuit, new: DesiredCircuit, class_numbers: Mapping[str, int]) -> bool:
+    common = {old.spec.from_, old.spec.to} & {new.spec.from_, new.spec.to}
+    return bool(common) and class_numbers.get(new.id) == class_numbers[old.id]
+
+
+def _pairs_of(rules: Iterable[FirewallRule], owners: Mapping[str, str]) -> list[SteeredPair]:
+    """The pairs that a firewall was made from; rules about anything but two members' addresses are passed over."""
+    found: dict[tuple[str, str], list[FirewallRule]] = {}
+    for rule in rules:
+        if len(rule.sources) == 1 and len(rule.destinations) == 1:
+            source, destination = rule.sources[0].removesuffix("/32"), rule.destinations[0].removesuffix("/32")
+            if source in owners and destination in owners:
+                found.setdefault((source, destination), []).append(rule)
+    return [
+        SteeredPair(
+            source=owners[source],
+            source_address=source,
+            destination=owners[destination],
+            destination_address=destination,
+            traffic=tuple(Traffic(protocol=rule.protocol, ports=rule.ports) for rule in rules if rule.protocol)
+            if all(rule.protocol for rule in rules)
+            else (),
+        )
+        for (source, destination), rules in sorted(found.items())
+    ]
