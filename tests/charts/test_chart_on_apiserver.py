@@ -127,10 +127,10 @@ def test_monitoring_objects_are_what_the_prometheus_operator_takes(
     folder = shared / "crds/prometheus-operator"
     files = [folder / f"monitoring.coreos.com_{plural}.yaml" for plural in ("servicemonitors", "prometheusrules")]
     crds: list[dict[str, Any]] = [yaml.safe_load(file.read_text()) for file in files]
-    names = [f"crd/{crd['metadata']['name']}" for crd in crds]
+    names = [crd["metadata"]["name"] for crd in crds]
     control_plane.kubectl("apply", "--server-side", *(part for file in files for part in ("-f", file)))
     try:
-        control_plane.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+        control_plane.wait_established(*names)
         versions = [f"monitoring.coreos.com/v1/{crd['spec']['names']['kind']}" for crd in crds]
         objects = render("foremesh", *(part for version in versions for part in ("--api-versions", version)))
         chosen = [one for one in objects if one["apiVersion"] == "monitoring.coreos.com/v1"]
@@ -139,4 +139,4 @@ def test_monitoring_objects_are_what_the_prometheus_operator_takes(
             one["metadata"]["namespace"] = "default"
         control_plane.kubectl("apply", "--dry-run=server", "-f", "-", stdin=yaml.safe_dump_all(chosen))
     finally:
-        control_plane.kubectl("delete", *names)
+        control_plane.kubectl("delete", "crd", *names)

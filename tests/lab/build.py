@@ -1,4 +1,4 @@
-"""Builds the programs that tests and the demo run: the Kubernetes control plane, etcd and helm, from pinned Go modules.
+"""Builds the programs that tests and the demo run: a Kubernetes control plane, etcd, helm, Lua; from pinned Go modules.
 
 Releases cannot be downloaded everywhere a test runs; Go modules can, and go.sum pins what they hold. Each program is
 built once per version into the user's cache folder. An older kubectl or etcd on PATH is never used: it would decide
@@ -93,6 +93,8 @@ TOOLS = {
             Tool(name, "controlplane", "k8s.io/kubernetes", f"k8s.io/kubernetes/cmd/{name}", KUBERNETES_STAMP)
             for name in ("kube-apiserver", "kube-controller-manager", "kubectl")
         ),
+        # The Lua that Argo CD runs health checks in.
+        Tool("glua", "glua", "github.com/yuin/gopher-lua", "github.com/yuin/gopher-lua/cmd/glua"),
         Tool("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm", HELM_STAMP),
     )
 }

@@ -184,6 +184,24 @@ class ControlPlane:
         token = self.kubectl("create", "token", name, f"--namespace={namespace}", "--duration=24h").stdout.strip()
         return self._write_kubeconfig(f"{namespace}-{name}", token)
 
+    def wait_established(self, *crds: str) -> None:
+        """Wait until the API server serves what CRDs define.
+
+        Args:
+            crds: Their names, such as ``intents.foremesh.io``.
+
+        Raises:
+            TimeoutError: If it does not.
+        """
+        # A CRD that was just created has no conditions, and kubectl wait then fails instead of waiting.
+        for name in crds:
+            waiting = ("wait", "--for=condition=Established", "--timeout=10s", f"crd/{name}")
+            wait_until(
+                lambda waiting=waiting: not self.kubectl(*waiting, check=False).returncode,
+                READY_TIMEOUT_S,
+                what=f"CRD {name} to be served",
+            )
+
     def forbidden(self, user_prefix: str = "") -> list[str]:
         """List the requests the API server answered with 403, oldest first, one line each.
 

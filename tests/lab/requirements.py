@@ -69,6 +69,7 @@ BUILT = {
     "etcd": ("etcd",),
     "apiserver": ("etcd", "kubectl", "kube-controller-manager", "kube-apiserver"),
     "helm": ("helm",),
+    "glua": ("glua",),
 }
 
 
@@ -116,6 +117,7 @@ REQUIREMENTS: dict[str, Callable[[], str | None]] = {
     "apiserver": lambda: _tools_missing("apiserver"),
     "etcd": lambda: _tools_missing("etcd"),
     "helm": lambda: _tools_missing("helm"),
+    "glua": lambda: _tools_missing("glua"),
     "prometheus": lambda: _programs_missing(PROMETHEUS_PROGRAMS),
     "lab": _lab_missing,
     "shared": _shared_missing,
