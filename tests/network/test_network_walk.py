@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Profile, Requirements, Traffic
 from foremesh.model.resource import Protocol
 from foremesh.model.units import Bandwidth, Milliseconds
+from foremesh.network.compile import compile_configs
 from network.scene import HTTPS, Controller, gateway, intent, placed, workload
 from network.switches import Dropped, Packet, Switches
 
@@ -163,6 +165,18 @@ def test_config_is_left_alone_by_a_change_elsewhere() -> None:
     controller.wish([first, (logs, placed(logs, "a1", "c1", "a", "u", "c"))])
     after = controller.settle()
     assert {key for key in after if after[key] is not before[key]} == {"mesh/a", "mesh/u", "mesh/c"}
+
+
+def test_link_that_is_lost_from_sight_stays_while_a_label_runs_over_it() -> None:
+    controller = five_gateways()
+    web = intent("web")
+    controller.wish([(web, placed(web, "a1", "b1", "a", "t", "b"))])
+    before = controller.settle()
+    unseen = compile_configs(msgspec.structs.replace(controller.state, links=()))
+    labels = {peer.gateway: (peer.underlay, peer.labels) for peer in unseen["mesh/t"].hop_peers}
+    assert labels == {peer.gateway: (peer.underlay, peer.labels) for peer in before["mesh/t"].hop_peers if peer.labels}
+    controller.configs = unseen
+    assert walk(controller, "a1", "b1")[0] == "a t b"
 
 
 def test_agent_that_has_not_registered_is_left_out_until_it_has() -> None:
