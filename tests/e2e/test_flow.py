@@ -143,6 +143,7 @@ def test_an_agents_restart_loses_nothing(satisfied: MeshLab, tmp_path: Path) -> 
             satisfied.agents[name].stop()
             ping.wait_for(10)
             satisfied.start_agent(name)
+            satisfied.wait_agent(name)
         ping.wait_for(10)
     assert ping.lost() == 0
     satisfied.wait_condition("intent", INTENT, "Ready")

@@ -32,7 +32,7 @@ from lab.certs import Authority
 from lab.controlplane import ControlPlane
 from lab.etcd import EtcdServer
 from lab.nodes import LabError, Node
-from lab.process import Daemon, free_port, wait_until
+from lab.process import Daemon, DaemonError, free_port, wait_until
 from lab.prometheus import PrometheusServer
 from lab.topology import Lab, Topology, five_gateways
 
@@ -235,7 +235,8 @@ class MeshLab:
         self._record(self.api, "foremesh api")
 
     def start_agent(self, name: str) -> None:
-        """Start the agent of a gateway or workload with the token that the operator put into a Secret."""
+        """Start the agent of a gateway or workload with the token that the operator put into a Secret; does not wait
+        until it answers."""
         node, folder = self.lab[name], self.folder / "agents" / name
         folder.mkdir(parents=True, exist_ok=True)
         secret = self.get("secret", f"{name}-foremesh-agent")
@@ -247,9 +248,23 @@ class MeshLab:
         self.agents[name] = node.daemon(
             [self._foremesh, "agent", "run", "--config", config],
             self.folder / f"logs/agent-{name}.log",
-            ready=lambda: self._answers(f"http://{node.mgmt_address}:{METRICS_PORT}/healthz"),
         )
         self._record(self.agents[name], f"the agent of {name}")
+
+    def wait_agent(self, name: str) -> None:
+        """Wait until a started agent answers.
+
+        Raises:
+            DaemonError: If it ended instead.
+        """
+        daemon = self.agents[name]
+
+        def answers_or_ended() -> bool:
+            return not daemon.running or self._answers(f"http://{self.lab[name].mgmt_address}:{METRICS_PORT}/healthz")
+
+        wait_until(answers_or_ended, START_TIMEOUT_S, what=f"agent of {name}", ignoring=(OSError,))
+        if not daemon.running:
+            raise DaemonError(f"agent of {name} ended; {daemon.describe_log()}")
 
     # How it is put together
 
@@ -289,6 +304,8 @@ class MeshLab:
                 every_s=0.25,
             )
             self.start_agent(node.name)
+        for node in self.lab.nodes:
+            self.wait_agent(node.name)
         for node in self.lab.nodes:
             self.wait_condition("meshresource", node.name, "Ready")
 
