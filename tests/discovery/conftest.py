@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +17,9 @@ from lab.etcd import EtcdServer
 
 TIMEOUT_S = 1.0
 """Seconds of the stores' timeout here: a test waits it out."""
+
+meshes = itertools.count(1)
+"""Tests that share a server keep apart by the name of their mesh."""
 
 
 @dataclass
@@ -32,7 +35,7 @@ class World:
     start: Callable[[], Awaitable[None]]
     compact: Callable[[], Awaitable[None]]
     wipe: Callable[[], Awaitable[None]]
-    """Lose all data while stopped, and start again."""
+    """Lose all data, and serve again."""
 
 
 @contextlib.asynccontextmanager
@@ -47,35 +50,37 @@ async def memory_world() -> AsyncIterator[World]:
 
 
 @contextlib.asynccontextmanager
-async def etcd_world(folder: Path) -> AsyncIterator[World]:
-    server = EtcdServer(folder, mutual_tls=True)
+async def etcd_world(server: EtcdServer) -> AsyncIterator[World]:
     stores: list[EtcdStore] = []
+    mesh = f"contract-{next(meshes)}"
 
     def connect() -> EtcdStore:
         endpoint = f"{server.host}:{server.port}"
-        stores.append(EtcdStore([endpoint], mesh="contract", tls=tls_of(server), timeout_s=TIMEOUT_S))
+        stores.append(EtcdStore([endpoint], mesh=mesh, tls=tls_of(server), timeout_s=TIMEOUT_S))
         return stores[-1]
 
+    # Blocking calls: starting it in this thread lets the kernel end the server if the test run is killed.
+    async def stop() -> None:
+        server.daemon.kill()
+
+    async def start() -> None:
+        server.start()
+
     async def compact() -> None:
-        await asyncio.to_thread(server.compact)
+        server.compact()
 
     async def wipe() -> None:
-        await asyncio.to_thread(server.stop)
-        shutil.rmtree(folder / "data")
-        await asyncio.to_thread(server.start)
+        server.daemon.kill()
+        shutil.rmtree(server.daemon.log.parent / "data")
+        server.start()
 
-    async def in_thread(call: Callable[[], object]) -> None:
-        await asyncio.to_thread(call)
-
-    await in_thread(server.start)
     try:
-        yield World(
-            connect(), connect, 2.0, lambda: in_thread(server.stop), lambda: in_thread(server.start), compact, wipe
-        )
+        yield World(connect(), connect, 2.0, stop, start, compact, wipe)
     finally:
         for store in stores:
             await store.close()
-        await in_thread(server.stop)
+        if not server.daemon.running:
+            server.start()
 
 
 def tls_of(server: EtcdServer) -> Tls | None:
@@ -86,10 +91,18 @@ def tls_of(server: EtcdServer) -> Tls | None:
 
 
 @pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.etcd)])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """Each kind of store in turn, empty; etcd as it is meant to be run, with mutual TLS."""
-    async with memory_world() if request.param == "memory" else etcd_world(tmp_path) as made:
+    memory = request.param == "memory"
+    async with memory_world() if memory else etcd_world(request.getfixturevalue("own_etcd")) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def own_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """An etcd with mutual TLS that tests of one module may stop, compact and wipe, one after the other."""
+    with EtcdServer(tmp_path_factory.mktemp("own-etcd"), mutual_tls=True) as running:
+        yield running
 
 
 class Watching:

@@ -250,7 +250,6 @@ async def test_a_store_that_lost_its_data_ends_watches_and_is_filled_again(world
     async with KeptLease(store, ttl_s=world.ttl_s) as kept:
         await kept.put("a/kept", b"1")
         _, revision = await store.list("a")
-        await world.stop()
         await world.wipe()
 
         async def grown_past() -> bool:

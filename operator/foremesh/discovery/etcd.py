@@ -120,22 +120,24 @@ class EtcdStore:
             await self._call("revoke lease", "revoke", message("LeaseRevokeRequest", ID=lease.id), lease=lease)
 
     async def watch(self, prefix: Key, *, after: Revision) -> AsyncIterator[Event]:
-        position, broken_s = int(after), None
+        position = int(after)
+        broken: tuple[float, StoreUnavailable] | None = None
         while True:
             try:
                 async with contextlib.aclosing(self._stream(prefix, position, after.history)) as answers:
                     async for answer in answers:
-                        broken_s = None
+                        broken = None
                         for event in answer.events:
                             # Its own position, never the header's, which is ahead while old changes are sent.
                             position = event.kv.mod_revision
                             if (change := self._event(event, after.history)).record.key != HISTORY:
                                 yield change
             except StoreUnavailable as error:
-                now_s = time.monotonic()
-                broken_s = broken_s or now_s
-                if now_s - broken_s > self._timeout_s:
-                    raise
+                # What broke the stream says more than why the last attempt to reconnect failed.
+                broken = broken or (time.monotonic(), error)
+                since_s, cause = broken
+                if time.monotonic() - since_s > self._timeout_s:
+                    raise cause from error
                 log.info("watch reconnects prefix=%s after=%d cause=%s", prefix, position, error.cause)
                 await asyncio.sleep(RECONNECT_S)
 
