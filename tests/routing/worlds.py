@@ -38,6 +38,7 @@ def link(
     loss: float | None = 0.0,
     free: float | None = 1e9,
     price: float | None = 0.0,
+    capacity: float = 1e10,
     underlay: str = "internet",
 ) -> PredictedLink:
     return PredictedLink(
@@ -45,7 +46,7 @@ def link(
         rtt_ms=None if rtt_ms is None else Figure(median=rtt_ms, pessimistic=rtt_ms if p90 is None else p90),
         loss=None if loss is None else steady(loss),
         free_bps=None if free is None else steady(free),
-        capacity_bps=1e10,
+        capacity_bps=capacity,
         egress_price=price,
     )
 
@@ -73,7 +74,7 @@ def random_graph(rng: random.Random) -> MeshGraph:
         role = rng.choice((Role.CORE, Role.CORE, Role.TRANSIT, Role.EDGE))
         nodes.append(node(name, role, rng.choice(REGIONS), rng.choice(PROVIDERS), load))
     links = []
-    density = rng.choice((0.3, 0.6)) if count > 6 else 0.8
+    density = 0.8 if count <= 6 else rng.choice((0.3, 0.5)) if count <= 8 else rng.choice((0.2, 0.4))
     for src in names:
         for dst in names:
             for underlay in ("internet", "mpls"):

@@ -61,8 +61,8 @@ class Arrays:
 
     Args:
         graph: The snapshot.
-        released_bps: Bandwidth that the planned circuits already reserve on links, which their own traffic explains;
-            it is free again for planning, up to the link's capacity.
+        released_bps: What links carry for circuits that are to be planned anew; for planning it is free, up to the
+            link's capacity.
     """
 
     def __init__(self, graph: MeshGraph, released_bps: Mapping[LinkId, float] | None = None) -> None:

@@ -34,8 +34,9 @@ LOSS_UNIT = 0.01
 """Share lost: at 1 % and 100 ms a TCP flow falls to about 1 Mbit/s (Mathis et al., CCR 27(3), 1997)."""
 MOST_LOSS = 0.9999
 """Loss at which the price stops growing; bounds the logarithm."""
-HOPS_UNIT = 20.0
-"""Links: one more link, with its share of failures and of processor time, is worth 5 ms of detour to avoid."""
+HOPS_UNIT = 50.0
+"""Links: one more link, with its processor time (half a millisecond in userspace) and its share of failures, is worth
+2 ms of detour to avoid."""
 PRICE_UNIT = 0.10
 """US dollars per gigabyte: about what large clouds charge for the first terabytes leaving them."""
 LOAD_UNIT = 1.0

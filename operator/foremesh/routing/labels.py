@@ -149,10 +149,36 @@ class _Search:
         self.limits = list(problem.limits.values())
         self.bound = _Bound(problem, problem.objective)
         self.bounds = [_Bound(problem, limit) for limit in self.limits]
+        self.guarded = 0 if problem.group_count else -1
+        """Gateways, as bits, that no partial path may come to twice."""
 
     def best(self, prefix: tuple[int, ...] = (), banned: frozenset[int] = frozenset()) -> Route | None:
         """The first path, by cost, links and ids, that begins with ``prefix`` and does not go on with a banned step
-        (a source gateway after the empty prefix, else a link or END)."""
+        (a source gateway after the empty prefix, else a link or END).
+
+        Where the path has to pass certain gateways, the way there and the way on may want the same gateway between
+        them. Keeping count of all gateways passed would make most partial paths incomparable, so only those are
+        guarded that turned up twice in an answer, until the answer is simple (decremental state space relaxation:
+        Righini and Salani, Networks 51(3), 2008).
+        """
+        while True:
+            route = self._best(prefix, banned)
+            if route is None:
+                return None
+            twice = self._passed_twice(route)
+            if not twice:
+                return route
+            self.guarded |= twice
+
+    def _passed_twice(self, route: Route) -> int:
+        once, twice = 1 << route.steps[0], 0
+        for link in route.links:
+            bit = 1 << self.problem.arrays.dst[link]
+            twice |= once & bit
+            once |= bit
+        return twice
+
+    def _best(self, prefix: tuple[int, ...], banned: frozenset[int]) -> Route | None:
         queue: _Queue = []
         for steps in [prefix] if prefix else [(gateway,) for gateway in self.problem.objective.start]:
             label, arriving = self._walk(steps), len(steps) > 1
@@ -160,6 +186,7 @@ class _Search:
             if rest is not None and self._within(label, arriving) and (prefix or label.gateway not in banned):
                 queue.append((label.cost + rest, False, len(steps) - 1, steps, label))
         heapq.heapify(queue)
+        guarded = self.guarded | (self._walk(prefix).visited if prefix else 0)
         settled: dict[int, list[_Label]] = {}
         while queue:
             _, complete, hops, steps, label = heapq.heappop(queue)
@@ -167,21 +194,29 @@ class _Search:
                 return Route(label.cost, hops, steps, label.gateway)
             if hops and steps != prefix:
                 kept = settled.setdefault(label.state, [])
-                if any(self._dominates(other, label) for other in kept):
+                if any(self._dominates(other, label, guarded) for other in kept):
                     continue
                 kept.append(label)
-            self._extend(queue, hops, steps, label, banned if steps == prefix else frozenset())
+            self._extend(queue, hops, steps, label, banned if steps == prefix else frozenset(), guarded)
         return None
 
-    def _dominates(self, one: _Label, other: _Label) -> bool:
-        """Whether a label that left the queue earlier, in the same state, makes another superfluous. If the rest of
-        the other's way crosses the one's, cutting out the loop is no worse; unless the loop passes a gateway that the
-        path must pass, so then the one must not have been anywhere that the other has not."""
-        if self.problem.group_count and one.visited & ~other.visited:
+    def _dominates(self, one: _Label, other: _Label, guarded: int) -> bool:
+        """Whether a label that left the queue earlier, in the same state, makes another superfluous: whatever the other
+        goes on to, the one can too, at no more of anything. Where no gateway has to be passed, gateways that the one
+        has been to do not matter: if the other's way crosses them, cutting out the loop is no worse."""
+        if self.problem.group_count and one.visited & ~other.visited & guarded:
             return False
         return all(a <= b for a, b in zip(one.sums, other.sums, strict=True))
 
-    def _extend(self, queue: _Queue, hops: int, steps: tuple[int, ...], label: _Label, banned: frozenset[int]) -> None:
+    def _extend(
+        self,
+        queue: _Queue,
+        hops: int,
+        steps: tuple[int, ...],
+        label: _Label,
+        banned: frozenset[int],
+        guarded: int,
+    ) -> None:
         problem, arrays, gateway, shift = self.problem, self.problem.arrays, label.gateway, self.problem.group_count
         passed = label.state & ((1 << shift) - 1)
         if gateway in problem.objective.end and END not in banned and passed + 1 == 1 << shift:
@@ -193,11 +228,12 @@ class _Search:
         if hops and not arrays.relays[gateway]:
             return
         base = label.cost + (problem.exposure if hops else 0)
+        closed = label.visited & guarded
         for link in arrays.out[gateway]:
             onward = arrays.dst[link]
             state = onward << shift | passed | problem.groups[onward]
             rest = self.bound.arriving[state]
-            if rest is None or not problem.usable[link] or link in banned or label.visited >> onward & 1:
+            if rest is None or not problem.usable[link] or link in banned or closed >> onward & 1:
                 continue
             sums = tuple(s + limit.link[link] for s, limit in zip(label.sums, self.limits, strict=True))
             cost = base + problem.objective.link[link]

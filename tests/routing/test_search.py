@@ -1,0 +1,341 @@
+"""The search against every simple path, tried one by one."""
+
+from __future__ import annotations
+
+import doctest
+import math
+import random
+from dataclasses import replace
+
+import pytest
+from msgspec import structs
+
+from foremesh.model.intent import Avoid, Encryption, Profile, Requirements
+from foremesh.model.link import Figure, LinkId, MeshGraph
+from foremesh.model.resource import Role
+from foremesh.model.units import Bandwidth, Milliseconds, Price, Ratio
+from foremesh.routing import PROFILES, search, select_path
+from foremesh.routing.arrays import Arrays
+from foremesh.routing.ask import Ask, Router
+from foremesh.routing.search import Selection, select
+from routing.worlds import Judge, both, link, mesh, node, random_ask, random_graph, reordered, shuffled
+
+SEEDS = range(1000)
+"""Random graphs; each is asked twice."""
+BATCH = 50
+
+
+def answer(graph: MeshGraph, ask: Ask, runners_up: int = 3) -> Selection:
+    return select(Router(Arrays(graph)), ask, runners_up=runners_up)
+
+
+@pytest.mark.parametrize("first", range(0, len(SEEDS), BATCH))
+def test_agrees_with_trying_every_path(first: int) -> None:
+    feasible = 0
+    for seed in SEEDS[first : first + BATCH]:
+        rng = random.Random(seed)
+        graph = random_graph(rng)
+        for _ in range(2):
+            ask = random_ask(rng, graph)
+            judge = Judge(graph, ask)
+            expected = judge.feasible()
+            found = answer(graph, ask)
+            listed = [*([found.path] if found.path else []), *found.runners_up]
+            feasible += bool(expected)
+            assert len(listed) == min(4, len(expected)), f"seed {seed}"
+            allowed = {(path.gateways, tuple(one.id for one in path.links)): cost for cost, path in expected}
+            assert len({(path.gateways, path.links) for path in listed}) == len(listed), f"seed {seed}"
+            for (cost, _), path in zip(expected, listed, strict=False):
+                assert path.figures.cost == pytest.approx(cost, rel=1e-6, abs=1e-7), f"seed {seed}"
+                assert allowed[path.gateways, path.links] == pytest.approx(cost, rel=1e-6, abs=1e-7), f"seed {seed}"
+                assert sum(path.terms.values()) == pytest.approx(path.figures.cost), f"seed {seed}"
+            assert (found.infeasible is None) == bool(expected), f"seed {seed}"
+    assert 0 < feasible < 2 * BATCH, "the worlds must hold both kinds of questions"
+
+
+def test_the_order_of_the_input_does_not_matter() -> None:
+    for seed in range(120):
+        rng = random.Random(seed)
+        graph = random_graph(rng)
+        ask = random_ask(rng, graph)
+        expected = answer(graph, ask)
+        turned = replace(
+            ask, sources=reordered(rng, ask.sources), destinations=reordered(rng, ask.destinations), through=ask.through
+        )
+        assert answer(shuffled(rng, graph), turned) == expected, f"seed {seed}"
+
+
+LOOSER = {
+    "max_latency": lambda value: Milliseconds(value * 1.5 + 1),
+    "min_bandwidth": lambda value: Bandwidth(value / 2),
+    "reverse": lambda value: Bandwidth(value / 2),
+    "max_loss": lambda value: Ratio(min(1.0, value * 2 + 0.001)),
+    "max_hops": lambda value: value + 1,
+    "max_egress_price": lambda value: Price(value + 0.05),
+    "regions": lambda value: (*value, "uk"),
+    "avoid": lambda value: Avoid(),
+}
+
+
+def test_asking_for_less_never_makes_a_path_disappear_or_dearer() -> None:
+    compared = 0
+    for seed in range(150):
+        rng = random.Random(seed)
+        graph = random_graph(rng)
+        ask = random_ask(rng, graph)
+        strict = answer(graph, ask, 0).path
+        for field, looser in LOOSER.items():
+            value = getattr(ask.requirements, field)
+            if strict is None or value in (None, (), Avoid()):
+                continue
+            loose = replace(ask, requirements=structs.replace(ask.requirements, **{field: looser(value)}))
+            relaxed = answer(graph, loose, 0).path
+            assert relaxed is not None, f"seed {seed}: {field}"
+            assert relaxed.figures.cost <= strict.figures.cost, f"seed {seed}: {field}"
+            compared += 1
+    assert compared > 50
+
+
+LINE = mesh(
+    node("a"),
+    node("b"),
+    node("c"),
+    links=(
+        *both("a", "b", 0.1, p90=10.1, loss=0.01, free=200e6, price=0.01),
+        *both("b", "c", 0.2, p90=20.2, loss=0.02, free=300e6, price=0.02),
+    ),
+)
+"""One path of two links: round trip 30.3 ms, loss 2.98 %, 200 Mbit/s, 0.03 USD/GB."""
+
+EXACTLY = {
+    "latency-equal-is-allowed": Requirements(max_latency=Milliseconds(30.3)),
+    "bandwidth-equal-is-allowed": Requirements(min_bandwidth=Bandwidth(200e6)),
+    "reverse-equal-is-allowed": Requirements(reverse=Bandwidth(200e6)),
+    "loss-equal-is-allowed": Requirements(max_loss=Ratio(0.0298)),
+    "hops-equal-is-allowed": Requirements(max_hops=2),
+    "price-equal-is-allowed": Requirements(max_egress_price=Price(0.03)),
+    "region-of-every-gateway-is-listed": Requirements(regions=("eu",)),
+}
+JUST_BEYOND = {
+    "latency-above-is-refused": Requirements(max_latency=Milliseconds(30.29999)),
+    "bandwidth-below-is-refused": Requirements(min_bandwidth=Bandwidth(200e6 + 1)),
+    "reverse-below-is-refused": Requirements(reverse=Bandwidth(200e6 + 1)),
+    "loss-above-is-refused": Requirements(max_loss=Ratio(0.0297999)),
+    "hops-above-is-refused": Requirements(max_hops=1),
+    "price-above-is-refused": Requirements(max_egress_price=Price(0.0299999)),
+    "region-not-listed-is-refused": Requirements(regions=("uk",)),
+    "region-avoided-is-refused": Requirements(avoid=Avoid(regions=("eu",))),
+    "gateway-avoided-is-refused": Requirements(avoid=Avoid(gateways=("b",))),
+}
+
+
+@pytest.mark.parametrize("needs", EXACTLY.values(), ids=EXACTLY.keys())
+def test_what_is_met_exactly_is_met(needs: Requirements) -> None:
+    found = select_path(LINE, {"a": 0.0}, {"c": 0.0}, needs).path
+    assert found is not None
+    assert found.gateways == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("needs", JUST_BEYOND.values(), ids=JUST_BEYOND.keys())
+def test_what_is_missed_by_little_is_missed(needs: Requirements) -> None:
+    assert select_path(LINE, {"a": 0.0}, {"c": 0.0}, needs).path is None
+
+
+BLIND = mesh(node("a"), node("b"), links=(link("a", "b", None, loss=None, free=None, price=None), *both("b", "a")[:0]))
+
+
+@pytest.mark.parametrize(
+    "needs",
+    [
+        pytest.param(Requirements(max_latency=Milliseconds(1e6)), id="unknown-latency-meets-no-limit"),
+        pytest.param(Requirements(max_loss=Ratio(1.0)), id="unknown-loss-meets-no-limit"),
+        pytest.param(Requirements(min_bandwidth=Bandwidth(0)), id="unknown-bandwidth-meets-no-limit"),
+        pytest.param(Requirements(reverse=Bandwidth(0)), id="missing-reverse-link-meets-no-limit"),
+        pytest.param(Requirements(max_egress_price=Price(1e3)), id="unknown-price-meets-no-limit"),
+    ],
+)
+def test_an_unknown_figure_meets_no_requirement(needs: Requirements) -> None:
+    assert select_path(BLIND, {"a": 0.0}, {"b": 0.0}, needs).path is None
+    found = select_path(BLIND, {"a": 0.0}, {"b": 0.0}).path
+    assert found is not None
+    figures = found.figures
+    assert (figures.latency_ms, figures.loss, figures.bandwidth_bps, figures.egress_price) == (None, None, None, None)
+    assert figures.cost > 0
+
+
+def test_an_unknown_attachment_meets_no_latency() -> None:
+    needs = Requirements(max_latency=Milliseconds(1e6))
+    assert select_path(LINE, {"a": None}, {"c": 0.0}, needs).path is None
+    assert select_path(LINE, {"a": 0.0}, {"c": None}, needs).path is None
+    assert select_path(LINE, {"a": None}, {"c": 0.0}).path is not None
+
+
+def test_an_unknown_link_costs_as_much_as_the_worst_known() -> None:
+    graph = mesh(
+        node("a"),
+        node("b"),
+        node("c"),
+        node("d"),
+        links=(link("a", "b", None), link("b", "d", 1.0), link("a", "c", 29.0), link("c", "d", 30.0)),
+    )
+    found = select_path(graph, {"a": 0.0}, {"d": 0.0})
+    assert found.path is not None
+    assert found.path.text == "a > b > d"
+    assert found.path.terms["latency"] == pytest.approx(0.31), "30 ms, the worst known, and 1 ms"
+
+
+ROLES = mesh(
+    node("edge", Role.EDGE),
+    node("mid", Role.EDGE),
+    node("core"),
+    node("far", Role.EDGE),
+    links=(
+        *both("edge", "mid", 1.0),
+        *both("mid", "far", 1.0),
+        *both("edge", "core", 50.0),
+        *both("core", "far", 50.0),
+    ),
+)
+
+
+def test_an_edge_gateway_never_relays() -> None:
+    found = select_path(ROLES, {"edge": 0.0}, {"far": 0.0})
+    assert found.path is not None
+    assert found.path.text == "edge > core > far"
+    assert found.runners_up == ()
+    via = select_path(ROLES, {"edge": 0.0}, {"far": 0.0}, Requirements(avoid=Avoid(gateways=("core",))))
+    assert via.infeasible is not None
+    assert via.infeasible.requirement == "avoid"
+
+
+def test_an_edge_gateway_may_begin_and_end() -> None:
+    found = select_path(ROLES, {"edge": 0.0}, {"mid": 0.0, "far": 0.0})
+    assert found.path is not None
+    assert found.path.text == "edge > mid"
+
+
+def test_a_source_that_is_a_destination_is_a_path_of_no_links() -> None:
+    needs = Requirements(max_latency=Milliseconds(0), max_hops=0, min_bandwidth=Bandwidth(1e12), max_loss=Ratio(0))
+    found = select_path(LINE, {"a": 0.0}, {"a": 0.0}, needs).path
+    assert found is not None
+    assert (found.gateways, found.links, found.figures.hops, found.figures.latency_ms) == (("a",), (), 0, 0.0)
+
+
+def test_attachments_count_for_latency_and_choose_between_destinations() -> None:
+    graph = mesh(node("a"), node("b"), node("c"), links=(*both("a", "b", 10.0), *both("a", "c", 12.0)))
+    near = select_path(graph, {"a": 1.0}, {"b": 5.0, "c": 0.5}, Requirements(max_latency=Milliseconds(13.5))).path
+    assert near is not None
+    assert near.text == "a > c"
+    assert near.figures.latency_ms == pytest.approx(13.5)
+    over = select_path(graph, {"a": 1.0}, {"b": 5.0, "c": 0.5}, Requirements(max_latency=Milliseconds(13.4)))
+    assert over.path is None
+
+
+def test_bandwidth_promised_to_others_is_not_free() -> None:
+    needs = Requirements(min_bandwidth=Bandwidth(150e6))
+    first = LinkId(src="a", dst="b")
+    assert select_path(LINE, {"a": 0.0}, {"c": 0.0}, needs, reserved_bps={first: 50e6}).path is not None
+    assert select_path(LINE, {"a": 0.0}, {"c": 0.0}, needs, reserved_bps={first: 51e6}).path is None
+    assert select_path(LINE, {"a": 0.0}, {"c": 0.0}, needs, reserved_bps={first.reverse: 200e6}).path is not None
+
+
+TRIANGLE = mesh(
+    node("a"), node("b"), node("c"), links=(link("a", "c", 30.0), link("a", "b", 10.0), link("b", "c", 12.0))
+)
+
+
+def test_a_detour_wins_where_it_is_faster() -> None:
+    found = select_path(TRIANGLE, {"a": 0.0}, {"c": 0.0})
+    assert found.path is not None
+    assert [path.text for path in (found.path, *found.runners_up)] == ["a > b > c", "a > c"]
+
+
+def test_a_steady_link_beats_a_faster_one_that_is_sometimes_slow() -> None:
+    graph = mesh(
+        node("a"),
+        node("b"),
+        links=(link("a", "b", 50.0, underlay="steady"), link("a", "b", 20.0, p90=200.0, underlay="wild")),
+    )
+    found = select_path(graph, {"a": 0.0}, {"b": 0.0}).path
+    assert found is not None
+    assert found.links[0].underlay == "steady"
+
+
+def test_transits_that_see_the_traffic_in_clear_cost_only_hop_by_hop() -> None:
+    found = [
+        select_path(TRIANGLE, {"a": 0.0}, {"c": 0.0}, Requirements(encryption=kind)).path
+        for kind in (None, Encryption.END_TO_END, Encryption.HOP_BY_HOP)
+    ]
+    assert [path.text if path else "" for path in found] == ["a > b > c", "a > b > c", "a > c"]
+    assert [path.terms["encryption"] if path else -1 for path in found] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("profile", "underlay"),
+    [(Profile.LATENCY, "fast"), (Profile.THROUGHPUT, "wide"), (Profile.COST, "cheap")],
+    ids=["latency-takes-the-fast", "throughput-takes-the-wide", "cost-takes-the-cheap"],
+)
+def test_a_profile_favours_its_concern(profile: Profile, underlay: str) -> None:
+    graph = mesh(
+        node("a"),
+        node("b"),
+        links=(
+            link("a", "b", 20.0, free=200e6, price=0.09, underlay="fast"),
+            link("a", "b", 60.0, free=2e9, price=0.09, underlay="wide"),
+            link("a", "b", 60.0, free=200e6, price=0.01, underlay="cheap"),
+        ),
+    )
+    found = select_path(graph, {"a": 0.0}, {"b": 0.0}, weights=PROFILES[profile]).path
+    assert found is not None
+    assert found.links[0].underlay == underlay
+
+
+def test_a_tie_goes_to_fewer_links_then_to_the_smaller_id() -> None:
+    free = replace(PROFILES[Profile.BALANCED], hops=0.0, load=0.0, egress_price=0.0, bandwidth=0.0, loss=0.0)
+    graph = mesh(
+        node("a"),
+        node("b"),
+        node("c"),
+        node("d"),
+        links=(
+            link("a", "d", 20.0),
+            link("a", "c", 10.0),
+            link("c", "d", 10.0),
+            link("a", "b", 10.0),
+            link("b", "d", 10.0),
+        ),
+    )
+    found = select_path(graph, {"a": 0.0}, {"d": 0.0}, weights=free)
+    assert found.path is not None
+    assert [path.text for path in (found.path, *found.runners_up)] == ["a > d", "a > b > d", "a > c > d"]
+
+
+def test_a_waypoint_that_cannot_be_passed_without_turning_back_leaves_no_path() -> None:
+    graph = mesh(
+        node("a"),
+        node("b"),
+        node("c"),
+        node("w"),
+        links=(*both("a", "b"), *both("b", "c"), *both("b", "w")),
+    )
+    assert select_path(graph, {"a": 0.0}, {"c": 0.0}, through=[["w"]]).path is None
+    round_about = structs.replace(graph, links=(*graph.links, *both("a", "w", 500.0)))
+    found = select_path(round_about, {"a": 0.0}, {"c": 0.0}, through=[["w"]]).path
+    assert found is not None
+    assert found.text == "a > w > b > c"
+
+
+def test_figures_that_are_not_finite_are_unknown_and_negative_ones_are_zero() -> None:
+    odd = structs.replace(link("a", "b"), rtt_ms=Figure(median=math.nan, pessimistic=5.0))
+    below = structs.replace(link("b", "c"), rtt_ms=Figure(median=-3.0, pessimistic=-1.0))
+    graph = mesh(node("a"), node("b"), node("c"), links=(odd, below))
+    assert select_path(graph, {"a": 0.0}, {"b": 0.0}, Requirements(max_latency=Milliseconds(9))).path is None
+    found = select_path(graph, {"b": 0.0}, {"c": 0.0}, Requirements(max_latency=Milliseconds(0))).path
+    assert found is not None
+    assert found.figures.latency_ms == 0.0
+
+
+def test_the_documented_example_runs() -> None:
+    result = doctest.testmod(search)
+    assert result.attempted > 0
+    assert result.failed == 0
