@@ -49,10 +49,12 @@ def after(state: Observed, change: d.Change) -> Observed:
         case d.AddAddress(name, address):
             return _with(state, name, addresses=state.interfaces[name].addresses | {address})
         case d.DeleteAddress(name, address):
-            # The kernel takes the routes along that have the address as their source.
+            left = _with(state, name, addresses=state.interfaces[name].addresses - {address})
+            if any(address in interface.addresses for interface in left.interfaces.values()):
+                return left
+            # With the last of an address, the kernel takes the routes along that have it as their source.
             source = address.removesuffix("/32")
-            routes = frozenset(route for route in state.routes if route.source != source)
-            return replace(_with(state, name, addresses=state.interfaces[name].addresses - {address}), routes=routes)
+            return replace(left, routes=frozenset(route for route in left.routes if route.source != source))
         case d.SetPeer(name, key, endpoint, keepalive_s, add):
             peers = _without_prefixes(_peers(state, name), set(add))
             peer = peers.get(key, Peer())

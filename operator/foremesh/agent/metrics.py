@@ -105,7 +105,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Families made from ``figures`` (called by the registry)."""
         config = self.figures.config
-        if self.load_ratio is not None:
+        if self.load_ratio is not None and config and config.hop_address:  # a workload's load is nobody's business
             family = GaugeMetricFamily(
                 "foremesh_gateway_load_ratio", "Share of the host's processors in use", labels=["gateway"]
             )

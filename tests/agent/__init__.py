@@ -1,0 +1,1 @@
+"""The agent: pure parts anywhere, the whole of it in namespaces."""
