@@ -1,0 +1,19 @@
+"""Says where every series will be: forecasters, the gate that picks between them, fits in other processes.
+
+Forecasts are pure functions of their inputs, clock included; only ``refit`` waits for anything. Prophet is imported in
+the processes that fit and nowhere else.
+"""
+
+from foremesh.forecast.fitted import FittedModels, refit
+from foremesh.forecast.forecasters import Forecaster, LastValue, RollingMedian
+from foremesh.forecast.predict import HorizonError, quantile_forecast
+
+__all__ = [
+    "FittedModels",
+    "Forecaster",
+    "HorizonError",
+    "LastValue",
+    "RollingMedian",
+    "quantile_forecast",
+    "refit",
+]
