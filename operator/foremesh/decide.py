@@ -69,6 +69,8 @@ class Observed:
     acks: Mapping[str, Acknowledgement] = field(default_factory=dict)
     configs: Mapping[str, GatewayConfig] = field(default_factory=dict)
     """In force: what agents were told last."""
+    unavailable: frozenset[str] = frozenset()
+    """Resources reported unavailable."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def resolve(
     """Find who an Intent is about, and through which gateways each can be reached."""
     by_id = {member.id: member for member in members}
     talking = match_sources(intent, resources.values())
-    offering = match_destinations(intent, resources.values())
+    offering = match_destinations(intent, [one for one in resources.values() if one.id not in observed.unavailable])
     for found, what in ((talking, "from"), (offering, "to")):
         if not found.matched:
             return Resolution(problem=Problem(found.reason, f"spec.{what}: {found.message}; no traffic is carried"))

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor
 
+from foremesh.decide import Decision, Declared, Forecasts, Observed
+from foremesh.discovery import keys
 from foremesh.discovery.registry import Registry
-from foremesh.forecast import FittedModels
+from foremesh.discovery.store import Compacted, EventKind, StoreUnavailable
 from foremesh.model.series import Metric
 from foremesh.settings import Settings
-from foremesh.telemetry import LinkHistory, PrometheusSource
+from foremesh.telemetry import LinkHistory, LinkSeries, PrometheusSource, TelemetryUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,109 @@ class Pipeline:
             past_step_s=prometheus.history_step,
             past_window_s=prometheus.history_window,
         )
-        self._fitted: FittedModels = FittedModels()
-        self._fitting: asyncio.Task[None] | None = None
         self._tokens: set[str] = set()
+
+    async def declare(self, declared: Declared) -> None:
+        """Bring the registry up to date with what is declared: register what is new or changed, forget what is gone.
+
+        Raises:
+            StoreUnavailable: If the store is away.
+        """
+        known = await self._registry.resources()
+        for id_, resource in declared.resources.items():
+            intents = tuple(
+                intent
+                for intent in declared.intents.values()
+                if intent.spec.from_.resource in (resource.meta.name, id_)
+                and intent.meta.namespace == resource.meta.namespace
+            )
+            if id_ not in known or (known[id_].resource, known[id_].intents) != (resource, intents):
+                await self._registry.register_resource(id_, resource, intents)
+        for id_ in known.keys() - declared.resources.keys():
+            await self._registry.unregister_resource(id_)
+            self._tokens.discard(id_)
+        self._tokens = set(await self._registry.token_digests())
+
+    def knows_token(self, resource_id: str) -> bool:
+        """Whether the agent of a resource can authenticate, as of the last ``declare``."""
+        return resource_id in self._tokens
+
+    async def accept_token(self, resource_id: str, sha256: str) -> None:
+        """Let the agent that knows the token with this digest in."""
+        await self._registry.put_token_digest(resource_id, sha256)
+        self._tokens.add(resource_id)
+
+    async def observe(self) -> Observed:
+        """What agents said.
+
+        Raises:
+            StoreUnavailable: If the store is away.
+        """
+        registry = self._registry
+        return Observed(
+            registrations=await registry.registrations(),
+            beacons=await registry.beacons(),
+            acks=await registry.acknowledgements(),
+            configs=await registry.configs(),
+            unavailable=await registry.unavailable(),
+        )
+
+    async def forecast(self, *, now_s: float) -> Forecasts:
+        """Read the series and forecast every metric over the horizon. Telemetry that is away is a problem, no error."""
+        try:
+            series = {metric: await self._history.read(metric, now_s=now_s) for metric in Metric}
+        except TelemetryUnavailable as error:
+            return Forecasts(problem=str(error))
+        return Forecasts({metric: _last(one) for metric, one in series.items()})
+
+    async def publish(self, decision: Decision) -> None:
+        """Hand out the configs that changed, and take back those of members that have none any more.
+
+        Raises:
+            StoreUnavailable: If the store is away; what was not handed out is found again by the next decision.
+        """
+        for id_ in decision.changed:
+            await self._registry.put_config(decision.configs[id_])
+        for id_ in decision.removed:
+            await self._registry.delete_config(id_)
+
+    async def follow(self, news: Callable[[str], None]) -> None:
+        """Call ``news`` whenever an agent registers, appears or falls silent; until cancelled."""
+        await asyncio.gather(self._follow(keys.AGENTS, news), self._follow(keys.PRESENCE, news))
+
+    async def _follow(self, folder: str, news: Callable[[str], None]) -> None:
+        while True:
+            try:
+                records, revision = await self._registry.store.list(folder)
+                seen = {record.key: record.value for record in records}
+                news(f"{folder} listed")
+                async for event in self._registry.store.watch(folder, after=revision):
+                    # A beacon that follows another is no news; one that appears, or stops, is.
+                    known = seen.get(event.record.key)
+                    if event.kind is EventKind.DELETE:
+                        seen.pop(event.record.key, None)
+                        news(f"{event.record.key} gone")
+                    elif known is None or (folder == keys.AGENTS and known != event.record.value):
+                        seen[event.record.key] = event.record.value
+                        news(f"{event.record.key} new")
+            except Compacted:
+                log.info("store compacted folder=%s: listing again", folder)
+            except StoreUnavailable as error:
+                log.warning("store not followed folder=%s error=%s", folder, error)
+                await asyncio.sleep(RETRY_S)
+
+
+def _last(series: LinkSeries):
+    import numpy as np
+    from foremesh.model.forecast import Forecast
+
+    values, age = series.recent.newest()
+    return Forecast(
+        series.recent.metric,
+        series.recent.keys,
+        60.0,
+        series.recent.end_s,
+        np.repeat(np.repeat(values[None, :, None], 3, 0), 5, 2),
+        ("last",) * len(values),
+        ("",) * len(values),
+    )

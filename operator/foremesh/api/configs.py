@@ -70,13 +70,13 @@ class ConfigFeed:
         async for event in self._store.watch(keys.CONFIGS, after=revision):
             async with self._changed:
                 if event.kind is EventKind.DELETE:
-                    self._configs.pop(keys.member_of(event.record.key), None)
+                    self._configs.pop(keys.id_in(event.record.key), None)
                 else:
                     self._take(event.record.key, event.record.value)
                 self._changed.notify_all()
 
     def _take(self, key: str, value: bytes) -> None:
-        member = keys.member_of(key)
+        member = keys.id_in(key)
         try:
             self._configs[member] = decode(GatewayConfig, value, where=f"config of {member}")
         except ManifestError as error:

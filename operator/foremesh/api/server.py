@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from foremesh.api.configs import ConfigFeed
@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT_S = 55.0
 """Seconds that a config request may wait; below the idle timeout of common proxies (60 s)."""
 
-REQUESTS = Counter("foremesh_api_requests_total", "Requests of agents", ["route", "status"])
-STORE_UP = Gauge("foremesh_dependency_up", "1 while a dependency answers", ["dependency"])
+METRICS = CollectorRegistry()
+REQUESTS = Counter("foremesh_api_requests_total", "Requests of agents", ["route", "status"], registry=METRICS)
+STORE_UP = Gauge("foremesh_dependency_up", "1 while a dependency answers", ["dependency"], registry=METRICS)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RESOURCE = web.RequestKey("resource", str)
@@ -156,14 +157,14 @@ class MeshApi:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         STORE_UP.labels("etcd").set(self._feed.following)
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(METRICS), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _targets(self, _: web.Request) -> web.Response:
         """One target for each registered agent, in the form of Prometheus' HTTP service discovery."""
         registrations = await self._registry.registrations()
         targets = [
             {"targets": [registration.metrics_endpoint], "labels": {"resource": registration.resource}}
-            for registration in registrations
+            for registration in registrations.values()
             if registration.metrics_endpoint
         ]
         return web.Response(body=msgspec.json.encode(targets), content_type="application/json")

@@ -33,6 +33,12 @@ async def noticed(type: str | None, body: kopf.Body, memo: Any, **_: Any) -> Non
     await memo.listener.noticed(type, dict(body))
 
 
+@kopf.on.login()
+async def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+    """The pod's service account inside a cluster, else the kubeconfig file."""
+    return kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(**arguments)
+
+
 @kopf.on.startup()
 async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     """No annotations, no posted logs, no peering: one operator at a time is the Deployment's business."""

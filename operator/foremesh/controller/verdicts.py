@@ -38,7 +38,7 @@ def resource_status(
             "Registered",
             False,
             "NoAgent",
-            f"no agent has registered, so nothing is routed to or through it; start one with the token in Secret {secret}",
+            f"no agent has registered, so nothing is routed to or through it; use the token in Secret {secret}",
         ),
         state("Reachable", True, "Beaconing", "its agent's beacons arrive")
         if present
