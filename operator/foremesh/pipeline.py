@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor, Executor
 
 from foremesh.decide import Decision, Declared, Forecasts, Observed
 from foremesh.discovery import keys
 from foremesh.discovery.registry import Registry
 from foremesh.discovery.store import Compacted, EventKind, StoreUnavailable
+from foremesh.forecast import FittedModels, quantile_forecast, refit
+from foremesh.model.forecast import Forecast
 from foremesh.model.series import Metric
 from foremesh.settings import Settings
 from foremesh.telemetry import LinkHistory, LinkSeries, PrometheusSource, TelemetryUnavailable
@@ -23,8 +25,9 @@ log = logging.getLogger(__name__)
 FITTED = (Metric.RTT, Metric.THROUGHPUT)
 """Metrics that follow days and weeks and so are worth a fitted model; loss comes in incidents, load with throughput."""
 
-STALE_STEPS = 4
-"""Fine steps without any sample after which telemetry counts as away, though Prometheus answers: nothing is scraped."""
+LONGEST_AGE_S = 120.0
+"""Seconds without a new sample of any link after which telemetry counts as away, though Prometheus answers: nothing is
+scraped. A minute of rate and a few lost scrapes are no reason."""
 
 RETRY_S = 1.0
 """Seconds between attempts to follow a store that is away."""
@@ -34,14 +37,18 @@ class Pipeline:
     """What one operator keeps between plans: the past of series, fitted models, which tokens the store knows.
 
     Args:
-        pool: Where models are fitted, so that planning is never held up.
+        make_pool: Makes the processes that models are fitted in, so that planning is never held up; called again if
+            they die.
     """
 
-    def __init__(self, registry: Registry, settings: Settings, pool: Executor) -> None:
+    def __init__(self, registry: Registry, settings: Settings, make_pool: Callable[[], Executor]) -> None:
         prometheus = settings.prometheus
         self._registry = registry
         self._settings = settings
-        self._pool = pool
+        self._make_pool = make_pool
+        self._pool = make_pool()
+        self._fitted = FittedModels()
+        self._fitting: asyncio.Task[None] | None = None
         self._history = LinkHistory(
             PrometheusSource(prometheus.url, rate_window_s=prometheus.rate_window),
             recent_step_s=prometheus.recent_step,
@@ -97,12 +104,53 @@ class Pipeline:
         )
 
     async def forecast(self, *, now_s: float) -> Forecasts:
-        """Read the series and forecast every metric over the horizon. Telemetry that is away is a problem, no error."""
+        """Read the series and forecast every metric over the horizon.
+
+        Telemetry that is away, or that has nothing new, is a problem and no error: paths stay as they are. Models are
+        refitted beside this, so the first plans after a start have none.
+        """
+        planning = self._settings.planning
         try:
             series = {metric: await self._history.read(metric, now_s=now_s) for metric in Metric}
         except TelemetryUnavailable as error:
             return Forecasts(problem=str(error))
-        return Forecasts({metric: _last(one) for metric, one in series.items()})
+        newest_s = series[Metric.RTT].newest_s
+        if newest_s is None or now_s - newest_s > LONGEST_AGE_S:
+            age = "no sample" if newest_s is None else f"no sample for {now_s - newest_s:.0f} s"
+            return Forecasts(problem=f"Prometheus at {self._settings.prometheus.url} answers but has {age} of any link")
+        if self._fitting is None or self._fitting.done():
+            self._fitting = asyncio.create_task(self._refit(series), name="refit")
+
+        def forecast(one: LinkSeries) -> Forecast:
+            return quantile_forecast(
+                one.recent, horizon_s=planning.horizon, step_s=planning.step, past=one.past, fitted=self._fitted
+            )
+
+        by_metric = {metric: await asyncio.to_thread(forecast, one) for metric, one in series.items()}
+        return Forecasts(by_metric)
+
+    async def close(self) -> None:
+        """Stop fitting; what is being fitted is lost."""
+        if self._fitting is not None:
+            self._fitting.cancel()
+            await asyncio.gather(self._fitting, return_exceptions=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _refit(self, series: Mapping[Metric, LinkSeries]) -> None:
+        planning = self._settings.planning
+        for metric in FITTED:
+            try:
+                self._fitted = await refit(
+                    self._fitted,
+                    series[metric].past,
+                    pool=self._pool,
+                    horizon_s=planning.horizon,
+                    interval_s=planning.refit,
+                )
+            except BrokenExecutor as error:
+                log.error("fitting processes died metric=%s error=%s; starting others", metric, error)
+                self._pool.shutdown(wait=False)
+                self._pool = self._make_pool()
 
     async def publish(self, decision: Decision) -> None:
         """Hand out the configs that changed, and take back those of members that have none any more.
@@ -139,19 +187,3 @@ class Pipeline:
             except StoreUnavailable as error:
                 log.warning("store not followed folder=%s error=%s", folder, error)
                 await asyncio.sleep(RETRY_S)
-
-
-def _last(series: LinkSeries):
-    import numpy as np
-    from foremesh.model.forecast import Forecast
-
-    values, age = series.recent.newest()
-    return Forecast(
-        series.recent.metric,
-        series.recent.keys,
-        60.0,
-        series.recent.end_s,
-        np.repeat(np.repeat(values[None, :, None], 3, 0), 5, 2),
-        ("last",) * len(values),
-        ("",) * len(values),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
@@ -35,28 +36,35 @@ async def run(settings: Settings, kubeconfig: Path | None) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if kubeconfig is not None:
         os.environ["KUBECONFIG"] = str(kubeconfig)
-    pool = ProcessPoolExecutor(settings.planning.fit_workers, initializer=os.nice, initargs=(NICE,))
-    try:
-        async with Kubernetes(kubeconfig) as kubernetes, connect(settings) as store:
-            registry = Registry(store, presence_ttl_s=settings.api.presence)
-            operator = Operator(kubernetes, Pipeline(registry, settings, pool), settings)
-            metrics = await _serve_metrics(settings.metrics_listen)
-            watching = kopf.operator(
-                clusterwide=True, memo=SimpleNamespace(listener=operator), stop_flag=stop, registry=handlers_registry()
-            )
-            planning = asyncio.create_task(operator.run())
-            kopfs = asyncio.create_task(watching)
-            try:
-                done, _ = await asyncio.wait((planning, kopfs), return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                stop.set()
-                planning.cancel()
-                await asyncio.gather(planning, kopfs, return_exceptions=True)
-                await metrics.cleanup()
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    async with Kubernetes(kubeconfig) as kubernetes, connect(settings) as store:
+        pipeline = Pipeline(
+            Registry(store, presence_ttl_s=settings.api.presence),
+            settings,
+            lambda: _fitting_processes(settings.planning.fit_workers),
+        )
+        operator = Operator(kubernetes, pipeline, settings)
+        metrics = await _serve_metrics(settings.metrics_listen)
+        watching = kopf.operator(
+            clusterwide=True, memo=SimpleNamespace(listener=operator), stop_flag=stop, registry=handlers_registry()
+        )
+        planning = asyncio.create_task(operator.run())
+        kopfs = asyncio.create_task(watching)
+        try:
+            done, _ = await asyncio.wait((planning, kopfs), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            stop.set()
+            planning.cancel()
+            await asyncio.gather(planning, kopfs, return_exceptions=True)
+            await pipeline.close()
+            await metrics.cleanup()
+
+
+def _fitting_processes(workers: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: a fork of a program with threads may hang.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=os.nice, initargs=(NICE,))
 
 
 def handlers_registry() -> kopf.OperatorRegistry:
