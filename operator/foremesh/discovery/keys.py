@@ -1,4 +1,4 @@
-"""The layout of the store, in one place. Ids are ``namespace/name``, so they are two segments of a key.
+"""The layout of the store, in one place.
 
     resources/ID                what is declared: a MeshResource with its intents
     statuses/ID                 what was reported of a resource's availability
@@ -7,6 +7,8 @@
     configs/ID/OWNER            what an agent is told to set up, one fragment for each owner
     acks/ID                     what it said to that
     tokens/ID                   SHA-256 of its bearer token, never the token
+
+Ids are ``namespace/name``, so they are two segments of a key. All of it can be written again by whoever wrote it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Which resources an Intent is about: pure functions from an Intent and resources to matches, each refusal with a reason."""
+"""Which resources an Intent is about: pure functions from an Intent and resources to matches, with the reason for each
+resource that would fit and cannot be used, and for finding none at all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from foremesh.model.intent import Intent
 from foremesh.model.meta import LabelSelector
@@ -17,6 +18,8 @@ class Match:
     matched: tuple[Resource, ...] = ()
     reason: str = ""
     message: str = ""
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    """Id to the reason, for resources that the Intent is about and that cannot be used."""
 
 
 def match_sources(intent: Intent, resources: Iterable[Resource]) -> Match:
@@ -45,8 +48,49 @@ def match_destinations(intent: Intent, resources: Iterable[Resource]) -> Match:
     return Match(matched=_sorted(offering))
 
 
+def match_candidates(
+    intent: Intent,
+    resources: Iterable[Resource],
+    *,
+    capabilities: Collection[str] = (),
+    unavailable: Mapping[str, str],
+) -> Match:
+    """Of those an Intent may talk to, the ones that can be used.
+
+    Args:
+        capabilities: What a candidate must all be capable of.
+        unavailable: Id to the reason, for resources that cannot be reached now.
+    """
+    fitting = match_destinations(intent, resources)
+    reasons = {one.id: _why_not(intent, one, frozenset(capabilities), unavailable) for one in fitting.matched}
+    rejected = {id_: reason for id_, reason in reasons.items() if reason}
+    matched = tuple(one for one in fitting.matched if one.id not in rejected)
+    if matched or not rejected:
+        return replace(fitting, matched=matched, rejected=rejected)
+    message = "; ".join(f"{id_} {reason}" for id_, reason in rejected.items())
+    return Match(reason="NoCandidate", message=message, rejected=rejected)
+
+
+def _why_not(intent: Intent, resource: Resource, capabilities: frozenset[str], unavailable: Mapping[str, str]) -> str:
+    source, needs, region = intent.spec.from_.resource, intent.spec.requirements, resource.spec.location.region
+    if source is not None and resource.id == _id(intent, source):
+        return "is the source itself"
+    if missing := sorted(capabilities.difference(resource.spec.capabilities)):
+        return f"lacks {', '.join(missing)}"
+    if needs.regions and region not in needs.regions:
+        where = f"is in {region}" if region else "does not state its region"
+        return f"{where}, allowed: {', '.join(needs.regions)}"
+    if region and region in needs.avoid.regions:
+        return f"is in {region}, which is to be avoided"
+    return unavailable.get(resource.id, "")
+
+
+def _id(intent: Intent, name: str) -> str:
+    return name if "/" in name else f"{intent.meta.namespace}/{name}"
+
+
 def _named(intent: Intent, name: str, resources: Iterable[Resource]) -> Match:
-    id_ = name if "/" in name else f"{intent.meta.namespace}/{name}"
+    id_ = _id(intent, name)
     found = [resource for resource in resources if resource.id == id_]
     if not found:
         return Match(reason="UnknownReference", message=f"MeshResource {id_} does not exist")
@@ -63,9 +107,7 @@ def _selected(intent: Intent, selector: LabelSelector, resources: Iterable[Resou
     ]
     if not found:
         labels = ", ".join(f"{key}={value}" for key, value in sorted(selector.match_labels.items())) or "any label"
-        return Match(
-            reason="NoCandidate", message=f"no MeshResource of namespace {intent.meta.namespace} has {labels}"
-        )
+        return Match(reason="NoCandidate", message=f"no MeshResource of namespace {intent.meta.namespace} has {labels}")
     return Match(matched=_sorted(found))
 
 

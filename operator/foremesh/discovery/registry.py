@@ -5,20 +5,23 @@ Over any store. All of it is soft state: operators declare again, agents registe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import TypeVar
 
 from foremesh.discovery import keys
-from foremesh.discovery.matching import Match, match_destinations
+from foremesh.discovery.matching import Match, match_candidates
 from foremesh.discovery.store import DiscoveryStore, Key, Lease, LeaseLost
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Intent
-from foremesh.model.manifest import Wire, decode, encode
+from foremesh.model.manifest import ManifestError, Wire, decode, encode
 from foremesh.model.registration import Acknowledgement, Beacon, Registration
 from foremesh.model.resource import Resource
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Availability(StrEnum):
@@ -78,25 +81,46 @@ class Registry:
         """Forget a resource; one that is not known is no error."""
         for folder in (keys.RESOURCES, keys.STATUSES, keys.AGENTS, keys.PRESENCE, keys.ACKS, keys.TOKENS):
             await self.store.delete(keys.of(folder, resource_id))
+        self._leases.pop(resource_id, None)
 
     async def resources(self) -> dict[str, ResourceRecord]:
         """Every registered resource by id."""
         return await self._list(keys.RESOURCES, ResourceRecord)
 
-    async def discover_resources(self, intents: Iterable[Intent]) -> dict[str, Match]:
-        """Find, for each Intent, the resources that offer what it asks for and are available.
+    async def discover_resources(
+        self, intents: Iterable[Intent], *, capabilities: Collection[str] = ()
+    ) -> dict[str, Match]:
+        """Find, for each Intent, the resources that offer what it asks for and can be used now.
+
+        That is: in a region the Intent allows, not reported unavailable, and its agent is present. A workload without
+        an agent is taken at its word; a gateway without one relays nothing.
+
+        Args:
+            capabilities: What every candidate must be capable of.
 
         Returns:
-            Intent id to its candidates, or the reason why there are none.
+            Intent id to its candidates, with the reason for each that cannot be used.
         """
-        records = await self.resources()
-        away = {
-            id_
-            for id_, record in (await self._list(keys.STATUSES, StatusRecord)).items()
-            if record.status is Availability.UNAVAILABLE
+        resources = [record.resource for record in (await self.resources()).values()]
+        unavailable = await self._why_unavailable(resources)
+        return {
+            intent.id: match_candidates(intent, resources, capabilities=capabilities, unavailable=unavailable)
+            for intent in intents
         }
-        usable = [record.resource for id_, record in records.items() if id_ not in away]
-        return {intent.id: match_destinations(intent, usable) for intent in intents}
+
+    async def _why_unavailable(self, resources: Iterable[Resource]) -> dict[str, str]:
+        reported, agents, present = await self.unavailable(), await self.registrations(), await self.beacons()
+
+        def why(resource: Resource) -> str:
+            if resource.id in reported:
+                return "was reported unavailable"
+            if resource.id in agents and resource.id not in present:
+                return f"is silent: no beacon for more than {self.presence_ttl_s:g} s"
+            if resource.is_gateway and resource.id not in agents:
+                return "is a gateway whose agent never registered"
+            return ""
+
+        return {resource.id: reason for resource in resources if (reason := why(resource))}
 
     async def update_resource_status(self, resource_id: str, status: Availability) -> None:
         """Say whether a resource can be used; an unavailable one is no candidate."""
@@ -151,12 +175,7 @@ class Registry:
 
     async def configs(self) -> dict[str, GatewayConfig]:
         """What this owner last told every agent."""
-        records, _ = await self.store.list(keys.CONFIGS)
-        return {
-            keys.id_in(record.key): decode(GatewayConfig, record.value, where=record.key)
-            for record in records
-            if record.key.rpartition("/")[2] == self._owner
-        }
+        return await self._list(keys.CONFIGS, GatewayConfig, ending=f"/{self._owner}")
 
     async def acknowledge(self, ack: Acknowledgement) -> None:
         """Keep what an agent said to its config."""
@@ -182,6 +201,16 @@ class Registry:
     async def _put(self, key: Key, value: object) -> None:
         await self.store.put(key, encode(value))
 
-    async def _list(self, folder: Key, kind: type[T]) -> dict[str, T]:
+    async def _list(self, folder: Key, kind: type[T], *, ending: str = "") -> dict[str, T]:
+        """Every readable record of a folder by id. One that is not, say of a much newer program, must not stand in the
+        way of the others; it is replaced when its writer writes again."""
+        found = {}
         records, _ = await self.store.list(folder)
-        return {keys.id_in(record.key): decode(kind, record.value, where=record.key) for record in records}
+        for record in records:
+            if not record.key.endswith(ending):
+                continue
+            try:
+                found[keys.id_in(record.key)] = decode(kind, record.value, where=record.key)
+            except ManifestError as error:
+                log.error("record unreadable key=%s error=%s", record.key, error)
+        return found
