@@ -6,10 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agent.configs import FAKE_KEYS, configs
+from agent.fake_host import carry_out
 from foremesh.agent import nft
 from foremesh.agent.desired import Local, desired
+from foremesh.agent.diff import diff
+from foremesh.agent.state import Observed
+from foremesh.model.config import GatewayConfig
+from foremesh.model.manifest import read
 
 OUTPUT = Path(__file__).parents[1] / "data" / "output"
 
@@ -22,3 +28,14 @@ def test_tables(host: str, kind: str) -> None:
     if os.environ.get("FOREMESH_WRITE_GOLDEN") == "1":
         path.write_text(text)
     assert path.read_text() == text, f"{path.name} differs; if that is meant, run again with FOREMESH_WRITE_GOLDEN=1"
+
+
+def test_what_the_network_room_compiles_is_accepted() -> None:
+    """Both sides of the contract: every compiled config of the golden mesh can be set up as it is."""
+    documents = list(yaml.safe_load_all((OUTPUT / "network-configs.yaml").read_text()))
+    compiled = [read(GatewayConfig, document) for document in documents]
+    assert any(config.circuits for config in compiled)
+    assert any(config.uplinks for config in compiled)
+    for config in compiled:
+        wanted = desired(config, Local(public_keys=FAKE_KEYS["a"]))
+        assert diff(carry_out(Observed(), diff(Observed(), wanted)), wanted) == ()

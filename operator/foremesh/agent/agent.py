@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from foremesh.agent.apply import Host, Sight
 from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
 from foremesh.agent.desired import Local
 from foremesh.agent.diff import diff
+from foremesh.agent.host import HostError
 from foremesh.agent.keys import Keys
 from foremesh.agent.load import ProcessorLoad
 from foremesh.agent.metrics import Figures, Metrics, application
@@ -41,7 +43,7 @@ async def run(settings: AgentSettings) -> None:
 
     Raises:
         ManifestError: If the settings cannot work.
-        HostError: If the keys cannot be read or made.
+        HostError: If the keys cannot be read or made, or metrics not be served.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -64,6 +66,8 @@ async def run(settings: AgentSettings) -> None:
 
 async def leave(settings: AgentSettings) -> None:
     """Remove the interfaces, routes, rules and tables of this agent, and forget its config; its keys stay.
+
+    The agent must not run meanwhile: it would set everything up again. ``ip_forward`` stays on, others may use it.
 
     Raises:
         HostError: If something cannot be removed.
@@ -114,6 +118,8 @@ class Agent:
         )
         self._load = ProcessorLoad()
         self._unsent: asyncio.Queue[Acknowledgement] = asyncio.Queue()
+        self._said: Acknowledgement | None = None
+        self._known = ("", -1)  # revision and epoch of the newest config seen, refused ones too: not to be sent again
         self._beacon_interval_s = float(settings.beacon_interval)
 
     async def work(self) -> None:
@@ -125,8 +131,7 @@ class Agent:
         exporter = web.AppRunner(application(self._metrics, self._refresh), access_log=None)
         try:
             await exporter.setup()
-            listen, _, port = settings.metrics_listen.rpartition(":")
-            await web.TCPSite(exporter, listen, int(port)).start()
+            await _listen(exporter, settings.metrics_listen)
             # First what was set up before, whatever the API does now.
             await self._reconciler.adopt()
             async with client, asyncio.TaskGroup() as group:
@@ -162,6 +167,8 @@ class Agent:
         wished_s = await until_done(lambda: client.register(registration), self._api_failed)
         self._beacon_interval_s = min(settings.beacon_interval, wished_s or settings.beacon_interval)
         self._metrics.api_up.set(1)
+        if self._said is not None and self._unsent.empty():  # an API that forgot the agent forgot its word too
+            self._unsent.put_nowait(self._said)
         log.info("registered resource=%s api=%s", settings.resource, settings.api_url)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -190,15 +197,11 @@ class Agent:
         await asyncio.sleep(self._beacon_interval_s)
 
     async def _watch(self, client: MeshClient) -> None:
-        known = self._known
-        config = await client.config(known[0], known[1])
+        config = await client.config(*self._known)
         if config is None:
             return
         self._known = (config.revision, config.epoch)
         await self._reconciler.take(config)
-
-    _known: tuple[str, int] = ("", -1)
-    """Revision and epoch of the newest config that was seen, refused ones too: it is not to be sent again."""
 
     async def _acknowledge(self, client: MeshClient) -> None:
         acknowledgement = await self._unsent.get()
@@ -206,10 +209,10 @@ class Agent:
             acknowledgement = self._unsent.get_nowait()
         try:
             await client.acknowledge(acknowledgement)
-        except ApiRefused:
-            raise
-        except ApiError:
-            if self._unsent.empty():
+        except ApiError as error:
+            # An API that has forgotten this agent, or does not know its token yet, will want to know all the same.
+            unreadable = isinstance(error, ApiRefused) and error.status == HTTPStatus.BAD_REQUEST
+            if not unreadable and self._unsent.empty():
                 self._unsent.put_nowait(acknowledgement)
             raise
 
@@ -227,6 +230,7 @@ class Agent:
         )
 
     def _outcome(self, acknowledgement: Acknowledgement) -> None:
+        self._said = acknowledgement
         self._unsent.put_nowait(acknowledgement)
         self._metrics.outcomes.labels(str(acknowledgement.applied).lower()).inc()
         self._metrics.applied.set(acknowledgement.applied)
@@ -241,6 +245,14 @@ class Agent:
     async def _refresh(self) -> None:
         devices, counters = await self._host.figures()
         self._metrics.figures = Figures(self._reconciler.applied, devices, counters)
+
+
+async def _listen(exporter: web.AppRunner, where: str) -> None:
+    host, _, port = where.rpartition(":")
+    try:
+        await web.TCPSite(exporter, host, int(port)).start()
+    except (OSError, ValueError) as error:
+        raise HostError(f"metrics cannot be served at {where} ({error}); the agent does not start") from error
 
 
 def _version() -> str:
