@@ -15,7 +15,7 @@ from lab.traffic import Capture, Ping, send_text, transfer
 
 pytestmark = [pytest.mark.lab, pytest.mark.apiserver, pytest.mark.etcd, pytest.mark.prometheus, pytest.mark.helm]
 
-LIMIT_MS = 48.0
+LIMIT_MS = 60.0
 """What the example's Intent asks for."""
 BY_LON, BY_PAR = "ams > lon > fra", "ams > par > fra"
 PORT = 5432

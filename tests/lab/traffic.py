@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 import re
 import signal
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +90,7 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A TCP transfer: bytes that arrived, in how many seconds."""
+    """A TCP transfer that arrived whole: bytes, and seconds from the first of them to the last."""
 
     octets: int
     seconds: float
@@ -97,37 +100,49 @@ class Transfer:
         return self.octets * 8 / self.seconds / 1e6
 
 
+SEND = """\
+import random, socket, sys
+address, port, octets, seed = sys.argv[1], *map(int, sys.argv[2:])
+with socket.create_connection((address, port), timeout=30) as connection:
+    connection.sendall(random.Random(seed).randbytes(octets))
+"""
+
+RECEIVE = """\
+import hashlib, json, socket, sys, time
+with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
+    print("listening", flush=True)
+    connection, _ = server.accept()
+digest, octets, started = hashlib.sha256(), 0, time.monotonic()
+connection.settimeout(30)
+while part := connection.recv(1 << 16):
+    digest.update(part)
+    octets += len(part)
+seconds = time.monotonic() - started
+print(json.dumps({"octets": octets, "seconds": seconds, "sha256": digest.hexdigest()}), flush=True)
+"""
+
+
 def transfer(source: Node, destination: Node, address: str, port: int, *, octets: int) -> Transfer:
-    """Send bytes over TCP with iperf3.
+    """Send random bytes over TCP and compare what arrives.
 
     Raises:
-        LabError: If they do not arrive.
+        LabError: If they do not arrive, or not as they were sent.
     """
-    server = destination.popen(
-        *("iperf3", "--server", "--one-off", "--bind", address, "--port", port, "--forceflush"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    seed = 7
+    expected = hashlib.sha256(random.Random(seed).randbytes(octets)).hexdigest()
+    pipe = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    server = destination.popen(sys.executable, "-c", RECEIVE, address, port, **pipe)
     try:
-        assert server.stdout is not None
-        while "listening" not in (line := server.stdout.readline()):
-            if not line:
-                raise LabError(f"{destination.name}: iperf3 does not listen on {address}:{port}; nothing was sent")
-        done = source.exec(
-            *("iperf3", "--client", address, "--port", port, "--bytes", octets, "--json", "--connect-timeout", 5000),
-            timeout=90.0,
-            check=False,
-        )
+        if server.stdout.readline() != "listening\n":
+            raise LabError(f"{destination.name}: nothing can listen on {address}:{port}: {server.stderr.read()}")
+        source.exec(sys.executable, "-c", SEND, address, port, octets, seed, timeout=90.0)
+        arrived = json.loads(server.communicate(timeout=60)[0])
     finally:
         server.kill()
         server.communicate()
-    answer = json.loads(done.stdout or "{}")
-    if done.returncode or "error" in answer:
-        raise LabError(f"transfer to {address}:{port}: {answer.get('error') or done.stderr}; not everything arrived")
-    received = answer["end"]["sum_received"]
-    return Transfer(int(received["bytes"]), float(received["seconds"]))
+    if arrived["sha256"] != expected:
+        raise LabError(f"{address}:{port}: {arrived['octets']} of {octets} bytes arrived, or others than were sent")
+    return Transfer(arrived["octets"], arrived["seconds"])
 
 
 class Capture:
