@@ -98,9 +98,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def own_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    """An etcd with mutual TLS that tests of one module may stop, compact and wipe, one after the other."""
+    """An etcd with mutual TLS that the tests here may stop, compact and wipe, one after the other."""
     with EtcdServer(tmp_path_factory.mktemp("own-etcd"), mutual_tls=True) as running:
         yield running
         # Asked to end, etcd waits some seconds for clients to leave by themselves.

@@ -27,26 +27,20 @@ pytestmark = pytest.mark.etcd
 Watch = Callable[[DiscoveryStore, str, Revision], Watching]
 
 
-@pytest.fixture(scope="module")
-def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    with EtcdServer(tmp_path_factory.mktemp("etcd-tls"), mutual_tls=True) as running:
-        yield running
-
-
-async def test_configured_with_all_files_of_mutual_tls(tls_server: EtcdServer) -> None:
-    assert tls_server.client is not None
+async def test_configured_with_all_files_of_mutual_tls(own_etcd: EtcdServer) -> None:
+    assert own_etcd.client is not None
     settings = Settings(
         mesh="configured",
         etcd=EtcdSettings(
-            endpoint=f"localhost:{tls_server.port}",
-            ca_file=str(tls_server.ca_file),
-            cert_file=str(tls_server.client.cert_file),
-            key_file=str(tls_server.client.key_file),
+            endpoint=f"localhost:{own_etcd.port}",
+            ca_file=str(own_etcd.ca_file),
+            cert_file=str(own_etcd.client.cert_file),
+            key_file=str(own_etcd.client.key_file),
         ),
     )
     async with connect(settings) as store:
         await store.put("k", b"v")
-    assert await asyncio.to_thread(tls_server.get, "/foremesh/configured/k") == "v"
+    assert await asyncio.to_thread(own_etcd.get, "/foremesh/configured/k") == "v"
 
 
 def test_configured_with_some_files_of_mutual_tls_is_refused() -> None:
@@ -56,20 +50,20 @@ def test_configured_with_some_files_of_mutual_tls_is_refused() -> None:
 
 @pytest.mark.parametrize("who", ["nobody", "stranger", "server-is-a-stranger"])
 async def test_strangers_are_refused_and_no_credential_is_told(
-    tls_server: EtcdServer, who: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    own_etcd: EtcdServer, who: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    assert tls_server.ca_file is not None
-    assert tls_server.client is not None
+    assert own_etcd.ca_file is not None
+    assert own_etcd.client is not None
     other = Authority(tmp_path, "another authority")
     stranger = other.issue("foremesh-client")
-    own = tls_server.client
+    own = own_etcd.client
     tls = {
         "nobody": None,
-        "stranger": Tls(tls_server.ca_file, stranger.cert_file, stranger.key_file),
+        "stranger": Tls(own_etcd.ca_file, stranger.cert_file, stranger.key_file),
         "server-is-a-stranger": Tls(other.cert_file, own.cert_file, own.key_file),
     }[who]
-    async with EtcdStore([f"127.0.0.1:{tls_server.port}"], mesh="x", tls=tls, timeout_s=2) as store:
+    async with EtcdStore([f"127.0.0.1:{own_etcd.port}"], mesh="x", tls=tls, timeout_s=2) as store:
         with pytest.raises(StoreUnavailable) as refused:
             await store.put("k", b"v")
     said = f"{refused.value} {caplog.text}"
@@ -78,14 +72,14 @@ async def test_strangers_are_refused_and_no_credential_is_told(
     assert "PRIVATE KEY" not in said
 
 
-async def test_new_credentials_are_used_without_a_restart(tls_server: EtcdServer, tmp_path: Path) -> None:
+async def test_new_credentials_are_used_without_a_restart(own_etcd: EtcdServer, tmp_path: Path) -> None:
     """A client that started with credentials that are refused works as soon as the files hold good ones."""
-    good = tls_server.client
+    good = own_etcd.client
     assert good is not None
-    assert tls_server.ca_file is not None
+    assert own_etcd.ca_file is not None
     bad = Authority(tmp_path / "old").issue("foremesh-client")
-    tls = Tls(tls_server.ca_file, tmp_path / "tls.crt", tmp_path / "tls.key")
-    async with EtcdStore([f"127.0.0.1:{tls_server.port}"], mesh="rotation", tls=tls, timeout_s=2) as store:
+    tls = Tls(own_etcd.ca_file, tmp_path / "tls.crt", tmp_path / "tls.key")
+    async with EtcdStore([f"127.0.0.1:{own_etcd.port}"], mesh="rotation", tls=tls, timeout_s=2) as store:
         with pytest.raises(StoreUnavailable, match="credentials unreadable"):
             await store.get("k")
         for pair in (bad, good):
@@ -120,12 +114,14 @@ class BreakingProxy:
         limit = self._break_after_bytes if self.broken < self._breaks else None
         up = asyncio.create_task(self._pump(reader, far_writer, None))
         down = asyncio.create_task(self._pump(far_reader, writer, limit))
-        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
-        self.broken += down.done() and down.result()
-        for task in (up, down):
-            task.cancel()
-        writer.transport.abort()
-        far_writer.transport.abort()
+        try:
+            await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+            self.broken += down.done() and down.result()
+        finally:
+            for task in (up, down):
+                task.cancel()
+            writer.transport.abort()
+            far_writer.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None) -> bool:
         passed = 0
