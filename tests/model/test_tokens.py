@@ -8,7 +8,7 @@ def test_a_token_names_its_resource_even_with_dots_in_the_name() -> None:
     assert tokens.resource_of(token) == "mesh/gw.ams.example"
 
 
-@pytest.mark.parametrize("text", ["", "abc", "a.b", "a..c", ".a.b", "a.b."])
+@pytest.mark.parametrize("text", ["", "abc", "a.b", "a..c", ".a.b", "a.b.", "a.\udc80.c"])
 def test_a_token_that_is_not_three_parts_is_refused(text: str) -> None:
     with pytest.raises(tokens.Unauthorized):
         tokens.resource_of(text)

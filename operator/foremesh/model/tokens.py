@@ -24,7 +24,7 @@ def resource_of(token: str) -> str:
     """
     namespace, _, rest = token.partition(".")
     name, _, secret = rest.rpartition(".")
-    if not (namespace and name and secret):
+    if not (namespace and name and secret and token.isascii()):
         raise Unauthorized("the bearer token is not of the form NAMESPACE.NAME.SECRET")
     return f"{namespace}/{name}"
 
