@@ -1,0 +1,1 @@
+"""A world to judge plans in: topologies, traces, incidents, competing policies, scores. Nothing is in it yet."""
