@@ -35,10 +35,14 @@ MOST_ORIGINS = 504
 """Instants at most, evenly over the proof: errors of neighbours say the same, and time grows with them."""
 
 PROOF_SHARE = 0.25
-"""Newest share of the past that models are judged on, and at least a day of it, so that every hour is in it."""
+"""Newest share of the past that models are judged on, and at least a day of it, so that every hour is in it. On
+recorded links half and all of the past judged worse: networks change their ways within days."""
 
 CLEARLY = 0.05
 """Share by which a model's error has to be smaller than a simpler one's; less is luck, and luck moves circuits."""
+
+CLEARLY_FITTED = 0.1
+"""The same for a fitted model: on mere noise its long memory wins some percent, and says nothing of what comes."""
 
 MOST_FOLDS_LOST = 4
 """Folds of ``FOLDS`` that a model may lose to the simpler one and still be trusted."""
@@ -92,7 +96,9 @@ def choose(
     """
     lags = np.arange(1, _lags(horizon_s, step_s) + 1)
     lags_s: Floats = lags * np.float64(step_s)
-    from_s = fit.proof_from_s if fit else times_s[-1] - proof_s(times_s[-1] - times_s[0], step_s, horizon_s)
+    from_s = times_s[-1] - proof_s(times_s[-1] - times_s[0], step_s, horizon_s)
+    if fit:
+        from_s = max(from_s, fit.proof_from_s)
     origins = np.flatnonzero(times_s[: -lags[-1]] >= from_s)
     origins = origins[:: max(1, math.ceil(len(origins) / MOST_ORIGINS))]
     came = values[origins[:, None] + lags]
@@ -140,10 +146,10 @@ def _seasonal(fit: Fit, rows: Floats, times_s: Floats, came: Floats, horizon_s: 
 
 def _wins(model: Floats, simpler: Floats, *, fitted: bool) -> bool:
     """Whether a model's errors, in time order, are clearly smaller than those of a simpler one."""
-    if not model.mean() < (1 - CLEARLY) * simpler.mean():
+    if not model.mean() < (1 - (CLEARLY_FITTED if fitted else CLEARLY)) * simpler.mean():
         return False
     folds = zip(np.array_split(model, FOLDS), np.array_split(simpler, FOLDS), strict=True)
-    lost = [ours.mean() > theirs.mean() for ours, theirs in folds]
+    lost = [bool(ours.mean() > theirs.mean()) for ours, theirs in folds]
     # A rhythm may have ended since it was fitted; the newest fold would show it.
     return sum(lost) <= MOST_FOLDS_LOST and not (fitted and lost[-1])
 

@@ -112,6 +112,9 @@ def _prophet() -> Any:
     logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)  # complains at import that it cannot plot
     from prophet import Prophet
 
-    for chatty in ("prophet", "cmdstanpy"):  # a line or two for every fit; importing them resets their levels
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    for chatty in ("prophet", "cmdstanpy"):  # a line or two for every fit
+        logger = logging.getLogger(chatty)
+        logger.setLevel(logging.ERROR)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())  # without any, cmdstanpy adds its own and turns itself up
     return Prophet

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -20,6 +21,11 @@ LONGEST_AGE_S = 120.0
 
 LONGEST_AGE_STEPS = 4
 """The same in steps, for series that are sampled less often."""
+
+FLAT = "series is flat"
+
+_JUDGED: WeakKeyDictionary[SeriesBatch, dict[tuple[int, float], tuple[Fit | None, Choice | str]]] = WeakKeyDictionary()
+"""Backtests already done, by what they depend on; they go when the past does. Batches and fits never change."""
 
 
 class HorizonError(ValueError):
@@ -70,7 +76,7 @@ def quantile_forecast(
     if max_age_s is None:
         max_age_s = max(LONGEST_AGE_S, LONGEST_AGE_STEPS * batch.step_s)
     ahead_s = step_s * np.arange(1, steps + 1, dtype=np.float64)
-    pasts = [batch] if past is None else [past.select(batch.keys), batch]
+    rows_of = [(held, {key: row for row, key in enumerate(held.keys)}) for held in (past, batch) if held is not None]
     width = row_samples(batch.step_s)
     rows, times_s = batch.values[:, -width:], batch.times_s[None, -width:]
     _, ages_s = batch.newest()
@@ -83,7 +89,8 @@ def quantile_forecast(
             continue
         fit = _fit(fitted, batch, key, horizon_s)
         row = rows[index : index + 1]
-        choice, why = _choose(pasts, index, row, horizon_s, fit)
+        pasts = [(held, row_of[key]) for held, row_of in rows_of if key in row_of]
+        choice, why = _choose(pasts, row, horizon_s, fit)
         middle = choice.forecaster.predict(row, times_s, ahead_s)[0]
         lag = np.minimum(np.searchsorted(choice.lags_s, ahead_s - 1e-6), len(choice.lags_s) - 1)
         low, high = middle + np.minimum(choice.spread[0, lag], 0), middle + np.maximum(choice.spread[1, lag], 0)
@@ -100,28 +107,44 @@ def _fit(fitted: FittedModels | None, batch: SeriesBatch, key: SeriesKey, horizo
     return fitted.find(batch.metric, key, from_s=batch.end_s - back_s, until_s=batch.end_s + horizon_s)
 
 
-def _choose(pasts: list[SeriesBatch], index: int, row: Floats, horizon_s: float, fit: Fit | str) -> tuple[Choice, str]:
+def _choose(pasts: list[tuple[SeriesBatch, int]], row: Floats, horizon_s: float, fit: Fit | str) -> tuple[Choice, str]:
     model = fit if isinstance(fit, Fit) else None
     aside = f"; prophet: {fit}" if fit and isinstance(fit, str) else ""
     cause = ""
-    for past in pasts:
-        values = past.values[index]
-        known = values[np.isfinite(values)]
-        needed = fewest_samples(past.step_s, horizon_s)
-        if len(known) < needed:
-            cause = f"series too short ({len(known)} of {needed} samples)"
-        elif np.ptp(known) == 0:
-            cause = "series is flat"
+    for past, index in pasts:
+        judged = _judged(past, index, horizon_s, model)
+        if isinstance(judged, Choice):
+            return judged, judged.reason + aside
+        cause = judged
+        if cause == FLAT:
             break
-        elif choice := choose(
-            values, past.times_s, past.step_s, horizon_s=horizon_s, fit=model, show=_writer(past.metric)
-        ):
-            return choice, choice.reason + aside
-        else:
-            cause = "series has too many gaps for a backtest"
     seen = row[np.isfinite(row)] - newest(row)
     spread = np.quantile(seen, [QUANTILES[0], QUANTILES[-1]])[:, None]
     return Choice(LastValue(), f"last: {cause}", spread, np.array([horizon_s])), f"last: {cause}{aside}"
+
+
+def _judged(past: SeriesBatch, index: int, horizon_s: float, fit: Fit | None) -> Choice | str:
+    """The past's favourite, or why it has none; remembered, since a past serves many forecasts."""
+    known = _JUDGED.setdefault(past, {})
+    before = known.get((index, horizon_s))
+    if before is not None and before[0] is fit:
+        return before[1]
+    answer = _judge(past, index, horizon_s, fit)
+    known[index, horizon_s] = fit, answer
+    return answer
+
+
+def _judge(past: SeriesBatch, index: int, horizon_s: float, fit: Fit | None) -> Choice | str:
+    values = past.values[index]
+    known = values[np.isfinite(values)]
+    needed = fewest_samples(past.step_s, horizon_s)
+    if len(known) < needed:
+        return f"series too short ({len(known)} of {needed} samples)"
+    if np.ptp(known) == 0:
+        return FLAT
+    show = _writer(past.metric)
+    choice = choose(values, past.times_s, past.step_s, horizon_s=horizon_s, fit=fit, show=show)
+    return choice or "series has too many gaps for a backtest"
 
 
 def _writer(metric: Metric) -> Callable[[float], str]:

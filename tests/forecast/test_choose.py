@@ -1,0 +1,115 @@
+"""The gate: which forecaster a series gets, and that nothing wins by luck."""
+
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foremesh.forecast import FittedModels, quantile_forecast, refit
+from foremesh.forecast.choose import FOLDS, MOST_FOLDS_LOST, _wins
+from foremesh.model.forecast import Forecast
+from foremesh.model.series import Floats, Metric, SeriesBatch
+
+from .made import COARSE_S, DAY_S, NOW_S, WEEK, batch, daily, noisy, random_walk, times
+
+HOUR_S = 3600.0
+
+
+async def forecast(pool: Executor, past: SeriesBatch, horizon_s: float) -> Forecast:
+    fitted = await refit(FittedModels(), past, pool=pool, horizon_s=horizon_s)
+    return quantile_forecast(past, horizon_s=horizon_s, fitted=fitted)
+
+
+async def test_a_daily_rhythm_is_prophets_at_six_hours(pool: Executor) -> None:
+    answer = await forecast(pool, batch(daily(times()), np.roll(daily(times()), 70)), 6 * HOUR_S)
+    assert answer.models == ("prophet", "prophet")
+    came = daily(NOW_S + COARSE_S * np.arange(1, 73), noise=0)
+    low, middle, high = answer.values[:, 0]
+    assert np.abs(middle - came).mean() < 2
+    assert np.mean((low < came) & (came < high)) > 0.9
+    assert np.ptp(came) > 25, "a day's swing lies ahead, so holding the newest sample would not do"
+    assert answer.reasons[0].startswith("prophet: backtest MAE ")
+    assert answer.reasons[0].endswith(f" ms of last over {FOLDS} folds")
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_random_walk_is_held(pool: Executor, seed: int) -> None:
+    answer = await forecast(pool, batch(random_walk(seed=seed)), 300)
+    assert answer.models == ("last",)
+    assert "not clearly beaten" in answer.reasons[0]
+    assert "prophet" in answer.reasons[0], "it took part and lost"
+
+
+async def test_noise_is_smoothed_and_needs_no_prophet(pool: Executor) -> None:
+    assert (await forecast(pool, batch(noisy()), 600)).models == ("median",)
+
+
+def test_quantiles_cover_what_they_say() -> None:
+    inside = []
+    for seed in range(40):
+        series = noisy(WEEK + 12, seed=seed)
+        answer = quantile_forecast(batch(series[:WEEK]), horizon_s=HOUR_S)
+        low, _, high = answer.values[:, 0]
+        inside.append((low < series[WEEK:]) & (series[WEEK:] < high))
+    assert 0.72 < np.mean(inside) < 0.88
+
+
+def errors(*folds: float) -> Floats:
+    return np.repeat(np.array(folds), 10)
+
+
+LOSING = [1.2] * MOST_FOLDS_LOST
+
+
+@pytest.mark.parametrize(
+    ("model", "fitted", "wins"),
+    [
+        pytest.param([0.89] * FOLDS, True, True, id="better-everywhere-wins"),
+        pytest.param([0.96] * FOLDS, False, False, id="better-by-less-than-the-margin-does-not"),
+        pytest.param([0.94] * FOLDS, False, True, id="better-by-more-does"),
+        pytest.param([0.91] * FOLDS, True, False, id="a-fitted-model-has-to-be-better-by-more"),
+        pytest.param([1.0] * FOLDS, False, False, id="equal-does-not"),
+        pytest.param([1.02] * (FOLDS - 1) + [0.0], True, False, id="better-in-one-incident-only-does-not"),
+        pytest.param(LOSING + [0.5] * (FOLDS - len(LOSING)), True, True, id="as-many-folds-lost-as-allowed-wins"),
+        pytest.param([1.2, *LOSING] + [0.5] * (FOLDS - len(LOSING) - 1), True, False, id="one-more-does-not"),
+        pytest.param([0.5] * (FOLDS - 1) + [1.1], True, False, id="a-fitted-model-may-not-lose-the-newest-fold"),
+        pytest.param([0.5] * (FOLDS - 1) + [1.1], False, True, id="another-may"),
+        pytest.param([np.nan] * FOLDS, True, False, id="unknown-does-not"),
+    ],
+)
+def test_who_wins(model: list[float], fitted: bool, wins: bool) -> None:
+    assert _wins(errors(*model), errors(*[1.0] * FOLDS), fitted=fitted) is wins
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale", "shown"),
+    [(Metric.RTT, 1.0, " ms "), (Metric.THROUGHPUT, 1e6, "Mbit/s "), (Metric.LOSS, 0.001, " % ")],
+)
+def test_a_reason_has_the_metrics_unit(metric: Metric, scale: float, shown: str) -> None:
+    answer = quantile_forecast(batch(noisy() * scale, metric=metric), horizon_s=600)
+    assert shown in answer.reasons[0]
+
+
+@pytest.mark.shared
+async def test_on_recorded_links_the_gate_is_not_worse_than_the_last_value(pool: Executor, shared: Path) -> None:
+    """Real round-trip times: over all links the gate has to win, and on none may it lose by much."""
+    import pandas as pd
+
+    frame = pd.read_parquet(shared / "data" / "atlas_rtt_ms.parquet")
+    step_s, ratios = 240.0, []
+    for _, series in [*frame.groupby("series")["value"]][::4]:
+        values, off, fitted = series.to_numpy(), [], FittedModels()
+        for end in range(WEEK, len(values) - 120, 90):
+            past = batch(values[end - WEEK : end], step_s=step_s, end_s=NOW_S + end * step_s)
+            fitted = await refit(fitted, past, pool=pool, horizon_s=HOUR_S, interval_s=4 * DAY_S)
+            for now in range(end, end + 90, 5):  # as in operation, a past serves for a while
+                recent = batch(values[now - 15 : now], step_s=step_s, end_s=NOW_S + now * step_s)
+                answer = quantile_forecast(recent, horizon_s=HOUR_S, past=past, fitted=fitted)
+                off.append(np.abs([answer.values[1, 0, -1], recent.newest()[0][0]] - values[now + 14]))
+        if off:
+            gate, last = np.nanmean(off, axis=0)
+            ratios.append(gate / last)
+    assert len(ratios) >= 5
+    assert np.exp(np.mean(np.log(ratios))) < 0.95
+    assert max(ratios) < 1.03

@@ -1,0 +1,60 @@
+"""Where a series stands: quick after a jump, deaf to a spike, and no different for samples that are missing."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from foremesh.forecast.levels import RUN, median, newest, settled
+from foremesh.model.series import Floats
+
+numbers = st.one_of(st.floats(-1e6, 1e6), st.just(np.nan))
+rows = arrays.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 20)), elements=numbers)
+
+
+@given(rows)
+def test_median_is_numpys(sample: Floats) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, about rows of NaN
+        np.testing.assert_allclose(median(sample), np.nanmedian(sample, axis=1))
+
+
+@given(rows)
+def test_a_level_is_known_exactly_if_a_sample_is_and_lies_among_them(sample: Floats) -> None:
+    for level in (newest(sample), settled(sample)):
+        known = np.isfinite(sample).any(axis=1)
+        assert np.isfinite(level).tolist() == known.tolist()
+        for row, value in zip(sample[known], level[known], strict=True):
+            assert np.nanmin(row) <= value <= np.nanmax(row)
+
+
+@given(rows, st.data())
+def test_missing_samples_change_nothing(sample: Floats, data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, sample.shape[1]))
+    wider = np.insert(sample, place, np.nan, axis=1)
+    if sample.shape[1] > RUN:
+        np.testing.assert_array_equal(settled(wider), settled(sample))
+    np.testing.assert_array_equal(newest(wider), newest(sample))
+
+
+@pytest.mark.parametrize("held", range(3, 60))
+def test_a_jump_is_followed_from_its_third_sample_on(held: int) -> None:
+    noise = np.random.default_rng(held).normal(0, 1, (50, 60))
+    noise[:, -held:] += 60
+    assert np.abs(settled(noise) - 60).max() < 4
+
+
+@pytest.mark.parametrize("spikes", [1, 2])
+def test_spikes_are_no_level(spikes: int) -> None:
+    noise = np.random.default_rng(spikes).normal(0, 1, (50, 60))
+    noise[:, -spikes:] += 60
+    assert np.abs(settled(noise)).max() < 4
+
+
+def test_noise_is_smoothed() -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (500, 60))
+    assert settled(noise).std() < 0.3
+    assert newest(noise).std() > 0.9

@@ -1,0 +1,190 @@
+"""The room's one entry: quantiles that make sense for any input, a jump followed, and never a forecast from nothing."""
+
+from concurrent.futures import Executor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from foremesh.forecast import FittedModels, HorizonError, quantile_forecast, refit
+from foremesh.model.series import Floats, Metric, SeriesBatch
+
+from .made import FINE_S, NOW_S, WEEK, batch, daily, noisy, random_walk, times
+
+RECENT = 60
+
+values = arrays.arrays(
+    np.float64,
+    st.tuples(st.integers(0, 3), st.integers(0, 120)),
+    elements=st.one_of(st.floats(0, 1e9), st.just(np.nan)),
+    fill=st.sampled_from([np.nan, 0.0, 20.0]),
+)
+
+
+@settings(deadline=None)
+@given(values, st.sampled_from(Metric), st.integers(1, 30), st.booleans())
+def test_quantiles_are_ordered_and_possible_or_all_unknown(
+    rows: Floats, metric: Metric, steps: int, split: bool
+) -> None:
+    rows = np.minimum(rows, metric.ceiling)
+    held = batch(*rows, step_s=60, metric=metric) if len(rows) else SeriesBatch(metric, (), rows, 60, NOW_S)
+    past = held if split else None
+    answer = quantile_forecast(held, horizon_s=60.0 * steps, past=past)
+    assert answer.values.shape == (3, len(rows), steps)
+    for index, key in enumerate(held.keys):
+        predicted = answer.values[:, index]
+        if np.isfinite(rows[index, -4:]).any():
+            low, middle, high = predicted
+            assert (low >= 0).all()
+            assert (low <= middle).all()
+            assert (middle <= high).all()
+            assert (high <= metric.ceiling).all()
+            known = rows[index][np.isfinite(rows[index])]
+            assert (known.min() <= middle).all()
+            assert (middle <= known.max()).all()
+        elif not np.isfinite(rows[index]).any():
+            assert np.isnan(predicted).all()
+            assert answer.model(key) == "unknown"
+            assert answer.figure(key) is None
+        assert "\n" not in answer.reason(key)
+        assert answer.reason(key).startswith(answer.model(key))
+
+
+def test_the_same_input_gives_the_same_answer_in_any_unit() -> None:
+    held = batch(noisy(), random_walk())
+    first, again = quantile_forecast(held, horizon_s=3600), quantile_forecast(held, horizon_s=3600)
+    np.testing.assert_array_equal(first.values, again.values)
+    assert first.reasons == again.reasons
+    micros = quantile_forecast(batch(*held.values * 1000), horizon_s=3600)
+    np.testing.assert_allclose(micros.values, first.values * 1000)
+    assert micros.models == first.models
+
+
+@pytest.mark.parametrize(
+    ("horizon_s", "step_s"),
+    [
+        pytest.param(0, 60, id="no-horizon"),
+        pytest.param(-60, 60, id="in-the-past"),
+        pytest.param(90, 60, id="no-multiple"),
+        pytest.param(60, 0, id="no-step"),
+        pytest.param(np.inf, 60, id="for-ever"),
+        pytest.param(200, None, id="no-multiple-of-the-batchs-step"),
+    ],
+)
+def test_horizons_that_are_none(horizon_s: float, step_s: float | None) -> None:
+    with pytest.raises(HorizonError, match="nothing is forecast") as caught:
+        quantile_forecast(batch(noisy(10)), horizon_s=horizon_s, step_s=step_s)
+    assert caught.value.horizon_s == horizon_s
+
+
+def test_steps_lie_after_the_newest_sample() -> None:
+    answer = quantile_forecast(batch(noisy()), horizon_s=600, step_s=60)
+    assert (answer.start_s, answer.step_s, answer.values.shape) == (NOW_S, 60, (3, 1, 10))
+
+
+# Never a forecast from nothing
+
+
+def test_a_short_series_is_held_and_the_reason_counts() -> None:
+    answer = quantile_forecast(batch(noisy(40)), horizon_s=300)
+    assert answer.reasons == ("last: series too short (40 of 49 samples)",)
+    low, middle, high = answer.values[:, 0, 0]
+    assert middle == noisy(40)[-1]
+    assert high - low > 1, "it may be wherever it has been"
+    one = quantile_forecast(batch(np.array([20.0])), horizon_s=300)
+    assert one.values.ravel().tolist() == [20.0] * 3
+
+
+def test_a_flat_series_is_held() -> None:
+    answer = quantile_forecast(batch(np.full(WEEK, 20.0)), horizon_s=300)
+    assert answer.reasons == ("last: series is flat",)
+    assert answer.values.ravel().tolist() == [20.0] * 3
+
+
+def test_a_flat_past_does_not_hide_what_is_new() -> None:
+    recent = np.full(RECENT, 20.0)
+    recent[-3:] = 80
+    answer = quantile_forecast(batch(recent, step_s=FINE_S), horizon_s=600, step_s=60, past=batch(np.full(WEEK, 20.0)))
+    assert answer.values[1, 0].tolist() == [80.0] * 10
+
+
+def test_gaps_are_not_zeros() -> None:
+    series = noisy()
+    series[np.random.default_rng(0).random(WEEK) < 0.4] = np.nan
+    answer = quantile_forecast(batch(series), horizon_s=600)
+    assert answer.values.min() > 35
+
+
+@pytest.mark.parametrize(
+    ("missing", "known"),
+    [
+        pytest.param(8, True, id="newest-sample-of-two-minutes-ago-will-do"),
+        pytest.param(9, False, id="an-older-one-says-nothing-of-now"),
+    ],
+)
+def test_an_old_newest_sample(missing: int, known: bool) -> None:
+    recent = noisy(RECENT)
+    recent[-missing:] = np.nan
+    answer = quantile_forecast(batch(recent, step_s=FINE_S), horizon_s=60)
+    assert bool(np.isfinite(answer.values).all()) is known
+    assert known or answer.reasons == ("unknown: no sample in the last 120 s",)
+
+
+def test_a_new_series_has_no_past_and_one_that_is_gone_no_forecast() -> None:
+    past = SeriesBatch(Metric.RTT, ("gone", "s0"), np.array([noisy(), noisy()]), 300, NOW_S)
+    answer = quantile_forecast(batch(noisy(RECENT), noisy(RECENT), step_s=FINE_S), horizon_s=600, step_s=60, past=past)
+    assert answer.keys == ("s0", "s1")
+    assert answer.models == ("median", "last")
+    assert "too short (60 of 88 samples)" in answer.reason("s1")
+    assert "gone" not in answer
+    assert answer.figure("gone") is None
+
+
+def test_a_share_stays_a_share() -> None:
+    loss = np.clip(np.random.default_rng(0).normal(0.95, 0.1, WEEK), 0, 1)
+    answer = quantile_forecast(batch(loss, metric=Metric.LOSS), horizon_s=600)
+    assert answer.values.max() == 1.0
+    assert answer.figure("s0").pessimistic == 1.0
+
+
+# A jump: an incident in the newest samples goes before any model
+
+
+@pytest.mark.parametrize("horizon_s", [600.0, 6 * 3600.0])
+@pytest.mark.parametrize(
+    ("shape", "model"),
+    [
+        pytest.param(lambda times_s: noisy(len(times_s)), "median", id="median"),
+        pytest.param(lambda times_s: random_walk(len(times_s)) / 10, "last", id="last"),
+        pytest.param(daily, "prophet", id="prophet"),
+    ],
+)
+async def test_a_jump_of_three_samples_is_followed(pool: Executor, shape, model: str, horizon_s: float) -> None:
+    times_s = times()
+    past = batch(shape(times_s))
+    fitted = await refit(FittedModels(), past, pool=pool, horizon_s=horizon_s)
+    recent_s = times(RECENT, FINE_S)
+    before = np.interp(recent_s, times_s, past.values[0])
+    before += np.random.default_rng(3).normal(0, 0.5, RECENT)
+    jumped = before.copy()
+    jumped[-3:] += 60
+
+    def predict(recent: Floats) -> tuple[str, Floats]:
+        answer = quantile_forecast(
+            batch(recent, step_s=FINE_S), horizon_s=horizon_s, step_s=60, past=past, fitted=fitted
+        )
+        return answer.models[0], answer.values[1, 0]
+
+    name, after = predict(jumped)
+    if horizon_s > 3600 or model != "prophet":
+        assert name == model
+    _, quiet = predict(before)
+    assert after == pytest.approx(quiet + 60, rel=0.1)
+
+
+async def test_a_daily_swing_of_ten_minutes_is_still_prophets(pool: Executor) -> None:
+    past = batch(daily(times(), noise=0.3))
+    fitted = await refit(FittedModels(), past, pool=pool, horizon_s=600)
+    assert quantile_forecast(past, horizon_s=600, step_s=300, fitted=fitted).models == ("prophet",)
