@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 
 from foremesh.model.addresses import Blocks
 from foremesh.model.manifest import ManifestError, Spec, read
 from foremesh.model.units import Ratio, Seconds
+
+T = TypeVar("T")
 
 
 class EtcdSettings(Spec, frozen=True, kw_only=True):
@@ -90,7 +92,15 @@ class Settings(Spec, frozen=True, kw_only=True):
 
 
 def load(path: Path) -> Settings:
-    """Read the configuration.
+    """Read the configuration; see ``read_file``."""
+    return read_file(Settings, path, "configuration")
+
+
+def read_file(kind: type[T], path: Path, what: str) -> T:
+    """Read a YAML file into a structure.
+
+    Args:
+        what: How errors call the file.
 
     Raises:
         ManifestError: If the file is missing, is no YAML, or has a field that is unknown or unreadable.
@@ -98,5 +108,5 @@ def load(path: Path) -> Settings:
     try:
         data = yaml.safe_load(path.read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
-        raise ManifestError(f"configuration {path}", str(error)) from error
-    return read(Settings, data, where=f"configuration {path}")
+        raise ManifestError(f"{what} {path}", str(error)) from error
+    return read(kind, data, where=f"{what} {path}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
-from foremesh.model.manifest import ManifestError, Spec, read
+from foremesh.model.manifest import Spec
 from foremesh.model.units import Seconds
+from foremesh.settings import read_file
 
 
 class AgentSettings(Spec, frozen=True, kw_only=True):
@@ -55,13 +54,5 @@ class AgentSettings(Spec, frozen=True, kw_only=True):
 
 
 def load(path: Path) -> AgentSettings:
-    """Read the configuration.
-
-    Raises:
-        ManifestError: If the file is missing, is no YAML, or has a field that is unknown or unreadable.
-    """
-    try:
-        data = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ManifestError(f"agent configuration {path}", str(error)) from error
-    return read(AgentSettings, data, where=f"agent configuration {path}")
+    """Read the agent's configuration; raises ManifestError as ``read_file`` does."""
+    return read_file(AgentSettings, path, "agent configuration")
