@@ -32,7 +32,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MeshLab]:
 def operator_is_never_refused(mesh: MeshLab) -> Iterator[None]:
     """What the chart allows the operator is enough for whatever the test made it do."""
     yield
-    assert mesh.control_plane.forbidden(mesh.operator_user) == []
+    assert mesh.refused() == []
 
 
 @pytest.fixture

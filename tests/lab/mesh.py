@@ -18,8 +18,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -114,6 +114,7 @@ class MeshLab:
         self._tell = tell
         self._stack = ExitStack()
         self._sessions: dict[int, str] = {}
+        self._excused = 0
         self._foremesh = Path(sys.executable).parent / "foremesh"
 
     def __enter__(self) -> Self:
@@ -224,7 +225,23 @@ class MeshLab:
         """Log files by program."""
         return {path.stem: path for path in sorted((self.folder / "logs").glob("*.log"))}
 
+    def refused(self) -> list[str]:
+        """Requests of the operator that Kubernetes answered with 403, one line each."""
+        return self.control_plane.forbidden(self.operator_user)[self._excused :]
+
     # Programs that tests stop and start
+
+    @contextmanager
+    def without_kubernetes(self) -> Iterator[None]:
+        """End the API server as a crash would, and start it again on leaving."""
+        before = len(self.refused())
+        self.control_plane.stop_apiserver()
+        try:
+            yield
+        finally:
+            self.control_plane.start_apiserver()
+            # Until it is ready, an API server has not read who may do what, and refuses everybody.
+            self._excused += len(self.refused()) - before
 
     def start_operator(self, **planning: str) -> None:
         """Start the operator; ``planning`` overrides fields of its configuration's ``planning``."""

@@ -41,8 +41,12 @@ def owned(manifest: Mapping[str, Any], owners: Iterable[Mapping[str, Any]]) -> d
 
 
 def circuit(placed: PlacedCircuit, owners: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A Circuit, owned by the Intents it serves. A pinned path is people's: it is never written here."""
+    """A Circuit, owned by the Intents it serves. A pinned path is people's: it is never written here.
+
+    Only Intents of its own namespace own it: Kubernetes knows no owner in another one, and would collect the Circuit.
+    """
     ref = Ref.parse(placed.id)
+    owners = [owner for owner in owners if owner["metadata"].get("namespace") == ref.namespace]
     spec = write(placed.spec)
     spec.pop("path", None)
     manifest = {
