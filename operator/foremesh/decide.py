@@ -122,9 +122,9 @@ class Decision:
     configs: Mapping[str, GatewayConfig]
     """Every member's config, epochs assigned."""
     changed: tuple[str, ...]
-    """Members whose config is new."""
+    """Ids of whoever is to get a new config: members, and those that leave."""
     removed: tuple[str, ...]
-    """Members that had a config and have none any more."""
+    """Ids of those that left and have taken everything down."""
 
     @property
     def served(self) -> Mapping[str, tuple[str, ...]]:
@@ -219,15 +219,38 @@ def carry_on(
         local=wanted.local,
     )
     changes = diff(observed.configs, compile_configs(state))
+    farewells, gone = take_leave(changes.removed, observed, epoch=epoch)
     return Decision(
         chosen=chosen,
         state=state,
         desired=wanted,
         network_policies=pinning_policies(members, settings),
-        configs=changes.configs,
-        changed=changes.changed,
-        removed=changes.removed,
+        configs={**changes.configs, **farewells},
+        changed=(*changes.changed, *farewells),
+        removed=gone,
     )
+
+
+def take_leave(
+    ids: Iterable[str], observed: Observed, *, epoch: int
+) -> tuple[dict[str, GatewayConfig], tuple[str, ...]]:
+    """See off agents that have no part in the mesh any more: each is told to take down what it has.
+
+    An agent that hears nothing keeps what it has, as it should when the control plane is away, so silence is no way to
+    tell it. Until it has confirmed, its empty config waits for it.
+
+    Returns:
+        Empty configs for those that were not told yet, and the ids of those that have confirmed.
+    """
+    farewells, gone = {}, []
+    for id_ in ids:
+        config, ack = observed.configs[id_], observed.acks.get(id_)
+        farewell = GatewayConfig(gateway=id_, epoch=epoch, blocks=config.blocks)
+        if config.revision != farewell.revision:
+            farewells[id_] = farewell
+        elif ack is not None and ack.applied and ack.epoch >= config.epoch:
+            gone.append(id_)
+    return farewells, tuple(gone)
 
 
 def resolve(

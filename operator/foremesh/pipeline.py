@@ -61,11 +61,16 @@ class Pipeline:
     async def declare(self, declared: Declared) -> None:
         """Bring the registry up to date with what is declared: register what is new or changed, forget what is gone.
 
+        What is gone and still has a config is forgotten once its agent has confirmed that it took everything down.
+
         Raises:
             StoreUnavailable: If the store is away.
         """
         known = await self._registry.resources()
         for id_, resource in declared.resources.items():
+            if id_ in known and known[id_].resource.meta.uid != resource.meta.uid:
+                # Another one of the same name: its agent has another token.
+                await self._registry.unregister_resource(id_)
             intents = tuple(
                 intent
                 for intent in declared.intents.values()
@@ -74,7 +79,7 @@ class Pipeline:
             )
             if id_ not in known or (known[id_].resource, known[id_].intents) != (resource, intents):
                 await self._registry.register_resource(id_, resource, intents)
-        for id_ in known.keys() - declared.resources.keys():
+        for id_ in known.keys() - declared.resources.keys() - (await self._registry.configs()).keys():
             await self._registry.unregister_resource(id_)
             self._tokens.discard(id_)
         self._tokens = set(await self._registry.token_digests())
@@ -153,7 +158,7 @@ class Pipeline:
                 self._pool = self._make_pool()
 
     async def publish(self, decision: Decision) -> None:
-        """Hand out the configs that changed, and take back those of members that have none any more.
+        """Hand out the configs that changed, and forget those of whoever has left.
 
         Raises:
             StoreUnavailable: If the store is away; what was not handed out is found again by the next decision.
