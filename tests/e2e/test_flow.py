@@ -35,6 +35,10 @@ def circuit_of(mesh: MeshLab) -> str:
     return str(name)
 
 
+def taken_by(mesh: MeshLab, circuit: str) -> str:
+    return str(mesh.get("circuit", circuit)["status"]["pathText"])
+
+
 def clear_packets(mesh: MeshLab) -> dict[tuple[str, str], int]:
     return {pair: count.clear for pair, count in mesh.lab.internet.counters().items() if count.clear}
 
@@ -158,6 +162,9 @@ def test_a_degraded_link_is_left_and_the_requirement_holds_again(satisfied: Mesh
         satisfied.lab.internet.degrade("ams", "lon", delay_ms=60, both_ways=True)
         assert max(reply.rtt_ms for reply in ping.wait_for(20)) > LIMIT_MS
         wait_until(lambda: status_of(satisfied)["path"] == BY_PAR, 60, what="path by par", every_s=0.25)
+        # The Intent's path is what is planned, the circuit's is what traffic takes.
+        wait_until(lambda: taken_by(satisfied, circuit) == BY_PAR, 60, what="circuit moved to par", every_s=0.25)
+        wait_until(lambda: max(r.rtt_ms for r in ping.wait_for(20)) <= LIMIT_MS, 60, what="latency as asked for")
         satisfied.wait_condition("circuit", circuit, "Ready")
         satisfied.wait_condition("intent", INTENT, "Satisfied")
         before = {name: satisfied.relayed(name) for name in satisfied.lab.gateways}

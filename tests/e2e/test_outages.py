@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -212,6 +213,15 @@ def test_the_whole_mesh_leaves_while_the_operator_is_away(satisfied: MeshLab) ->
         what="no tunnel of the namespace is left",
         every_s=0.5,
     )
+    wait_until(lambda: not registered(satisfied), 30, what="nothing in etcd is about it any more", every_s=0.5)
+
+
+def registered(mesh: MeshLab) -> list[str]:
+    """Keys of the mesh's etcd that are about the namespace's resources, what agents keep saying aside."""
+    everything = {"key": b64encode(b"\0").decode(), "range_end": b64encode(b"\0").decode(), "keys_only": True}
+    found = [b64decode(item["key"]).decode() for item in mesh.etcd.call("kv/range", everything).get("kvs", [])]
+    kept = ("resources", "agents", "configs", "tokens")
+    return [key for key in found if any(f"{folder}/{NAMESPACE}/" in key for folder in kept)]
 
 
 def ready(body: dict) -> bool:

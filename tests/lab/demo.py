@@ -249,9 +249,9 @@ def _network_degrades(mesh: MeshLab, story: Story, ping: Ping, before: Look, lim
     worst = max(reply.rtt_ms for reply in ping.wait_for(PINGS))
     story.check(worst > limit_ms, f"the ping sees it: up to {_ms(worst)}")
     story.tell("waiting for the circuit to move")
-    path = _wait(lambda: _other_path(mesh, before.path), MOVE_TIMEOUT_S, "the Intent's path did not change")
-    story.check(path != before.path, f"the path is {path} now")
-    circuit = mesh.get("intent", INTENT)["status"]["circuits"][0].rpartition("/")[2]
+    path = _wait(lambda: _other_path(mesh, before.path), MOVE_TIMEOUT_S, "the circuit did not move")
+    story.check(path != before.path, f"the circuit runs {path} now")
+    circuit = _circuit(mesh)
     mesh.wait_condition("circuit", circuit, "Ready", timeout_s=MOVE_TIMEOUT_S)
     met = _wait(
         lambda: [r for r in ping.wait_for(PINGS) if r.rtt_ms > limit_ms] == [], MOVE_TIMEOUT_S, "latency stays high"
@@ -276,8 +276,13 @@ def _network_degrades(mesh: MeshLab, story: Story, ping: Ping, before: Look, lim
     return look, took_s
 
 
+def _circuit(mesh: MeshLab) -> str:
+    return str(mesh.get("intent", INTENT)["status"]["circuits"][0].rpartition("/")[2])
+
+
 def _other_path(mesh: MeshLab, old: str) -> str:
-    path = str(mesh.get("intent", INTENT)["status"].get("path", ""))
+    """The path that the circuit's traffic takes, once it is another; empty before."""
+    path = str(mesh.get("circuit", _circuit(mesh))["status"].get("pathText", ""))
     return path if path != old else ""
 
 
