@@ -326,7 +326,7 @@ class MeshLab:
         self._tell("agents")
         for node in self.lab.nodes:
             wait_until(
-                lambda name=node.name: self.get("secret", f"{name}-foremesh-agent"),  # type: ignore[misc]
+                lambda name=node.name: self.get("secret", f"{name}-foremesh-agent"),
                 30.0,
                 what=f"Secret with the token of {node.name}",
                 ignoring=(RuntimeError,),
@@ -380,7 +380,7 @@ class MeshLab:
         for name in _crds():
             self.control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{name}")
             # For a moment after that the API server refuses to list them: "storage is (re)initializing".
-            wait_until(lambda name=name: self.control_plane.get(name), 30.0, what=name, ignoring=(RuntimeError,))  # type: ignore[misc]
+            wait_until(lambda name=name: self.control_plane.get(name), 30.0, what=name, ignoring=(RuntimeError,))
         account = self._operator_account()
         self.operator_user = f"system:serviceaccount:{SYSTEM_NAMESPACE}:{account}"
         self._operator_kubeconfig = self.control_plane.service_account_kubeconfig(SYSTEM_NAMESPACE, account)

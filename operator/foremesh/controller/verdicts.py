@@ -126,7 +126,7 @@ def circuit_status(
         path=path if active or not before.path else before.path,
         path_text=_text(path if active or not before.path else before.path),
         labels=placed.labels,
-        predicted=predicted.figures if predicted else before.predicted,
+        predicted=_shown(predicted.figures) if predicted else before.predicted,
         observed=observed_figures(circuit_id, placed, observed),
         forecast_model=", ".join(dict.fromkeys(predicted.forecast_models)) if predicted else before.forecast_model,
         intents=decision.served.get(circuit_id, ()),
@@ -225,11 +225,11 @@ def intent_status(
         destination=(worst.destination if worst else None) or "",
         circuits=circuits,
         placements=tuple(shown),
-        predicted=worst.path.figures if worst and worst.path else None,
+        predicted=_shown(worst.path.figures) if worst and worst.path else None,
         observed=measured,
         forecast_model=", ".join(dict.fromkeys(worst.path.forecast_models)) if worst and worst.path else "",
         runners_up=tuple(
-            RunnerUp(path=path.text, predicted=path.figures)
+            RunnerUp(path=path.text, predicted=_shown(path.figures))
             for path in (worst.runners_up if worst else ())[:RUNNERS_UP_SHOWN]
         ),
         observed_generation=generation,
@@ -311,6 +311,16 @@ def _predicted(decision: Decision, circuit_id: str) -> Path | None:
         if decision.circuit_of(placement) == circuit_id:
             return placement.path
     return None
+
+
+def _shown(figures: Figures) -> Figures:
+    """Figures for people: to a microsecond and a thousandth of a percent, which is finer than anything is measured."""
+    numbers = msgspec.structs.asdict(figures).items()
+    return Figures(**{name: round(n, DECIMALS.get(name, 6)) if isinstance(n, float) else n for name, n in numbers})
+
+
+DECIMALS = {"latency_ms": 3, "latency_p90_ms": 3, "loss": 5, "bandwidth_bps": 0}
+"""Decimals kept of a figure; six of those that are not named."""
 
 
 def _latency(path: Path | None) -> float:
