@@ -117,6 +117,8 @@ class Decision:
     chosen: Chosen
     state: MeshState
     desired: Desired
+    exhausted: tuple[str, ...]
+    """Circuits that are wanted and got no numbers."""
     network_policies: tuple[dict[str, Any], ...]
     """Manifests that pin workloads to their gateways."""
     configs: Mapping[str, GatewayConfig]
@@ -133,11 +135,15 @@ class Decision:
 
     def circuit_of(self, placement: Placement) -> str:
         """Id of the circuit that carries a placement; empty if it needs none or has none."""
-        for circuit in self.desired.circuits:
-            if placement.intent in circuit.intents and any(
-                (pair.source, pair.destination) == (placement.source, placement.destination) for pair in circuit.pairs
-            ):
-                return circuit.id
+        return self.desired.carriers.get((placement.intent, placement.source), "")
+
+    def unserved(self, placement: Placement) -> str:
+        """Why a placement that has a path is carried by nothing; empty if it is carried."""
+        for one in self.desired.unserved:
+            if (one.intent, one.source) == (placement.intent, placement.source):
+                return one.reason
+        if self.circuit_of(placement) in self.exhausted:
+            return f"no address or interface number is left for circuit {self.circuit_of(placement)}"
         return ""
 
 
@@ -224,6 +230,7 @@ def carry_on(
         chosen=chosen,
         state=state,
         desired=wanted,
+        exhausted=placed.exhausted,
         network_policies=pinning_policies(members, settings),
         configs={**changes.configs, **farewells},
         changed=(*changes.changed, *farewells),
@@ -293,7 +300,7 @@ def keep_flowing(plan: Plan, declared: Declared) -> Plan:
     """
 
     def kept(placement: Placement) -> Placement:
-        if placement.infeasible is None or placement.infeasible.requirement not in SOFT:
+        if placement.infeasible is None or not SOFT.issuperset(placement.infeasible.requirement.split(", ")):
             return placement
         before = _recorded(declared, placement.intent, placement.source)
         if before is None or not _still_asked(declared, placement.intent):

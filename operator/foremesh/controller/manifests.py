@@ -20,6 +20,19 @@ TOKEN_KEY = "token"
 COMPONENT = "foremesh-operator"
 
 
+POLICY_KINDS = {
+    "Kubernetes": ("networking.k8s.io/v1", "NetworkPolicy"),
+    "Cilium": ("cilium.io/v2", "CiliumNetworkPolicy"),
+    "Calico": ("projectcalico.org/v3", "NetworkPolicy"),
+}
+"""What pins workloads, by flavour."""
+
+
+def is_managed(labels: Mapping[str, str]) -> bool:
+    """Whether the operator made an object."""
+    return MANAGED.items() <= labels.items()
+
+
 def with_status(body: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest that server-side applies a status to an object."""
     meta = {key: body["metadata"][key] for key in ("name", "namespace") if body["metadata"].get(key)}

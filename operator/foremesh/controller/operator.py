@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from foremesh.controller import manifests, metrics, verdicts
 from foremesh.controller.kubernetes import Kubernetes, KubernetesUnavailable
 from foremesh.controller.replanner import Replanner, Work
@@ -22,7 +24,7 @@ from foremesh.model import tokens
 from foremesh.model.circuit import Circuit
 from foremesh.model.intent import Intent
 from foremesh.model.manifest import ManifestError, read, write
-from foremesh.model.meta import API_VERSION, Ref
+from foremesh.model.meta import API_VERSION, Meta, Ref
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
 from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
@@ -46,7 +48,8 @@ class Operator:
         self._declared: Declared | None = None
         self._bodies: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._decision: Decision | None = None
-        self._policies: dict[tuple[str, str, Ref], Any] = {}
+        self._policies: dict[tuple[str, str, Ref], Any] | None = None
+        self._away_since: float | None = None
         self.replanner = Replanner(
             self._work, quiet_s=settings.planning.quiet, interval_s=settings.planning.interval, patience_s=5.0
         )
@@ -95,9 +98,11 @@ class Operator:
             await (self._plan(reasons) if work is Work.PLAN or self._decision is None else self._progress())
             metrics.DEPENDENCY_UP.labels("kubernetes").set(1)
             metrics.DEPENDENCY_UP.labels("etcd").set(1)
+            await self._say_kubernetes_is_back()
         except KubernetesUnavailable:
             metrics.DEPENDENCY_UP.labels("kubernetes").set(0)
             metrics.ATTEMPTS_FAILED.labels("kubernetes").inc()
+            self._away_since = self._away_since or time.monotonic()
             raise
         except StoreUnavailable as error:
             metrics.DEPENDENCY_UP.labels("etcd").set(0)
@@ -213,10 +218,16 @@ class Operator:
         intents = await self._write_intents(decision, observed, circuits, now)
         policies = await self._write_policies(decision, now)
         await self._pin_workloads(decision)
-        gone = set(before.circuits) - set(circuits)
-        for circuit in sorted(gone):
-            await self._kubernetes.delete(API_VERSION, "Circuit", Ref.parse(circuit))
-            log.info("circuit removed circuit=%s", circuit)
+        for id_ in sorted(set(before.circuits) - set(circuits)):
+            circuit = before.circuits[id_]
+            if manifests.is_managed(circuit.meta.labels):
+                await self._kubernetes.delete(API_VERSION, "Circuit", circuit.meta.ref)
+                log.info("circuit removed circuit=%s", id_)
+            else:
+                status = await self._write_status(
+                    "Circuit", id_, circuit.status, verdicts.unwanted_circuit(circuit, now)
+                )
+                circuits[id_] = msgspec.structs.replace(circuit, status=status)
         self._declared = Declared(
             resources=before.resources,
             resource_status=resources,
@@ -301,6 +312,8 @@ class Operator:
 
     async def _pin_workloads(self, decision: Decision) -> None:
         """Network policies that let a workload talk to its gateways only; those nobody needs any more are deleted."""
+        if self._policies is None:
+            self._policies = await self._find_policies()
         wanted = {
             (
                 policy["apiVersion"],
@@ -319,6 +332,18 @@ class Operator:
             await self._kubernetes.delete(api_version, kind, ref)
             del self._policies[api_version, kind, ref]
 
+    async def _find_policies(self) -> dict[tuple[str, str, Ref], Any]:
+        """Policies of an earlier run, of the flavour in use; what they say is not known."""
+        if self._settings.network_policies == "None":
+            return {}
+        api_version, kind = manifests.POLICY_KINDS[self._settings.network_policies]
+        found = await self._kubernetes.list(api_version, kind)
+        return {
+            (api_version, kind, Meta.from_manifest(body).ref): None
+            for body in found
+            if manifests.is_managed(body["metadata"].get("labels") or {})
+        }
+
     async def _say_store_is_away(self, error: StoreUnavailable) -> None:
         """Conditions for people, while agents go on with what they have."""
         if self._declared is None:
@@ -330,6 +355,16 @@ class Operator:
                 await self._write_status("Intent", id_, old, new)
         except KubernetesUnavailable as also:
             log.warning("condition not written error=%s", also)
+
+    async def _say_kubernetes_is_back(self) -> None:
+        """What could not be written while the API server was away: that it was."""
+        if self._away_since is None or self._declared is None:
+            return
+        away_s, self._away_since = time.monotonic() - self._away_since, None
+        message = f"the API server could not be used for {away_s:.0f} s; circuits stayed as they were"
+        log.warning("API server is back away_s=%.0f", away_s)
+        for id_ in self._declared.intents:
+            await self._event("Intent", id_, "Warning", "PlanningInterrupted", message)
 
     async def _event(self, kind: str, id_: str, type_: str, reason: str, message: str) -> None:
         """Tell what was decided; an event that cannot be written is not worth an attempt at planning."""

@@ -73,7 +73,7 @@ def resource_status(
         mesh_prefix=prefix,
         attached_to=member.gateways if member else (),
         agent_secret=secret,
-        last_beacon_time=now if present and not old.last_beacon_time else old.last_beacon_time,
+        last_beacon_time=now if present else old.last_beacon_time,
         observed_generation=resource.meta.generation,
         conditions=merge(old.conditions, conditions, generation=resource.meta.generation, now=now),
     )
@@ -212,6 +212,8 @@ def intent_status(
                 decision.chosen.forecasts.problem or "no plan has placed it yet; no traffic is carried",
             )
         )
+    elif lacking := next(filter(None, map(decision.unserved, placed)), ""):
+        conditions.append(state("Ready", False, "NotServed", f"{lacking}; no traffic is carried"))
     elif waiting:
         conditions.append(
             state("Ready", False, "CircuitNotReady", f"circuit {waiting[0]} is not ready; see its conditions")
@@ -344,6 +346,17 @@ def refused(generation: int, message: str, now: str) -> tuple[Condition, ...]:
     return merge((), [state("Ready", False, "Invalid", message)], generation=generation, now=now)
 
 
+def unwanted_circuit(circuit: Circuit, now: str) -> CircuitStatus:
+    """A Circuit that somebody made by hand, and that no Intent asks for."""
+    generation = circuit.meta.generation
+    message = "no Intent asks for it, so nothing is set up; circuits are made from Intents"
+    conditions = [state("Planned", False, "NoIntent", message), state("Ready", False, "NoIntent", message)]
+    return CircuitStatus(
+        observed_generation=generation,
+        conditions=merge(circuit.status.conditions, conditions, generation=generation, now=now),
+    )
+
+
 def store_away(old: IntentStatus, message: str, now: str) -> IntentStatus:
     """An Intent while the mesh's etcd does not answer: what was set up stays, what is measured is not known."""
     away = state("Satisfied", None, "StoreUnavailable", message)
@@ -396,6 +409,8 @@ def _without_figures(status: Any) -> Any:
             "runners_up": (),
             "placements": tuple((p.source, p.destination, p.circuit, p.path) for p in status.placements),
         }
+    if isinstance(status, ResourceStatus):
+        fields = {"last_beacon_time": ""}
     if hasattr(status, "predicted"):
         fields |= {"predicted": None, "observed": None}
     conditions = tuple((c.type, c.status, c.reason, c.observed_generation) for c in status.conditions)
