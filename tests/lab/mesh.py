@@ -28,11 +28,11 @@ from typing import Any, Self
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from lab import build, history
+from lab import build, configs, history
 from lab.certs import Authority
 from lab.controlplane import ControlPlane
 from lab.etcd import EtcdServer
-from lab.nodes import LabError, Node
+from lab.nodes import LabError
 from lab.process import Daemon, DaemonError, free_port, wait_until
 from lab.prometheus import PrometheusServer
 from lab.topology import Lab, Topology, five_gateways
@@ -50,9 +50,6 @@ UNDERLAY = "internet"
 HISTORY_AGE_S = 20.0
 """Seconds between the newest sample of history and now: live samples follow by the time the agents run."""
 
-HOP_PORT, ATTACH_PORT, METRICS_PORT = 51820, 51821, 9466
-"""Ports of every agent; each has a network namespace of its own."""
-
 START_TIMEOUT_S = 60.0
 """Seconds for a program to answer; they take 2 to 5 on two idle cores, most of it imports."""
 REQUEST_TIMEOUT_S = 5.0
@@ -61,14 +58,6 @@ REQUEST_TIMEOUT_S = 5.0
 DIRECT_MS = 50.0
 """One way between the sites without a transit: more than twice what a way by one takes, whatever the hour and however
 busy the machine."""
-
-FAST: Mapping[str, Any] = {
-    "etcd": {},
-    "prometheus": {"rateWindow": "5s", "recentStep": "1s", "recentWindow": "120s"},
-    "planning": {"interval": "3s", "quiet": "500ms"},
-    "api": {"presence": "5s"},
-}
-"""What differs from the defaults, so that a person or a test waits for seconds where a network would take minutes."""
 
 
 def slow_direct_way() -> Topology:
@@ -204,8 +193,8 @@ class MeshLab:
 
     def metric(self, program: str, name: str, **labels: str) -> float | None:
         """A sample of what ``operator``, ``api`` or a node's agent exports; the sum where several have these labels."""
-        url = self._metrics_urls.get(program) or f"http://{self.lab[program].mgmt_address}:{METRICS_PORT}/metrics"
-        with urllib.request.urlopen(url, timeout=REQUEST_TIMEOUT_S) as response:
+        where = self._inside.get(program) or f"http://{self.lab[program].mgmt_address}:{configs.METRICS_PORT}"
+        with urllib.request.urlopen(f"{where}/metrics", timeout=REQUEST_TIMEOUT_S) as response:
             families = text_string_to_metric_families(response.read().decode())
         values = [
             sample.value
@@ -250,7 +239,7 @@ class MeshLab:
             [self._foremesh, "operator", "--config", config, "--kubeconfig", self._operator_kubeconfig],
             log=self.folder / "logs/operator.log",
             name="foremesh operator",
-        ).start(lambda: self._answers(self._operator_health), timeout_s=START_TIMEOUT_S)
+        ).start(lambda: self._answers(f"{self._inside['operator']}/healthz"), timeout_s=START_TIMEOUT_S)
         self._stack.callback(self.operator.stop)
         self._record(self.operator, "foremesh operator")
 
@@ -259,7 +248,7 @@ class MeshLab:
         config = self._write_settings("api", {})
         self.api = Daemon(
             [self._foremesh, "api", "--config", config], log=self.folder / "logs/api.log", name="foremesh api"
-        ).start(lambda: self._answers(self._api_health), timeout_s=START_TIMEOUT_S)
+        ).start(lambda: self._answers(f"{self._inside['api']}/healthz"), timeout_s=START_TIMEOUT_S)
         self._stack.callback(self.api.stop)
         self._record(self.api, "foremesh api")
 
@@ -273,7 +262,10 @@ class MeshLab:
         token.touch(mode=0o600)
         token.write_bytes(base64.b64decode(secret["data"]["token"]))
         config = folder / "agent.yaml"
-        config.write_text(yaml.safe_dump(self._agent_settings(node, token, folder / "state")))
+        settings = configs.of_agent(
+            node, NAMESPACE, api=self._api, ca_file=self._authority.cert_file, token_file=token, state=folder / "state"
+        )
+        config.write_text(yaml.safe_dump(settings))
         self.agents[name] = node.daemon(
             [self._foremesh, "agent", "run", "--config", config],
             self.folder / f"logs/agent-{name}.log",
@@ -289,7 +281,9 @@ class MeshLab:
         daemon = self.agents[name]
 
         def answers_or_ended() -> bool:
-            return not daemon.running or self._answers(f"http://{self.lab[name].mgmt_address}:{METRICS_PORT}/healthz")
+            return not daemon.running or self._answers(
+                f"http://{self.lab[name].mgmt_address}:{configs.METRICS_PORT}/healthz"
+            )
 
         wait_until(answers_or_ended, START_TIMEOUT_S, what=f"agent of {name}", ignoring=(OSError,))
         if not daemon.running:
@@ -341,24 +335,21 @@ class MeshLab:
     def _choose_addresses(self) -> None:
         examples = [b for b in yaml.safe_load_all((EXAMPLES / "gateways.yaml").read_text()) if b["kind"] != "Namespace"]
         declared = {body["metadata"]["name"]: body["spec"]["gateway"]["endpoint"] for body in examples}
-        real = {name: f"{node.underlay_address}:{HOP_PORT}" for name, node in self.lab.gateways.items()}
+        real = {name: f"{node.underlay_address}:{configs.HOP_PORT}" for name, node in self.lab.gateways.items()}
         if declared != real:
             raise LabError(f"{EXAMPLES}/gateways.yaml declares {declared}, the lab has {real}; no tunnel could come up")
         host = self.lab.mgmt_address
-        self._api_listen = f"{host}:{free_port(host)}"
-        self._api_inside = f"127.0.0.1:{free_port()}"
-        self._operator_metrics = f"127.0.0.1:{free_port()}"
-        self._api_health = f"http://{self._api_inside}/healthz"
-        self._operator_health = f"http://{self._operator_metrics}/healthz"
-        self._metrics_urls = {
-            "operator": f"http://{self._operator_metrics}/metrics",
-            "api": f"http://{self._api_inside}/metrics",
-        }
         self._authority = Authority(self.folder / "tls", "foremesh lab")
-        self._certificate = self._authority.issue("foremesh-api", ips=[host])
+        self._api = configs.Api(
+            listen=f"{host}:{free_port(host)}",
+            inside=f"127.0.0.1:{free_port()}",
+            certificate=self._authority.issue("foremesh-api", ips=[host]),
+        )
+        self._operator_metrics = f"127.0.0.1:{free_port()}"
+        self._inside = {"operator": f"http://{self._operator_metrics}", "api": f"http://{self._api.inside}"}
 
     def _make_prometheus(self) -> PrometheusServer:
-        discovery = {"url": f"http://{self._api_inside}/v1/sd/prometheus", "refresh_interval": "1s"}
+        discovery = {"url": f"http://{self._api.inside}/v1/sd/prometheus", "refresh_interval": "1s"}
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
             "scrape_configs": [{"job_name": "foremesh-agents", "http_sd_configs": [discovery]}],
@@ -403,42 +394,12 @@ class MeshLab:
         raise LabError("chart foremesh: no Deployment runs `foremesh operator`; there is no account to run it with")
 
     def _write_settings(self, program: str, planning: Mapping[str, str]) -> Path:
-        settings = {
-            **FAST,
-            "mesh": "lab",
-            "etcd": {"endpoint": f"{self.etcd.host}:{self.etcd.port}"},
-            "prometheus": {**FAST["prometheus"], "url": self.prometheus.url},
-            "planning": {**FAST["planning"], **planning},
-            "api": {
-                **FAST["api"],
-                "listen": self._api_listen,
-                "metricsListen": self._api_inside,
-                "certFile": str(self._certificate.cert_file),
-                "keyFile": str(self._certificate.key_file),
-            },
-            "metricsListen": self._operator_metrics,
-        }
         path = self.folder / f"{program}.yaml"
+        settings = configs.of_operator_and_api(
+            etcd=self.etcd, prometheus=self.prometheus, api=self._api, metrics=self._operator_metrics, planning=planning
+        )
         path.write_text(yaml.safe_dump(settings))
         return path
-
-    def _agent_settings(self, node: Node, token: Path, state: Path) -> dict[str, Any]:
-        metrics = f"{node.mgmt_address}:{METRICS_PORT}"
-        settings = {
-            "resource": f"{NAMESPACE}/{node.name}",
-            "apiUrl": f"https://{self._api_listen}",
-            "caFile": str(self._authority.cert_file),
-            "tokenFile": str(token),
-            "stateDir": str(state),
-            "metricsListen": metrics,
-            "metricsEndpoint": metrics,
-            "beaconInterval": "1s",
-            "reconcileInterval": "2s",
-        }
-        if node.underlay_address:
-            settings["endpoint"] = f"{node.underlay_address}:{HOP_PORT}"
-            settings["attachEndpoint"] = f"{node.lan_address}:{ATTACH_PORT}"
-        return settings
 
     def _answers(self, url: str) -> bool:
         with urllib.request.urlopen(url, timeout=REQUEST_TIMEOUT_S) as response:
