@@ -122,7 +122,8 @@ class Pipeline:
         newest_s = series[Metric.RTT].newest_s
         if newest_s is None or now_s - newest_s > LONGEST_AGE_S:
             age = "no sample" if newest_s is None else f"no sample for {now_s - newest_s:.0f} s"
-            return Forecasts(problem=f"Prometheus at {self._settings.prometheus.url} answers but has {age} of any link")
+            problem = f"Prometheus at {self._settings.prometheus.url} answers but has {age} of any link"
+            return Forecasts(problem=problem, newest_s=newest_s)
         if self._fitting is None or self._fitting.done():
             self._fitting = asyncio.create_task(self._refit(series), name="refit")
 
@@ -132,7 +133,7 @@ class Pipeline:
             )
 
         by_metric = {metric: await asyncio.to_thread(forecast, one) for metric, one in series.items()}
-        return Forecasts(by_metric)
+        return Forecasts(by_metric, newest_s=newest_s)
 
     async def close(self) -> None:
         """Stop fitting; what is being fitted is lost."""

@@ -63,9 +63,8 @@ def test_readme_can_be_read_in_ten_minutes() -> None:
 
 def test_every_reason_is_explained() -> None:
     explained = set(re.findall(r"`([A-Z][A-Za-z]+)`", (ROOT / "docs/reference/conditions.md").read_text()))
-    given = {
-        reason for file in ("controller/verdicts.py", "decide.py", "discovery/matching.py") for reason in reasons(file)
-    }
+    files = [*CODE.glob("controller/verdicts/*.py"), *CODE.glob("decide/*.py"), CODE / "discovery/matching.py"]
+    given = {reason for file in files for reason in reasons(file)}
     assert len(given) > 20, "the reasons in the code are found"
     assert given <= explained
 
@@ -84,9 +83,9 @@ def anchors(text: str) -> Iterator[str]:
         yield re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def reasons(file: str) -> Iterator[str]:
+def reasons(file: Path) -> Iterator[str]:
     """Reasons that a module gives: the third word of a condition, the first of a problem, the ``reason`` of a match."""
-    for node in ast.walk(ast.parse((CODE / file).read_text())):
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             place = {"state": 2, "Problem": 0}.get(node.func.id)
             found = node.args[place : place + 1] if place is not None else []

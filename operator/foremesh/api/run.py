@@ -9,8 +9,7 @@ import ssl
 
 from aiohttp import web
 
-from foremesh.api.configs import ConfigFeed
-from foremesh.api.server import MeshApi
+from foremesh.api.server import MeshApi, config_feed, token_feed
 from foremesh.discovery.connect import connect
 from foremesh.discovery.registry import Registry
 from foremesh.settings import Settings
@@ -31,16 +30,17 @@ async def run(settings: Settings) -> None:
     tls.minimum_version = ssl.TLSVersion.TLSv1_3
     tls.load_cert_chain(settings.api.cert_file, settings.api.key_file)
     async with connect(settings) as store:
-        feed = ConfigFeed(store)
-        api = MeshApi(Registry(store, presence_ttl_s=settings.api.presence), feed)
-        following = asyncio.create_task(feed.follow())
+        configs, digests = config_feed(store), token_feed(store)
+        api = MeshApi(Registry(store, presence_ttl_s=settings.api.presence), configs, digests)
+        following = [asyncio.create_task(feed.follow()) for feed in (configs, digests)]
         agents = await _serve(api.agents(), settings.api.listen, tls)
         inside = await _serve(api.inside(), settings.api.metrics_listen, None)
         log.info("serving agents=%s inside=%s", settings.api.listen, settings.api.metrics_listen)
         try:
             await stop.wait()
         finally:
-            following.cancel()
+            for task in following:
+                task.cancel()
             await agents.cleanup()
             await inside.cleanup()
 

@@ -1,24 +1,27 @@
 """HTTP routes of the mesh API.
 
 Every agent route is authenticated by the agent's bearer token, which names its MeshResource; an agent can speak for no
-other. Errors are JSON ``{"error": "..."}``: 400 what cannot be read, 401 a bad token, 404 not registered, 503 a store
-that is away.
+other. Errors are JSON ``{"error": "..."}``: 400 what cannot be read, 401 a bad token, 403 somebody else's resource, 404
+not registered, 503 a store that is away. No token is ever part of an error or a log line.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from foremesh.api.configs import ConfigFeed
-from foremesh.discovery.registry import NotRegistered, Registry
-from foremesh.discovery.store import StoreUnavailable
+from foremesh.api.feed import Feed
+from foremesh.discovery import keys
+from foremesh.discovery.registry import NotRegistered, Registry, TokenRecord
+from foremesh.discovery.store import DiscoveryStore, Key, StoreError
 from foremesh.model import tokens
+from foremesh.model.config import GatewayConfig
 from foremesh.model.manifest import ManifestError, decode, encode
 from foremesh.model.registration import Acknowledgement, Beacon, Registration
 
@@ -35,6 +38,39 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RESOURCE = web.RequestKey("resource", str)
 
 
+class WrongResource(PermissionError):
+    """An agent speaks for another resource than its token is for; carries ``own`` and ``other``."""
+
+    def __init__(self, own: str, other: str) -> None:
+        self.own = own
+        self.other = other
+        super().__init__(f"the bearer token is for {own}, not for {other}; nothing was stored")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A config as it is handed out, with what tells it from another."""
+
+    epoch: int
+    revision: str
+    body: bytes
+
+
+def config_feed(store: DiscoveryStore) -> Feed[Offer]:
+    """Follows the config of every gateway and workload."""
+
+    def read(key: Key, value: bytes) -> Offer:
+        config = decode(GatewayConfig, value, where=key)
+        return Offer(config.epoch, config.revision, encode(config))
+
+    return Feed(store, keys.CONFIGS, read)
+
+
+def token_feed(store: DiscoveryStore) -> Feed[str]:
+    """Follows the digests of agents' tokens."""
+    return Feed(store, keys.TOKENS, lambda key, value: decode(TokenRecord, value, where=key).sha256)
+
+
 def _error(status: int, message: str) -> web.Response:
     return web.json_response({"error": message}, status=status)
 
@@ -46,25 +82,30 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         response = await handler(request)
     except tokens.Unauthorized as error:
         response = _error(401, str(error))
+    except WrongResource as error:
+        response = _error(403, str(error))
     except ManifestError as error:
-        response = _error(400, str(error))
+        response = _error(400, f"{error.where}: {error.cause}; it was not taken")
     except NotRegistered as error:
         response = _error(404, str(error))
-    except StoreUnavailable as error:
-        STORE_UP.labels("etcd").set(0)
+    except StoreError as error:
         response = _error(503, str(error))
     except web.HTTPException as error:
         response = _error(error.status, error.reason)
+    except Exception:
+        log.exception("request failed route=%s", route)
+        response = _error(500, "internal error; the log of the mesh API has it")
     REQUESTS.labels(route, response.status).inc()
     return response
 
 
 class MeshApi:
-    """The routes over a registry and a feed of configs."""
+    """The routes over a registry, with configs and tokens as the feeds have them."""
 
-    def __init__(self, registry: Registry, feed: ConfigFeed) -> None:
+    def __init__(self, registry: Registry, configs: Feed[Offer], digests: Feed[str]) -> None:
         self._registry = registry
-        self._feed = feed
+        self._configs = configs
+        self._digests = digests
 
     def agents(self) -> web.Application:
         """What agents reach, over HTTPS."""
@@ -95,20 +136,21 @@ class MeshApi:
     @web.middleware
     async def _authenticated(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer":
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token.isascii():
             raise tokens.Unauthorized("the Authorization header carries no bearer token")
-        resource = tokens.resource_of(token.strip())
-        tokens.check(token.strip(), await self._registry.token_digest(resource))
+        resource = tokens.resource_of(token)
+        if self._digests.current(resource) != tokens.digest(token):
+            # The feed may be a moment behind, so only the store can say no.
+            tokens.check(token, await self._registry.token_digest(resource))
         request[RESOURCE] = resource
         return await handler(request)
 
     async def _register(self, request: web.Request) -> web.Response:
         registration = decode(Registration, await request.read(), where="registration")
-        resource = request[RESOURCE]
-        if registration.resource != resource:
-            raise tokens.Unauthorized(f"the bearer token is for {resource}, not for {registration.resource}")
+        resource = _own(request, registration.resource)
         await self._registry.register_agent(registration)
-        log.info("registered resource=%s endpoint=%s version=%s", resource, registration.endpoint, registration.version)
+        log.info("registered resource=%s endpoint=%r version=%r", resource, registration.endpoint, registration.version)
         return web.json_response({"id": resource, "beaconIntervalS": self._registry.presence_ttl_s / 3})
 
     async def _beacon(self, request: web.Request) -> web.Response:
@@ -117,46 +159,48 @@ class MeshApi:
         return web.json_response({})
 
     async def _config(self, request: web.Request) -> web.Response:
+        """Hold the request until there is another config than the one known, or the time asked for is over (304)."""
         try:
             wait_s = min(LONGEST_WAIT_S, max(0.0, float(request.query.get("wait", "0").removesuffix("s"))))
-            epoch = int(request.query.get("epoch", "-1"))
+            known = (int(request.query.get("epoch", "-1")), request.query.get("revision", ""))
         except ValueError as error:
             raise ManifestError("config request", f"wait and epoch are numbers: {error}") from error
-        config = await self._feed.wait(
-            request[RESOURCE], known_revision=request.query.get("revision", ""), known_epoch=epoch, timeout_s=wait_s
+        offer = await self._configs.wait(
+            request[RESOURCE], lambda one: (one.epoch, one.revision) != known, timeout_s=wait_s
         )
-        if config is None:
+        if offer is None:
             return web.Response(status=304)
-        return web.Response(body=encode(config), content_type="application/json")
+        return web.Response(body=offer.body, content_type="application/json")
 
     async def _acknowledge(self, request: web.Request) -> web.Response:
         ack = decode(Acknowledgement, await request.read(), where="acknowledgement")
-        resource = request[RESOURCE]
-        if ack.gateway != resource:
-            raise tokens.Unauthorized(f"the bearer token is for {resource}, not for {ack.gateway}")
+        resource = _own(request, ack.gateway)
         await self._registry.acknowledge(ack)
         log.log(
             logging.INFO if ack.applied else logging.WARNING,
-            "acknowledged gateway=%s epoch=%d revision=%s applied=%s error=%s",
+            "acknowledged gateway=%s epoch=%d revision=%r applied=%s error=%r",
             resource,
             ack.epoch,
             ack.revision,
             ack.applied,
-            ack.error or "-",
+            ack.error,
         )
         return web.json_response({})
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
+    @property
+    def _following(self) -> bool:
+        return self._configs.following and self._digests.following
+
     async def _ready(self, _: web.Request) -> web.Response:
-        STORE_UP.labels("etcd").set(self._feed.following)
-        if not self._feed.following:
+        if not self._following:
             return _error(503, "etcd is away: agents keep their configs, new ones wait")
         return web.json_response({"status": "ready"})
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        STORE_UP.labels("etcd").set(self._feed.following)
+        STORE_UP.labels("etcd").set(self._following)
         return web.Response(body=generate_latest(METRICS), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _targets(self, _: web.Request) -> web.Response:
@@ -164,7 +208,18 @@ class MeshApi:
         registrations = await self._registry.registrations()
         targets = [
             {"targets": [registration.metrics_endpoint], "labels": {"resource": registration.resource}}
-            for registration in registrations.values()
+            for _, registration in sorted(registrations.items())
             if registration.metrics_endpoint
         ]
         return web.Response(body=msgspec.json.encode(targets), content_type="application/json")
+
+
+def _own(request: web.Request, resource: str) -> str:
+    """The resource that an agent speaks for.
+
+    Raises:
+        WrongResource: If its token is for another one.
+    """
+    if resource != request[RESOURCE]:
+        raise WrongResource(request[RESOURCE], resource)
+    return resource

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +15,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.dynamic import DynamicClient
-from kubernetes.aio.dynamic.exceptions import DynamicApiError, NotFoundError, ResourceNotFoundError
+from kubernetes.aio.dynamic.exceptions import DynamicApiError, ResourceNotFoundError
 
 from foremesh.model.meta import Ref
 
@@ -23,17 +25,44 @@ FIELD_MANAGER = "foremesh"
 REQUEST_TIMEOUT_S = 10
 """Seconds for one request; an API server slower than this counts as away."""
 
+CAUSE_LIMIT = 500
+"""Characters of an API server's answer that are kept; it may quote the whole object."""
+
+NOT_FOUND = 404
+
 FAILURES = (ApiException, DynamicApiError, ResourceNotFoundError, aiohttp.ClientError, OSError, TimeoutError)
 """Everything the client raises when an API server is away or says no."""
 
 
-class KubernetesUnavailable(RuntimeError):
-    """The API server cannot be reached or refuses; carries ``action`` and ``cause``."""
+BUSY = frozenset({401, 408, 429})
+"""Statuses below 500 that another attempt may change, whatever the object: they are no word on it."""
 
-    def __init__(self, action: str, cause: object) -> None:
+
+class KubernetesError(RuntimeError):
+    """Something could not be read or stored; carries ``action`` and ``cause``."""
+
+    consequence = "it is tried again"
+
+    def __init__(self, action: str, cause: str) -> None:
         self.action = action
         self.cause = cause
-        super().__init__(f"{action}: {cause}; circuits stay as they are until the API server answers")
+        super().__init__(f"{action}: {cause}; {self.consequence}")
+
+
+class KubernetesUnavailable(KubernetesError):
+    """The API server does not answer, or is not able to."""
+
+    consequence = "circuits stay as they are until the API server answers"
+
+
+class KubernetesRefused(KubernetesError):
+    """The API server says no to this object: invalid, gone, its namespace is going, no right; carries ``status``."""
+
+    consequence = "the object stays as it is"
+
+    def __init__(self, action: str, cause: str, status: int) -> None:
+        self.status = status
+        super().__init__(action, cause)
 
 
 class Kubernetes:
@@ -65,8 +94,10 @@ class Kubernetes:
     async def apply(self, manifest: Mapping[str, Any], *, subresource: str | None = None) -> dict[str, Any]:
         """Server-side apply an object, or only its status when ``subresource`` is ``status``.
 
+        A manifest with ``metadata.resourceVersion`` is refused (409) if the object is at another one.
+
         Raises:
-            KubernetesUnavailable: If it was not stored.
+            KubernetesError: If it was not stored.
         """
         meta = manifest["metadata"]
         what = f"apply {manifest['kind']} {meta.get('namespace', '')}/{meta['name']}"
@@ -90,27 +121,44 @@ class Kubernetes:
 
     async def get(self, api_version: str, kind: str, ref: Ref) -> dict[str, Any] | None:
         """One object, or None if there is none."""
+        path = await self._path(api_version, kind, ref.name, ref.namespace or None, None)
         try:
-            path = await self._path(api_version, kind, ref.name, ref.namespace or None, None)
             return await self._request(f"get {kind} {ref}", "get", path)
-        except KubernetesUnavailable as error:
-            if isinstance(error.cause, NotFoundError):
+        except KubernetesRefused as error:
+            if error.status == NOT_FOUND:
                 return None
             raise
 
-    async def list(self, api_version: str, kind: str) -> list[dict[str, Any]]:
-        """Every object of a kind, in all namespaces."""
-        answer = await self._request(f"list {kind}", "get", await self._path(api_version, kind, None, None, None))
+    async def list(
+        self, api_version: str, kind: str, *, labels: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Every object of a kind, in all namespaces; with labels, only those that have them."""
+        path = await self._path(api_version, kind, None, None, None)
+        selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items()) or None
+        answer = await self._request(f"list {kind}", "get", path, label_selector=selector)
         return [{"apiVersion": api_version, "kind": kind, **item} for item in answer.get("items", [])]
 
     async def delete(self, api_version: str, kind: str, ref: Ref) -> None:
         """Delete an object; one that is gone already is no error."""
+        path = await self._path(api_version, kind, ref.name, ref.namespace or None, None)
         try:
-            path = await self._path(api_version, kind, ref.name, ref.namespace or None, None)
             await self._request(f"delete {kind} {ref}", "delete", path)
-        except KubernetesUnavailable as error:
-            if not isinstance(error.cause, NotFoundError):
+        except KubernetesRefused as error:
+            if error.status != NOT_FOUND:
                 raise
+
+    async def ping(self) -> None:
+        """Ask whether the API server serves.
+
+        Raises:
+            KubernetesUnavailable: If it does not.
+        """
+        dynamic = await self._connected()
+        try:
+            answer = await dynamic.request("get", "/readyz", serialize=False, _request_timeout=REQUEST_TIMEOUT_S)
+            answer.release()
+        except FAILURES as error:
+            raise KubernetesUnavailable("ask whether the API server is ready", _cause(error)) from error
 
     async def _path(
         self, api_version: str, kind: str, name: str | None, namespace: str | None, subresource: str | None
@@ -119,35 +167,52 @@ class Kubernetes:
         path: str = resource.path(name=name, namespace=namespace)
         return f"{path}/{subresource}" if subresource else path
 
+    async def _connected(self) -> DynamicClient:
+        """The client, once the API server has said what kinds it serves."""
+        try:
+            if self._dynamic is None:
+                self._dynamic = await DynamicClient(self._client)
+        except FAILURES as error:
+            raise KubernetesUnavailable("ask what the API server serves", _cause(error)) from error
+        return self._dynamic
+
     async def _resource(self, api_version: str, kind: str) -> Any:
         key = (api_version, kind)
         if key not in self._kinds:
+            dynamic = await self._connected()
             try:
-                if self._dynamic is None:
-                    self._dynamic = await DynamicClient(self._client)
-                self._kinds[key] = await self._dynamic.resources.get(api_version=api_version, kind=kind)
+                self._kinds[key] = await dynamic.resources.get(api_version=api_version, kind=kind)
             except FAILURES as error:
-                raise KubernetesUnavailable(f"find kind {kind} of {api_version}", _cause(error)) from error
+                raise _error(f"find kind {kind} of {api_version}", error) from error
         return self._kinds[key]
 
     async def _request(self, what: str, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        assert self._dynamic is not None
+        dynamic = await self._connected()
         try:
-            answer = await self._dynamic.request(
+            answer = await dynamic.request(
                 method, path, serializer=lambda _, data: data, _request_timeout=REQUEST_TIMEOUT_S, **arguments
             )
         except FAILURES as error:
-            raise KubernetesUnavailable(what, _cause(error)) from error
+            raise _error(what, error) from error
         return dict(answer)
 
 
-def _cause(error: BaseException) -> object:
-    """The error itself where its type matters, with a text short enough for a log line."""
-    if isinstance(error, NotFoundError):
-        return error
+def _error(what: str, error: BaseException) -> KubernetesError:
+    if isinstance(error, ResourceNotFoundError):
+        return KubernetesRefused(what, "the API server serves no such kind", NOT_FOUND)
     status = getattr(error, "status", None)
+    if isinstance(status, int) and 400 <= status < 500 and status not in BUSY:
+        return KubernetesRefused(what, _cause(error), status)
+    return KubernetesUnavailable(what, _cause(error))
+
+
+def _cause(error: BaseException) -> str:
+    """What the API server or the network said, short enough for a log line."""
+    status = getattr(error, "status", None)
+    if not status:
+        return f"{type(error).__name__}: {error}"
     body = getattr(error, "body", None)
-    if status:
-        text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
-        return f"HTTP {status} {getattr(error, 'reason', '')} {text[:500]}".strip()
-    return f"{type(error).__name__}: {error}"
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    with contextlib.suppress(ValueError, AttributeError):
+        text = json.loads(text).get("message") or text
+    return f"HTTP {status} {text or getattr(error, 'reason', '')}"[:CAUSE_LIMIT]

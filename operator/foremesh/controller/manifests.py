@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from foremesh.model import tokens
 from foremesh.model.manifest import write
 from foremesh.model.mesh import PlacedCircuit
 from foremesh.model.meta import API_VERSION, Ref
@@ -18,19 +19,6 @@ FOR_RESOURCE = "foremesh.io/resource"
 """Annotation: the MeshResource (``namespace/name``) that an object was made for."""
 TOKEN_KEY = "token"
 COMPONENT = "foremesh-operator"
-
-
-POLICY_KINDS = {
-    "Kubernetes": ("networking.k8s.io/v1", "NetworkPolicy"),
-    "Cilium": ("cilium.io/v2", "CiliumNetworkPolicy"),
-    "Calico": ("projectcalico.org/v3", "NetworkPolicy"),
-}
-"""What pins workloads, by flavour."""
-
-
-def is_managed(labels: Mapping[str, str]) -> bool:
-    """Whether the operator made an object."""
-    return MANAGED.items() <= labels.items()
 
 
 def with_status(body: Mapping[str, Any], status: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,13 +41,27 @@ def owned(manifest: Mapping[str, Any], owners: Iterable[Mapping[str, Any]]) -> d
     return {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": references}}
 
 
-def circuit(placed: PlacedCircuit, owners: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A Circuit, owned by the Intents it serves. A pinned path is people's: it is never written here.
+def is_managed(body: Mapping[str, Any]) -> bool:
+    """Whether foremesh made an object; what people made is never deleted."""
+    return MANAGED.items() <= (body["metadata"].get("labels") or {}).items()
 
-    Only Intents of its own namespace own it: Kubernetes knows no owner in another one, and would collect the Circuit.
-    """
+
+def owners_of(body: Mapping[str, Any], kind: str) -> frozenset[str]:
+    """The uids of an object's owners of a foremesh kind; it goes when all its owners have gone."""
+    references = body["metadata"].get("ownerReferences") or ()
+    return frozenset(one["uid"] for one in references if (one["apiVersion"], one["kind"]) == (API_VERSION, kind))
+
+
+def common_owners(namespace: str, owners: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Owners for an object of a namespace: all, or none if one of them is elsewhere. Kubernetes takes an owner of
+    another namespace for one that is gone, and would collect the object while somebody still needs it."""
+    listed = list(owners)
+    return listed if all(one["metadata"].get("namespace") == namespace for one in listed) else []
+
+
+def circuit(placed: PlacedCircuit, owners: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A Circuit, owned by the Intents it serves. A pinned path is people's: it is never written here."""
     ref = Ref.parse(placed.id)
-    owners = [owner for owner in owners if owner["metadata"].get("namespace") == ref.namespace]
     spec = write(placed.spec)
     spec.pop("path", None)
     manifest = {
@@ -68,7 +70,7 @@ def circuit(placed: PlacedCircuit, owners: Iterable[Mapping[str, Any]]) -> dict[
         "metadata": {"name": ref.name, "namespace": ref.namespace, "labels": MANAGED},
         "spec": spec,
     }
-    return owned(manifest, owners)
+    return owned(manifest, common_owners(ref.namespace, owners))
 
 
 def wants_agent(resource: Resource) -> bool:
@@ -102,10 +104,14 @@ def agent_secret(resource: Resource, token: str) -> dict[str, Any]:
     return owned(manifest, [owner])
 
 
-def token_in(secret: Mapping[str, Any] | None) -> str | None:
-    """The token that a Secret holds, or None."""
+def token_in(secret: Mapping[str, Any] | None, resource: Resource) -> str | None:
+    """The token that a Secret holds for a MeshResource; None if it has none, or one that cannot be its."""
     data = ((secret or {}).get("data") or {}).get(TOKEN_KEY)
-    return base64.b64decode(data).decode() if data else None
+    try:
+        token = base64.b64decode(data or "").decode()
+        return token if tokens.resource_of(token) == resource.id else None
+    except ValueError:
+        return None
 
 
 def event(about: Mapping[str, Any], type_: str, reason: str, message: str) -> dict[str, Any]:

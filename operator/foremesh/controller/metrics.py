@@ -11,5 +11,5 @@ PLAN_SECONDS = Histogram(
 ATTEMPTS_FAILED = Counter("foremesh_attempts_failed_total", "Attempts to plan or publish that failed", ["dependency"])
 DEPENDENCY_UP = Gauge("foremesh_dependency_up", "1 while a dependency answers", ["dependency"])
 MOVES = Counter("foremesh_circuit_moves_total", "Circuits given another path")
+TELEMETRY_AGE = Gauge("foremesh_telemetry_age_seconds", "Age of the newest link sample that the operator has read")
 INTENTS = Gauge("foremesh_intents", "Intents by their Ready condition", ["ready"])
-TELEMETRY_AGE = Gauge("foremesh_telemetry_age_seconds", "Age of the newest link sample that the plan in force used")

@@ -1,8 +1,4 @@
-"""The operator's loop: read what is declared, let the pipeline decide, publish.
-
-The order of publishing keeps the record ahead of the network: allocations are written to status before any gateway is
-told to use them, and what is no longer wanted is deleted last.
-"""
+"""The operator's loop: read what is declared, let the rooms decide, publish."""
 
 from __future__ import annotations
 
@@ -10,24 +6,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from foremesh.controller import manifests, metrics, verdicts
-from foremesh.controller.kubernetes import Kubernetes, KubernetesUnavailable
-from foremesh.controller.replanner import Replanner, Work
-from foremesh.decide import Decision, Declared, Observed, carry_on, decide
+from foremesh.controller.conditions import find
+from foremesh.controller.dependencies import Dependency, Outage
+from foremesh.controller.kubernetes import Kubernetes, KubernetesError, KubernetesUnavailable
+from foremesh.controller.pins import Pins
+from foremesh.controller.publisher import CircuitRefused, Publisher
+from foremesh.controller.record import Record, conditions_of, read_all
+from foremesh.controller.replanner import NotNow, Replanner, Work
+from foremesh.controller.times import clock, text
+from foremesh.controller.tokens import AgentTokens
+from foremesh.decide import Decision, Observed, carry_on, decide
 from foremesh.discovery.store import StoreUnavailable
-from foremesh.model import tokens
-from foremesh.model.circuit import Circuit
-from foremesh.model.intent import Intent
-from foremesh.model.manifest import ManifestError, read, write
-from foremesh.model.meta import API_VERSION, Meta, Ref
-from foremesh.model.policy import Policy
-from foremesh.model.resource import Resource
-from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
+from foremesh.model.manifest import write
+from foremesh.model.registration import Registration
 from foremesh.pipeline import Pipeline
 from foremesh.settings import Settings
 
@@ -35,6 +29,16 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
 """Seconds between two looks at acknowledgements and probes; what a person waits for after ``kubectl apply``."""
+
+PATIENCE_S = 5.0
+"""Seconds after which planning starts although edits keep coming."""
+
+REJOIN_S = 30.0
+"""Seconds that agents get to register again with a store that lost everything, before those that do not are left out:
+three presences. Until then everybody keeps the config he has."""
+
+OUTAGE_WORTH_TELLING_S = 5.0
+"""Seconds; a shorter outage is one API server of several being restarted."""
 
 
 class Operator:
@@ -44,30 +48,42 @@ class Operator:
         self._kubernetes = kubernetes
         self._pipeline = pipeline
         self._settings = settings
-        self._seen: dict[str, tuple[int, str]] = {}
-        self._declared: Declared | None = None
-        self._bodies: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._tokens = AgentTokens(kubernetes, pipeline)
+        self._pins = Pins(kubernetes, settings.network_policies)
+        self._publisher = Publisher(kubernetes, pipeline, self._pins)
+        self._seen: dict[str, object] = {}
+        """Uid to what of an object decisions depend on."""
+        self._record: Record | None = None
         self._decision: Decision | None = None
-        self._policies: dict[tuple[str, str, Ref], Any] | None = None
-        self._away_since: float | None = None
+        self._refused: dict[str, str] = {}
+        """Circuits that the API server did not take since the last plan, with the reason."""
+        self._registrations: dict[str, Registration] = {}
+        self._rejoin_until_s: float | None = None
+        self._heard: dict[str, str] = {}
+        self._outage: Outage | None = None
+        self._newest_s = 0.0
+        """Unix time of the newest link sample that was read; 0 if there was none yet."""
+        self._dependencies = {name: Dependency(name) for name in ("kubernetes", "etcd", "prometheus")}
         self.replanner = Replanner(
-            self._work, quiet_s=settings.planning.quiet, interval_s=settings.planning.interval, patience_s=5.0
+            self._work, quiet_s=settings.planning.quiet, interval_s=settings.planning.interval, patience_s=PATIENCE_S
         )
 
     # What handlers tell
 
     async def noticed(self, event: str | None, body: Mapping[str, Any]) -> None:
-        """Ask for a plan if what is declared changed; status alone does not count."""
-        meta = body["metadata"]
-        uid, state = meta["uid"], (meta.get("generation") or 0, str(sorted((meta.get("labels") or {}).items())))
+        """Ask for a plan if what is declared changed; status alone does not count, nor what the operator wrote."""
+        meta, uid = body["metadata"], body["metadata"]["uid"]
         if event == "DELETED":
-            self._seen.pop(uid, None)
-        elif self._seen.get(uid) == state:
-            return
+            if uid not in self._seen:
+                return
+            del self._seen[uid]
         else:
-            self._seen[uid] = state
-            if not (body.get("status") or {}).get("conditions"):
+            known, said = self._seen.get(uid), _said(body)
+            self._seen[uid] = said
+            if not conditions_of(body):
                 await self._first_sight(body)
+            if known == said or (known is None and said == UNPINNED):
+                return
         self.replanner.request(Work.PLAN, f"{body['kind']} {meta.get('namespace', '')}/{meta['name']}")
 
     async def run(self) -> None:
@@ -80,307 +96,169 @@ class Operator:
     async def _heartbeat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
+            if self._newest_s:
+                metrics.TELEMETRY_AGE.set(time.time() - self._newest_s)
             self.replanner.request(Work.PROGRESS, "heartbeat")
 
     async def _first_sight(self, body: Mapping[str, Any]) -> None:
-        conditions = verdicts.first_sight(body["metadata"].get("generation") or 0, _now())
+        """Say that the object was seen, unless somebody wrote to it since: that may have been a plan."""
+        conditions = verdicts.first_sight(body["metadata"].get("generation") or 0, text(clock()))
+        manifest = manifests.with_status(body, {"conditions": write(conditions)})
+        manifest["metadata"]["resourceVersion"] = body["metadata"]["resourceVersion"]
         try:
-            await self._kubernetes.apply(
-                manifests.with_status(body, {"conditions": write(conditions)}), subresource="status"
-            )
-        except KubernetesUnavailable as error:
-            log.warning("first condition not written error=%s", error)
+            await self._kubernetes.apply(manifest, subresource="status")
+        except KubernetesError as error:
+            log.info("first condition not written error=%s", error)
 
     # Planning
 
     async def _work(self, work: Work, reasons: tuple[str, ...]) -> None:
         try:
+            await self._ask_kubernetes()
             await (self._plan(reasons) if work is Work.PLAN or self._decision is None else self._progress())
-            metrics.DEPENDENCY_UP.labels("kubernetes").set(1)
-            metrics.DEPENDENCY_UP.labels("etcd").set(1)
-            await self._say_kubernetes_is_back()
-        except KubernetesUnavailable:
-            metrics.DEPENDENCY_UP.labels("kubernetes").set(0)
-            metrics.ATTEMPTS_FAILED.labels("kubernetes").inc()
-            self._away_since = self._away_since or time.monotonic()
-            raise
+        except KubernetesError as error:
+            self._dependencies["kubernetes"].failed(error, clock())
+            raise NotNow(str(error)) from error
         except StoreUnavailable as error:
-            metrics.DEPENDENCY_UP.labels("etcd").set(0)
-            metrics.ATTEMPTS_FAILED.labels("etcd").inc()
+            self._dependencies["etcd"].failed(error, clock())
             await self._say_store_is_away(error)
-            raise
+            raise NotNow(str(error)) from error
+        self._dependencies["etcd"].answered(clock())
+
+    async def _ask_kubernetes(self) -> None:
+        """Nothing is carried on while nothing can be recorded; that the API server is away is known at once."""
+        await self._kubernetes.ping()
+        outage = self._dependencies["kubernetes"].answered(clock())
+        if outage is not None and outage.seconds >= OUTAGE_WORTH_TELLING_S:
+            self._outage = outage
 
     async def _plan(self, reasons: tuple[str, ...]) -> None:
         started = time.monotonic()
-        self._declared = await self._read()
-        await self._pipeline.declare(self._declared)
-        observed = await self._pipeline.observe()
-        await self._give_tokens(self._declared)
+        self._record = record = await read_all(self._kubernetes)
+        self._seen = {uid: said for uid, said in self._seen.items() if uid in record.uids}
+        self._refused = {}
+        await self._publisher.refuse_unreadable(record, text(clock()))
+        await self._pins.look()
+        await self._pipeline.declare(record.declared())
+        await self._tokens.give(record)
+        observed = await self._observe(record)
+        self._wait_for_agents(record, observed)
         forecasts = await self._pipeline.forecast(now_s=time.time())
-        metrics.DEPENDENCY_UP.labels("prometheus").set(not forecasts.problem)
+        self._newest_s = forecasts.newest_s or self._newest_s
+        prometheus = self._dependencies["prometheus"]
+        if forecasts.problem:
+            prometheus.failed(forecasts.problem, clock())
+        else:
+            prometheus.answered(clock())
         decision = await asyncio.to_thread(
-            decide, self._declared, observed, forecasts, self._settings, previous=self._decision, now_s=time.time()
+            decide, record.declared(), observed, forecasts, self._settings, now_s=time.time()
         )
-        await self._publish(decision, observed)
+        await self._publish(decision, observed, record, figures=True)
         metrics.PLANS.inc()
         metrics.PLAN_SECONDS.observe(time.monotonic() - started)
         log.info(
             "planned reasons=%d first=%r intents=%d circuits=%d changed=%d seconds=%.2f",
             len(reasons),
             reasons[0],
-            len(self._declared.intents),
+            len(record.intents),
             len(decision.state.circuits),
             len(decision.changed),
             time.monotonic() - started,
         )
 
     async def _progress(self) -> None:
-        assert self._declared is not None
+        assert self._record is not None
         assert self._decision is not None
+        observed = await self._observe(self._record)
+        decision = await self._carried_on(self._decision, observed, self._record)
+        await self._publish(decision, observed, self._record, figures=False)
+
+    async def _carried_on(self, decision: Decision, observed: Observed, record: Record) -> Decision:
+        return await asyncio.to_thread(
+            carry_on,
+            record.declared(),
+            observed,
+            decision.chosen,
+            self._settings,
+            now_s=time.time(),
+            refused=self._refused,
+        )
+
+    async def _observe(self, record: Record) -> Observed:
+        """What agents said. A registration that the store has lost is still good: keys outlive the store."""
         observed = await self._pipeline.observe()
-        decision = carry_on(self._declared, observed, self._decision.chosen, self._settings, now_s=time.time())
-        await self._publish(decision, observed)
-
-    async def _read(self) -> Declared:
-        """What is declared now. An object that cannot be read says so in its status and is left out."""
-        found: dict[str, dict[str, Any]] = {}
-        status: dict[str, Any] = {}
-        intent_status: dict[str, Any] = {}
-        policy_status: dict[str, Any] = {}
-        self._bodies = {}
-        for kind, structure in (
-            ("MeshResource", Resource),
-            ("Intent", Intent),
-            ("MeshPolicy", Policy),
-            ("Circuit", Circuit),
-        ):
-            objects = found[kind] = {}
-            for body in await self._kubernetes.list(API_VERSION, kind):
-                if body["metadata"].get("deletionTimestamp"):
-                    continue
-                try:
-                    parsed = structure.from_manifest(body)
-                    says = body.get("status") or {}
-                    if kind == "MeshResource":
-                        status[parsed.id] = read(ResourceStatus, says)
-                    elif kind == "Intent":
-                        intent_status[parsed.id] = read(IntentStatus, says)
-                    elif kind == "MeshPolicy":
-                        policy_status[parsed.id] = read(PolicyStatus, says)
-                except ManifestError as error:
-                    await self._refuse(body, error)
-                    continue
-                objects[parsed.id] = parsed
-                self._bodies[kind, parsed.id] = body
-        return Declared(
-            resources=found["MeshResource"],
-            resource_status=status,
-            intents=found["Intent"],
-            intent_status=intent_status,
-            policies=found["MeshPolicy"],
-            policy_status=policy_status,
-            circuits=found["Circuit"],
+        known = {**self._registrations, **observed.registrations}
+        self._registrations = {id_: one for id_, one in known.items() if id_ in record.resources}
+        now = text(clock())
+        self._heard = {id_: at for id_, at in self._heard.items() if id_ in record.resources}
+        self._heard |= dict.fromkeys(observed.beacons.keys() & record.resources.keys(), now)
+        return Observed(
+            registrations=self._registrations,
+            beacons=observed.beacons,
+            acks=observed.acks,
+            configs=observed.configs,
+            unavailable=observed.unavailable,
         )
 
-    async def _refuse(self, body: Mapping[str, Any], error: ManifestError) -> None:
-        log.error("object not understood error=%s", error)
-        generation = body["metadata"].get("generation") or 0
-        conditions = verdicts.refused(generation, str(error), _now())
-        await self._kubernetes.apply(
-            manifests.with_status(body, {"conditions": write(conditions)}), subresource="status"
+    def _wait_for_agents(self, record: Record, observed: Observed) -> None:
+        """A plan made while known agents are missing from the store would take down what they carry.
+
+        Raises:
+            NotNow: While some may still come back.
+        """
+        missing = sorted(
+            id_
+            for id_, status in record.resource_status.items()
+            if id_ not in observed.registrations
+            and (registered := find(status.conditions, "Registered")) is not None
+            and registered.status == "True"
         )
+        now_s = time.monotonic()
+        if not missing:
+            self._rejoin_until_s = None
+            return
+        if self._rejoin_until_s is None:
+            self._rejoin_until_s = now_s + REJOIN_S
+            log.warning("store knows nothing of agents=%s wait_s=%g", ",".join(missing), REJOIN_S)
+        if now_s < self._rejoin_until_s:
+            raise NotNow(f"waiting for {', '.join(missing)} to register again")
 
-    async def _give_tokens(self, declared: Declared) -> None:
-        """Every resource that can have an agent gets a Secret with its token; the store gets the token's digest."""
-        for resource in declared.resources.values():
-            if not manifests.wants_agent(resource):
-                continue
-            ref = Ref(namespace=resource.meta.namespace, name=manifests.secret_name(resource))
-            if self._pipeline.knows_token(resource.id):
-                continue
-            secret = await self._kubernetes.get("v1", "Secret", ref)
-            token = manifests.token_in(secret)
-            if token is None:
-                token = tokens.new(resource.meta.namespace, resource.meta.name)
-                await self._kubernetes.apply(manifests.agent_secret(resource, token))
-            await self._pipeline.accept_token(resource.id, tokens.digest(token))
-
-    # Publishing
-
-    async def _publish(self, decision: Decision, observed: Observed) -> None:
-        assert self._declared is not None
-        now = _now()
-        before = self._declared
-        resources = await self._write_resources(decision, observed, now)
-        circuits = await self._write_circuits(decision, observed, now)
-        await self._pipeline.publish(decision)
-        self._decision = decision
-        intents = await self._write_intents(decision, observed, circuits, now)
-        policies = await self._write_policies(decision, now)
-        await self._pin_workloads(decision)
-        for id_ in sorted(set(before.circuits) - set(circuits)):
-            circuit = before.circuits[id_]
-            if manifests.is_managed(circuit.meta.labels):
-                await self._kubernetes.delete(API_VERSION, "Circuit", circuit.meta.ref)
-                log.info("circuit removed circuit=%s", id_)
+    async def _publish(self, decision: Decision, observed: Observed, record: Record, *, figures: bool) -> None:
+        while True:
+            try:
+                await self._publisher.publish(
+                    decision,
+                    observed,
+                    record,
+                    heard=self._heard,
+                    outage=self._outage,
+                    figures=figures,
+                    now=text(clock()),
+                )
+            except CircuitRefused as error:
+                log.error("%s", error)
+                self._refused[error.circuit] = error.cause
+                decision = await self._carried_on(decision, observed, record)
             else:
-                status = await self._write_status(
-                    "Circuit", id_, circuit.status, verdicts.unwanted_circuit(circuit, now)
-                )
-                circuits[id_] = msgspec.structs.replace(circuit, status=status)
-        self._declared = Declared(
-            resources=before.resources,
-            resource_status=resources,
-            intents=before.intents,
-            intent_status=intents,
-            policies=before.policies,
-            policy_status=policies,
-            circuits=circuits,
-        )
-
-    async def _write_resources(self, decision: Decision, observed: Observed, now: str) -> dict[str, ResourceStatus]:
-        assert self._declared is not None
-        members = {member.id: member for member in decision.state.members}
-        written = {}
-        for id_, resource in self._declared.resources.items():
-            old = self._declared.resource_status.get(id_, ResourceStatus())
-            secret = manifests.secret_name(resource) if manifests.wants_agent(resource) else ""
-            new = verdicts.resource_status(resource, members.get(id_), old, observed, secret=secret, now=now)
-            written[id_] = await self._write_status("MeshResource", id_, old, new)
-        return written
-
-    async def _write_circuits(self, decision: Decision, observed: Observed, now: str) -> dict[str, Circuit]:
-        assert self._declared is not None
-        written: dict[str, Circuit] = {}
-        for placed in decision.state.circuits:
-            old = self._declared.circuits.get(placed.id)
-            if old is None or old.spec != placed.spec:
-                owners = [
-                    self._bodies["Intent", intent]
-                    for intent in decision.served.get(placed.id, ())
-                    if ("Intent", intent) in self._bodies
-                ]
-                body = await self._kubernetes.apply(manifests.circuit(placed, owners))
-                self._bodies["Circuit", placed.id] = body
-                self._seen[body["metadata"]["uid"]] = _seen_state(body)
-                parsed = Circuit.from_manifest(body)
-                old = Circuit(meta=parsed.meta, spec=placed.spec, status=old.status if old else parsed.status)
-            status = verdicts.circuit_status(placed.id, placed, old, decision, observed, now=now)
-            if old.status.path and status.path != old.status.path:
-                metrics.MOVES.inc()
-                await self._event(
-                    "Circuit", placed.id, "Normal", "Moved", f"{old.status.path_text} to {status.path_text}"
-                )
-            kept = await self._write_status("Circuit", placed.id, old.status, status)
-            written[placed.id] = Circuit(meta=old.meta, spec=old.spec, status=kept)
-        return written
-
-    async def _write_intents(
-        self, decision: Decision, observed: Observed, circuits: Mapping[str, Circuit], now: str
-    ) -> dict[str, IntentStatus]:
-        assert self._declared is not None
-        ready = frozenset(id_ for id_, circuit in circuits.items() if verdicts.is_ready(circuit.status.conditions))
-        written = {}
-        counts = dict.fromkeys(("True", "False", "Unknown"), 0)
-        for id_, intent in self._declared.intents.items():
-            old = self._declared.intent_status.get(id_, IntentStatus())
-            new = verdicts.intent_status(intent, old, decision, ready, observed, now=now)
-            for event in verdicts.events(old, new):
-                await self._event("Intent", id_, *event)
-            written[id_] = await self._write_status("Intent", id_, old, new)
-            counts[verdicts.ready_status(new.conditions)] += 1
-        for status, count in counts.items():
-            metrics.INTENTS.labels(status).set(count)
-        return written
-
-    async def _write_policies(self, decision: Decision, now: str) -> dict[str, PolicyStatus]:
-        assert self._declared is not None
-        written = {}
-        for id_, policy in self._declared.policies.items():
-            old = self._declared.policy_status.get(id_, PolicyStatus())
-            new = verdicts.policy_status(policy, old, decision.chosen.matched.get(id_, 0), now=now)
-            written[id_] = await self._write_status("MeshPolicy", id_, old, new)
-        return written
-
-    async def _write_status(self, kind: str, id_: str, old: Any, new: Any) -> Any:
-        """Write a status if it says something new; returns what the object says now."""
-        if not verdicts.differs(old, new):
-            return old
-        body = self._bodies[kind, id_]
-        await self._kubernetes.apply(manifests.with_status(body, write(new)), subresource="status")
-        return new
-
-    async def _pin_workloads(self, decision: Decision) -> None:
-        """Network policies that let a workload talk to its gateways only; those nobody needs any more are deleted."""
-        if self._policies is None:
-            self._policies = await self._find_policies()
-        wanted = {
-            (
-                policy["apiVersion"],
-                policy["kind"],
-                Ref(namespace=policy["metadata"].get("namespace", ""), name=policy["metadata"]["name"]),
-            ): policy
-            for policy in decision.network_policies
-        }
-        for key, policy in wanted.items():
-            if self._policies.get(key) != policy:
-                workload = f"{key[2].namespace}/{key[2].name.removeprefix('foremesh-')}"
-                owner = self._bodies.get(("MeshResource", workload))
-                await self._kubernetes.apply(manifests.owned(policy, [owner]) if owner else policy)
-                self._policies[key] = policy
-        for api_version, kind, ref in set(self._policies) - set(wanted):
-            await self._kubernetes.delete(api_version, kind, ref)
-            del self._policies[api_version, kind, ref]
-
-    async def _find_policies(self) -> dict[tuple[str, str, Ref], Any]:
-        """Policies of an earlier run, of the flavour in use; what they say is not known."""
-        if self._settings.network_policies == "None":
-            return {}
-        api_version, kind = manifests.POLICY_KINDS[self._settings.network_policies]
-        found = await self._kubernetes.list(api_version, kind)
-        return {
-            (api_version, kind, Meta.from_manifest(body).ref): None
-            for body in found
-            if manifests.is_managed(body["metadata"].get("labels") or {})
-        }
+                break
+        self._decision, self._outage = decision, None
 
     async def _say_store_is_away(self, error: StoreUnavailable) -> None:
-        """Conditions for people, while agents go on with what they have."""
-        if self._declared is None:
+        if self._record is None:
             return
-        now = _now()
         try:
-            for id_, old in self._declared.intent_status.items():
-                new = verdicts.store_away(old, str(error), now)
-                await self._write_status("Intent", id_, old, new)
+            await self._publisher.say_store_is_away(self._record, error, text(clock()))
         except KubernetesUnavailable as also:
-            log.warning("condition not written error=%s", also)
-
-    async def _say_kubernetes_is_back(self) -> None:
-        """What could not be written while the API server was away: that it was."""
-        if self._away_since is None or self._declared is None:
-            return
-        away_s, self._away_since = time.monotonic() - self._away_since, None
-        message = f"the API server could not be used for {away_s:.0f} s; circuits stayed as they were"
-        log.warning("API server is back away_s=%.0f", away_s)
-        for id_ in self._declared.intents:
-            await self._event("Intent", id_, "Warning", "PlanningInterrupted", message)
-
-    async def _event(self, kind: str, id_: str, type_: str, reason: str, message: str) -> None:
-        """Tell what was decided; an event that cannot be written is not worth an attempt at planning."""
-        body = self._bodies.get((kind, id_))
-        if body is None:
-            return
-        try:
-            await self._kubernetes.create(manifests.event(body, type_, reason, message))
-        except KubernetesUnavailable as error:
-            log.warning("event not written error=%s", error)
+            self._dependencies["kubernetes"].failed(also, clock())
 
 
-def _seen_state(body: Mapping[str, Any]) -> tuple[int, str]:
+UNPINNED: object = ("Circuit", ())
+"""What a Circuit of the operator's own says of itself, without a path that somebody pinned: nothing to decide on."""
+
+
+def _said(body: Mapping[str, Any]) -> object:
+    """What of an object decisions depend on. Of a Circuit that foremesh made, only the pinned path is people's."""
     meta = body["metadata"]
-    return meta.get("generation") or 0, str(sorted((meta.get("labels") or {}).items()))
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if body["kind"] == "Circuit" and manifests.is_managed(body):
+        return ("Circuit", tuple((body.get("spec") or {}).get("path") or ()))
+    return (meta.get("generation") or 0, tuple(sorted((meta.get("labels") or {}).items())))

@@ -13,6 +13,10 @@ from enum import IntEnum
 log = logging.getLogger(__name__)
 
 
+class NotNow(Exception):
+    """Work that cannot be done now, for a reason that whoever raises it has told; it is tried again."""
+
+
 class Work(IntEnum):
     """What a request asks for; a plan includes progress."""
 
@@ -26,7 +30,7 @@ class Replanner:
     """Calls ``work`` one at a time.
 
     Args:
-        work: What to do; an error is logged and the work is tried again after ``retry_s``.
+        work: What to do; after an error, which is logged unless it is ``NotNow``, it is tried again after ``retry_s``.
         quiet_s: Seconds without a further request before planning; absorbs rollout bursts.
         patience_s: Seconds after which planning starts although requests keep coming.
         interval_s: The longest time between two plans.
@@ -72,6 +76,9 @@ class Replanner:
                 planned_at = loop.time()
             try:
                 await self._work(work, reasons)
+            except NotNow as error:
+                log.debug("not now work=%s retry_s=%g error=%s", work.name, self._retry_s, error)
+                loop.call_later(self._retry_s, self.request, work, "retry")
             except Exception as error:
                 log.error("attempt failed work=%s retry_s=%g error=%s", work.name, self._retry_s, error, exc_info=True)
                 loop.call_later(self._retry_s, self.request, work, "retry")

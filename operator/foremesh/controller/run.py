@@ -45,7 +45,7 @@ async def run(settings: Settings, kubeconfig: Path | None) -> None:
         operator = Operator(kubernetes, pipeline, settings)
         metrics = await _serve_metrics(settings.metrics_listen)
         watching = kopf.operator(
-            clusterwide=True, memo=SimpleNamespace(listener=operator), stop_flag=stop, registry=handlers_registry()
+            clusterwide=True, memo=SimpleNamespace(listener=operator), stop_flag=stop, registry=handlers.registry
         )
         planning = asyncio.create_task(operator.run())
         kopfs = asyncio.create_task(watching)
@@ -65,12 +65,6 @@ def _fitting_processes(workers: int) -> ProcessPoolExecutor:
     # Spawned, not forked: a fork of a program with threads may hang.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, mp_context=context, initializer=os.nice, initargs=(NICE,))
-
-
-def handlers_registry() -> kopf.OperatorRegistry:
-    """The registry that importing the handlers filled."""
-    assert handlers.KINDS
-    return kopf.get_default_registry()
 
 
 async def _serve_metrics(listen: str) -> web.AppRunner:

@@ -1,0 +1,136 @@
+"""What is true of a Circuit: whether it has a path, whether the gateways have set it up, whether packets pass."""
+
+from __future__ import annotations
+
+import msgspec
+
+from foremesh.controller.conditions import as_bool, merge, state
+from foremesh.controller.verdicts.figures import link_latency_ms, measured_circuit, rounded, text
+from foremesh.decide import Decision, Observed
+from foremesh.model.circuit import Circuit, CircuitStatus, Condition, Figures, LabelAllocation, LabelState
+from foremesh.model.mesh import PlacedCircuit
+from foremesh.model.plan import Path
+
+
+def circuit_status(
+    circuit: PlacedCircuit, old: Circuit, decision: Decision, observed: Observed, *, now: str
+) -> CircuitStatus:
+    """The status of a Circuit: the record of what is allocated to it, and how it does.
+
+    ``path`` is where packets go: that of the active label, or before there is one the path being set up. Predictions
+    are about that path; those of another one that is only planned wait until packets take it.
+    """
+    before = old.status
+    active, staging = _label(circuit, LabelState.ACTIVE), _label(circuit, LabelState.STAGING)
+    served = decision.served.get(circuit.id, ())
+    path = active.path if active else before.path or (staging.path if staging else ())
+    predicted, models = before.predicted, before.forecast_model
+    chosen = _chosen(decision, circuit.id)
+    if chosen is not None and chosen.gateways == path and not decision.chosen.problem:
+        predicted, models = _predicted(chosen, decision), ", ".join(chosen.forecast_models)
+    conditions = [
+        _planned(active, staging, bool(served)),
+        _programmed(active, staging, observed),
+        _forwarding(circuit, active, observed),
+    ]
+    conditions.append(_ready(conditions))
+    generation = old.meta.generation
+    return CircuitStatus(
+        number=circuit.number,
+        class_number=circuit.class_number,
+        path=path,
+        path_text=text(path),
+        labels=circuit.labels,
+        predicted=predicted,
+        observed=measured_circuit(circuit, observed) if active else None,
+        forecast_model=models,
+        intents=served,
+        moves=before.moves + (active is not None and bool(before.path) and before.path != path),
+        observed_generation=generation,
+        conditions=merge(before.conditions, conditions, generation=generation, now=now),
+    )
+
+
+def _label(circuit: PlacedCircuit, wanted: LabelState) -> LabelAllocation | None:
+    return next((label for label in circuit.labels if label.state is wanted), None)
+
+
+def _chosen(decision: Decision, circuit_id: str) -> Path | None:
+    placements = decision.chosen.plan.placements
+    return next((one.path for one in placements if decision.circuit_of(one) == circuit_id), None)
+
+
+def _predicted(path: Path, decision: Decision) -> Figures:
+    """A circuit joins gateways; the plan's figures include the ways from the workloads to them."""
+    latency_ms = link_latency_ms(decision.chosen.graph, path.links)
+    return rounded(msgspec.structs.replace(path.figures, latency_ms=latency_ms, latency_p90_ms=None))
+
+
+def _planned(active: LabelAllocation | None, staging: LabelAllocation | None, served: bool) -> Condition:
+    if not served:
+        if active is not None:
+            return state(
+                "Planned", True, "HandingOver", "it carries its traffic until the circuit that follows it does"
+            )
+        return state(
+            "Planned", False, "NotWanted", "no Intent asks for it any more; it is taken down, then this object goes"
+        )
+    if staging is not None and active is not None:
+        return state(
+            "Planned", True, "Moving", f"it moves to {text(staging.path)}; {text(active.path)} serves till then"
+        )
+    chosen = active or staging
+    if chosen is None:
+        return state("Planned", False, "NoLabel", "no label is free for its path; nothing is sent through it")
+    return state("Planned", True, "PathChosen", f"it runs {text(chosen.path)}")
+
+
+def _programmed(active: LabelAllocation | None, staging: LabelAllocation | None, observed: Observed) -> Condition:
+    def stays() -> str:
+        return f"traffic stays on {text(active.path)}" if active else "nothing is sent on it before that"
+
+    if staging is not None:
+        words = {gateway: observed.acks.get(gateway) for gateway in staging.path}
+        refusing = [f"{id_} ({word.error})" for id_, word in words.items() if word and not word.applied]
+        if refusing:
+            message = f"refused by {', '.join(refusing)}, so {text(staging.path)} cannot be used; {stays()}"
+            return state("Programmed", False, "ConfigRefused", message)
+        behind = [id_ for id_, word in words.items() if word is None or word.epoch < staging.epoch]
+        if active is None:
+            waiting = f"{', '.join(behind)} not heard to have applied it" if behind else "all have it; it is used next"
+            return state("Programmed", False, "WaitingForHops", f"{text(staging.path)}: {waiting}; {stays()}")
+    if active is None:
+        return state("Programmed", False, "NoLabel", "no label is in use; nothing is sent through it")
+    return state("Programmed", True, "AllHopsAcknowledged", f"every gateway of {text(active.path)} has applied it")
+
+
+def _forwarding(circuit: PlacedCircuit, active: LabelAllocation | None, observed: Observed) -> Condition:
+    if active is None:
+        return state("Forwarding", None, "NotProgrammed", "nothing is sent through it, so nothing is probed")
+    from_ = circuit.spec.from_
+    beacon = observed.beacons.get(from_)
+    if beacon is None:
+        return state(
+            "Forwarding", None, "EndSilent", f"{from_}, which probes it, is silent; whether packets pass is unknown"
+        )
+    report = beacon.probes.get(circuit.id)
+    if report is None:
+        return state(
+            "Forwarding", None, "NotProbed", f"{from_} has not reported a probe yet; whether packets pass is unknown"
+        )
+    if not report.answering:
+        return state("Forwarding", False, "NoAnswer", "end-to-end probes are not answered; traffic in it is lost")
+    if report.mtu_fits is False:
+        return state(
+            "Forwarding", False, "MTUTooSmall", "full-size probes are lost: the path carries less than its MTU says"
+        )
+    return state("Forwarding", True, "ProbesAnswered", "end-to-end probes are answered")
+
+
+def _ready(conditions: list[Condition]) -> Condition:
+    """All of them; the first that is False decides, then the first that is Unknown."""
+    for status in (False, None):
+        for condition in conditions:
+            if as_bool(condition) is status:
+                return state("Ready", status, condition.reason, condition.message)
+    return state("Ready", True, "Forwarding", "packets pass from end to end")

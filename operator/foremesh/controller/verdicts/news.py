@@ -1,0 +1,99 @@
+"""What of a new status people should hear of, and whether it is worth writing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from foremesh.controller.conditions import find
+from foremesh.controller.verdicts.figures import text
+from foremesh.controller.verdicts.intents import AWAY
+from foremesh.model.circuit import CircuitStatus, Condition, Figures
+from foremesh.model.status import IntentStatus
+
+NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?")
+"""A figure in a message; digits that are part of a name are none."""
+
+FAR = 0.25
+"""Share by which a latency has to be off before what is shown would mislead."""
+
+PASSING = frozenset({"CircuitNotReady", "Pending"})
+"""Reasons that every Intent has for a moment; worth an event only if it was Ready before."""
+
+News = tuple[str, str, str]
+"""Type (Normal or Warning), reason and message of a Kubernetes event."""
+
+
+def intent_news(old: IntentStatus, new: IntentStatus) -> list[News]:
+    """The decisions about an Intent that people should hear of."""
+    told: list[News] = []
+    if new.path and new.path != old.path:
+        what = "PathChanged" if old.path else "PathChosen"
+        reasons = dict.fromkeys(one.reason for one in new.placements if one.path == new.path and one.reason)
+        told.append(("Normal", what, "; ".join((new.path, *reasons))))
+    before, after = find(old.conditions, "Ready"), find(new.conditions, "Ready")
+    if after is not None and after.status == "False" and (before is None or before.reason != after.reason):
+        was_ready = before is not None and before.status == "True"
+        if was_ready or after.reason not in PASSING:
+            told.append(("Warning", after.reason, after.message))
+    before, after = find(old.conditions, "Satisfied"), find(new.conditions, "Satisfied")
+    if after is not None and (before is None or before.status != after.status):
+        if after.status == "False":
+            told.append(("Warning", after.reason, after.message))
+        elif after.status == "True" and before is not None and before.status == "False":
+            told.append(("Normal", after.reason, after.message))
+    return told
+
+
+def circuit_news(old: CircuitStatus, new: CircuitStatus) -> list[News]:
+    """The decisions about a Circuit that people should hear of."""
+    if new.moves > old.moves:
+        return [("Normal", "Moved", f"from {text(old.path)} to {text(new.path)}")]
+    return []
+
+
+def same_words(old: Iterable[Condition], new: Iterable[Condition]) -> bool:
+    """Whether conditions say the same, figures aside."""
+    return _words(old) == _words(new)
+
+
+def worth_writing(old: Any, new: Any, *, figures: bool = False) -> bool:
+    """Whether a status says anything new. Figures alone are not new; those that become known or unknown are.
+
+    Args:
+        figures: Latencies that are off by more than a quarter count as well.
+    """
+    if _without_figures(old) != _without_figures(new):
+        return True
+    return figures and any(
+        _far(getattr(old, name, None), getattr(new, name, None)) for name in ("predicted", "observed")
+    )
+
+
+def _far(old: Figures | None, new: Figures | None) -> bool:
+    if old is None or new is None or old.latency_ms is None or new.latency_ms is None:
+        return False
+    return abs(new.latency_ms - old.latency_ms) > FAR * old.latency_ms
+
+
+def _without_figures(status: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.structs.asdict(status)
+    fields["conditions"] = _words(status.conditions)
+    fields.pop("last_beacon_time", None)
+    for name in ("predicted", "observed"):
+        if name in fields:
+            fields[name] = fields[name] is not None
+    if isinstance(status, IntentStatus):
+        fields["runners_up"] = ()
+        fields["placements"] = tuple((p.source, p.destination, p.circuit, p.path) for p in status.placements)
+    return fields
+
+
+def _words(conditions: Iterable[Condition]) -> tuple[tuple[Any, ...], ...]:
+    def said(message: str) -> str:
+        return NUMBER.sub("#", message.partition(AWAY)[0])
+
+    return tuple((one.type, one.status, one.reason, one.observed_generation, said(one.message)) for one in conditions)

@@ -1,0 +1,194 @@
+"""The decision itself: paths chosen for every intent, and what follows for every agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from foremesh.decide.pinning import pinning_policies
+from foremesh.decide.recover import recover
+from foremesh.decide.resolve import as_served, matched_intents, resolve
+from foremesh.decide.stay import base_class, hold, keep_flowing
+from foremesh.decide.values import Chosen, Decision, Declared, Forecasts, Observed, Problem
+from foremesh.model.circuit import Circuit
+from foremesh.model.config import GatewayConfig
+from foremesh.model.intent import Intent
+from foremesh.model.mesh import Member, MeshState
+from foremesh.network.allocate import Held, enrol, held
+from foremesh.network.circuits import Desired, class_of, desired_circuits
+from foremesh.network.compile import compile_configs, diff
+from foremesh.network.labels import Applied
+from foremesh.network.place import place_circuits
+from foremesh.routing.demand import PlannerSettings
+from foremesh.routing.graph import adjacency, build_graph
+from foremesh.routing.planner import make_plan
+from foremesh.settings import Settings
+
+NO_GATEWAY = "no gateway is heard from: the mesh API, or all of them, are away"
+"""Then nothing can be known of the links either, and everybody is best left where he is."""
+
+
+def decide(
+    declared: Declared, observed: Observed, forecasts: Forecasts, settings: Settings, *, now_s: float
+) -> Decision:
+    """Choose paths for every intent and work out what follows. Pure: equal inputs give equal decisions.
+
+    Args:
+        now_s: Unix time; epochs start from it, so that they grow even when every store was lost.
+    """
+    members = _members(declared, observed, settings)
+    gateways = [member for member in members if member.is_gateway and member.registration]
+    present = [member.resource for member in gateways if member.present]
+    problem = forecasts.problem or (NO_GATEWAY if gateways and not present else "")
+    graph = build_graph(present, adjacency(present), forecasts.by_metric)
+    intents = _served(declared)
+    resolved = {id_: resolve(intent, declared.resources, members, observed) for id_, intent in intents.items()}
+    demands = [demand for resolution in resolved.values() for demand in resolution.demands]
+    circuits = _on_record(declared, observed, settings, intents)
+    if problem:
+        plan = hold(demands, declared, circuits, now_s=now_s)
+    else:
+        plan = make_plan(
+            graph,
+            demands,
+            [_as_planned(circuit) for circuit in circuits.values()],
+            declared.policies.values(),
+            PlannerSettings(margin=settings.planning.margin),
+            made_at_s=now_s,
+        )
+        plan = keep_flowing(plan, demands, declared, circuits)
+    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved))
+    return carry_on(declared, observed, chosen, settings, now_s=now_s)
+
+
+def carry_on(
+    declared: Declared,
+    observed: Observed,
+    chosen: Chosen,
+    settings: Settings,
+    *,
+    now_s: float,
+    refused: Mapping[str, str] | None = None,
+) -> Decision:
+    """Work out what the paths chosen mean now: circuits, labels a step further, configs. Pure.
+
+    Args:
+        chosen: What ``decide`` chose; acknowledgements that arrived since are in ``observed``.
+        refused: Circuit id to the reason why it cannot be recorded; what is not on record is not set up.
+    """
+    members = _members(declared, observed, settings)
+    epoch = next_epoch(observed, declared, now_s=now_s)
+    intents = _served(declared)
+    wanted = desired_circuits(chosen.plan, intents, members, blocks=settings.blocks)
+    placed = place_circuits(
+        [circuit for circuit in wanted.circuits if circuit.id not in (refused or {})],
+        _on_record(declared, observed, settings, intents),
+        Applied(observed.configs, observed.acks),
+        _held(declared, observed, settings),
+        members=declared.resources.keys(),
+        epoch=epoch,
+        blocks=settings.blocks,
+    )
+    state = MeshState(
+        epoch=epoch,
+        blocks=settings.blocks,
+        members=members,
+        links=adjacency(member.resource for member in members if member.is_gateway and member.registration),
+        circuits=placed.circuits,
+        local=wanted.local,
+    )
+    changes = diff(observed.configs, compile_configs(state))
+    farewells, gone = take_leave(changes.removed, observed, epoch=epoch)
+    return Decision(
+        chosen=chosen,
+        state=state,
+        desired=wanted,
+        unserved=_unserved(wanted, placed.exhausted, refused or {}),
+        pinned=pinning_policies(members, settings),
+        configs={**changes.configs, **farewells},
+        changed=(*changes.changed, *farewells),
+        removed=gone,
+    )
+
+
+def take_leave(
+    ids: Iterable[str], observed: Observed, *, epoch: int
+) -> tuple[dict[str, GatewayConfig], tuple[str, ...]]:
+    """See off agents that have no part in the mesh any more: each is told to take down what it has.
+
+    An agent that hears nothing keeps what it has, as it should when the control plane is away, so silence is no way to
+    tell it. Until it has confirmed, its empty config waits for it.
+
+    Returns:
+        Empty configs for those that were not told yet, and the ids of those that have confirmed.
+    """
+    farewells, gone = {}, []
+    for id_ in ids:
+        config, word = observed.configs[id_], observed.acks.get(id_)
+        farewell = GatewayConfig(gateway=id_, epoch=epoch, blocks=config.blocks)
+        if config.revision != farewell.revision:
+            farewells[id_] = farewell
+        elif word is not None and word.applied and word.epoch >= config.epoch:
+            gone.append(id_)
+    return farewells, tuple(gone)
+
+
+def next_epoch(observed: Observed, declared: Declared, *, now_s: float) -> int:
+    """An epoch later than every one that anybody has heard of, also if the store was lost: it starts from the clock."""
+    heard = [config.epoch for config in observed.configs.values()]
+    heard += [ack.epoch for ack in observed.acks.values()]
+    heard += [beacon.applied_epoch for beacon in observed.beacons.values()]
+    heard += [label.epoch for circuit in declared.circuits.values() for label in circuit.status.labels]
+    return max(int(now_s), max(heard, default=0) + 1)
+
+
+def _unserved(
+    wanted: Desired, exhausted: tuple[str, ...], refused: Mapping[str, str]
+) -> dict[tuple[str, str], Problem]:
+    found = {(one.intent, one.source): Problem("NotServed", one.reason) for one in wanted.unserved}
+    for key, circuit in wanted.carriers.items():
+        if circuit in refused:
+            found[key] = Problem("CircuitRefused", f"circuit {circuit} cannot be recorded: {refused[circuit]}")
+        elif circuit in exhausted:
+            why = f"circuit {circuit} gets no number: every address of its block, or every class at its ends, is taken"
+            found[key] = Problem("AddressesExhausted", why)
+    return found
+
+
+def _served(declared: Declared) -> dict[str, Intent]:
+    return {id_: as_served(intent) for id_, intent in declared.intents.items()}
+
+
+def _on_record(
+    declared: Declared, observed: Observed, settings: Settings, intents: Mapping[str, Intent]
+) -> dict[str, Circuit]:
+    classes = {class_of(intent) for intent in intents.values()}
+    return recover(observed.configs, declared.circuits, settings.blocks, classes=classes)
+
+
+def _as_planned(circuit: Circuit) -> Circuit:
+    """A circuit under the class that demands have, so that the planner knows whose it is."""
+    spec = msgspec.structs.replace(circuit.spec, class_=base_class(circuit.spec.class_))
+    return msgspec.structs.replace(circuit, spec=spec)
+
+
+def _held(declared: Declared, observed: Observed, settings: Settings) -> Held:
+    return held(
+        statuses=declared.resource_status,
+        circuits=declared.circuits,
+        configs=observed.configs,
+        acknowledgements=observed.acks,
+        beacons=observed.beacons,
+        blocks=settings.blocks,
+    )
+
+
+def _members(declared: Declared, observed: Observed, settings: Settings) -> tuple[Member, ...]:
+    return enrol(
+        declared.resources,
+        observed.registrations,
+        observed.beacons.keys(),
+        _held(declared, observed, settings),
+        settings.blocks,
+    )

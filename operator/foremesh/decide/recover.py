@@ -1,0 +1,126 @@
+"""Circuits whose record is lost, read back from the configs in force.
+
+Somebody deletes a Circuit, or Kubernetes collects it with the last Intent it served, while its labels still run. What
+agents were told last shows all of them, so they are withdrawn in order, or go on being used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+import msgspec
+
+from foremesh.model.addresses import Blocks
+from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState
+from foremesh.model.config import CircuitEnd, GatewayConfig
+from foremesh.model.meta import Meta, Ref
+from foremesh.network.circuits import circuit_id
+
+
+def recover(
+    configs: Mapping[str, GatewayConfig],
+    recorded: Mapping[str, Circuit],
+    blocks: Blocks,
+    *,
+    classes: Collection[str] = (),
+) -> dict[str, Circuit]:
+    """All circuits on record, and those that only configs in force still know.
+
+    Args:
+        configs: What agents were told last.
+        recorded: Circuits with their statuses; one without a number was never recorded, or lost its status.
+        classes: Classes that intents have now; a circuit's id says whether it is of one of them.
+
+    Returns:
+        Circuits by id. A label that an end sends on is Active, any other Draining: whatever it was to become, it is
+        not used. A label whose way cannot be followed is left out; its number stays taken as long as configs have it.
+    """
+    known = {id_: circuit for id_, circuit in recorded.items() if circuit.status.number is not None}
+    found = dict(recorded)
+    for gateway in sorted(configs):
+        for end in configs[gateway].circuits:
+            if end.circuit in known:
+                continue
+            status = _status(gateway, end, configs, blocks)
+            if end.circuit in recorded:
+                known[end.circuit] = msgspec.structs.replace(recorded[end.circuit], status=status)
+            else:
+                ref = Ref.parse(end.circuit)
+                meta = Meta(name=ref.name, namespace=ref.namespace)
+                spec = _spec(gateway, end, configs, {**found, **known}, classes)
+                known[end.circuit] = Circuit(meta=meta, spec=spec, status=status)
+    return found | known
+
+
+def _spec(
+    gateway: str,
+    end: CircuitEnd,
+    configs: Mapping[str, GatewayConfig],
+    others: Mapping[str, Circuit],
+    classes: Collection[str],
+) -> CircuitSpec:
+    ends = (gateway, end.remote_gateway)
+    from_, to = ends if end.initiator else ends[::-1]
+    return CircuitSpec(
+        from_=from_,
+        to=to,
+        class_=_class(end, from_, to, configs, others, classes),
+        encryption=end.encryption,
+        firewall=end.firewall,
+    )
+
+
+def _class(
+    end: CircuitEnd,
+    from_: str,
+    to: str,
+    configs: Mapping[str, GatewayConfig],
+    others: Mapping[str, Circuit],
+    classes: Collection[str],
+) -> str:
+    for class_ in sorted(classes):
+        if circuit_id(from_, to, class_) == end.circuit:
+            return class_
+    # Circuits that share an inner interface are of one class, or one of them would be renumbered.
+    for gateway in (from_, to):
+        for other in configs[gateway].circuits if gateway in configs else ():
+            if other.class_number == end.class_number and other.circuit != end.circuit and other.circuit in others:
+                return others[other.circuit].spec.class_
+    return f"unknown-{end.circuit.rpartition('-')[2]}"
+
+
+def _status(gateway: str, end: CircuitEnd, configs: Mapping[str, GatewayConfig], blocks: Blocks) -> CircuitStatus:
+    from_, to = (gateway, end.remote_gateway) if end.initiator else (end.remote_gateway, gateway)
+    labels = []
+    for own, far in end.accept_labels:
+        towards = far if end.initiator else own
+        path = _follow(towards, from_, to, configs)
+        if path:
+            sent = end.send_label == (own, far)
+            state = LabelState.ACTIVE if sent else LabelState.DRAINING
+            epoch = configs[gateway].epoch
+            labels.append(LabelAllocation(number=_pair_number(blocks.labels, own), state=state, path=path, epoch=epoch))
+    active = next((label.path for label in labels if label.state is LabelState.ACTIVE), ())
+    return CircuitStatus(
+        number=_pair_number(blocks.circuits, end.local_address),
+        class_number=end.class_number,
+        path=active,
+        labels=tuple(labels),
+    )
+
+
+def _follow(address: str, from_: str, to: str, configs: Mapping[str, GatewayConfig]) -> tuple[str, ...]:
+    """The way of a label's ``to`` address, gateway by gateway; empty if it does not arrive."""
+    path = [from_]
+    while path[-1] != to:
+        peers = configs[path[-1]].hop_peers if path[-1] in configs else ()
+        step = next((peer.gateway for peer in peers if address in peer.labels), None)
+        if step is None or step in path:
+            return ()
+        path.append(step)
+    return tuple(path)
+
+
+def _pair_number(block: str, address: str) -> int:
+    return (int(IPv4Address(address)) - int(IPv4Network(block).network_address)) // 2

@@ -1,0 +1,121 @@
+"""Who an Intent is about, and how each of them is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from foremesh.decide.values import Declared, Observed, Problem, Resolution
+from foremesh.discovery.matching import match_destinations, match_sources
+from foremesh.model.intent import Intent
+from foremesh.model.mesh import Member
+from foremesh.model.policy import Policy
+from foremesh.model.resource import Resource
+from foremesh.network.attachment import attach
+from foremesh.network.circuits import class_of
+from foremesh.routing.demand import Candidate, Demand
+from foremesh.routing.policy import matches
+
+
+def as_served(intent: Intent) -> Intent:
+    """The Intent as circuits are made for it: all of them are encrypted end to end, the only way that agents have.
+
+    Who would be content with HopByHop gets more than he asked for, and shares circuits with the others; what a
+    MeshPolicy demands at least holds as well.
+    """
+    requirements = msgspec.structs.replace(intent.spec.requirements, encryption=None)
+    return msgspec.structs.replace(intent, spec=msgspec.structs.replace(intent.spec, requirements=requirements))
+
+
+def resolve(
+    intent: Intent, resources: Mapping[str, Resource], members: Iterable[Member], observed: Observed
+) -> Resolution:
+    """Find who an Intent is about, and through which gateways each can be reached.
+
+    A resource without an agent cannot send or receive. One whose agent is silent is a destination only where no other
+    is left: it may be the mesh API that is away.
+    """
+    by_id = {member.id: member for member in members}
+    talking = match_sources(intent, resources.values())
+    offering = match_destinations(intent, [one for one in resources.values() if one.id not in observed.unavailable])
+    for found, what in ((talking, "from"), (offering, "to")):
+        if not found.matched:
+            return Resolution(problem=Problem(found.reason, f"spec.{what}: {found.message}; no traffic is carried"))
+    obstacles = {one.id: _obstacle(by_id[one.id], resources) for one in (*talking.matched, *offering.matched)}
+    for found, what in ((talking, "from"), (offering, "to")):
+        problems = [problem for one in found.matched if (problem := obstacles[one.id])]
+        if len(problems) == len(found.matched):
+            more = f", and {len(problems) - 1} more like it" if len(problems) > 1 else ""
+            message = f"spec.{what}: {problems[0].message}{more}; no traffic is carried"
+            return Resolution(problem=Problem(problems[0].reason, message))
+    candidates = [one for one in offering.matched if not obstacles[one.id]]
+    candidates = [one for one in candidates if by_id[one.id].present] or candidates
+    demands = tuple(
+        Demand(
+            intent=intent,
+            source=source,
+            source_gateways=_ways(by_id[source.id], observed),
+            candidates=tuple(
+                Candidate(resource=one, gateways=_ways(by_id[one.id], observed), addresses=_addresses(by_id[one.id]))
+                for one in candidates
+                if one.id != source.id
+            ),
+            class_=class_of(intent),
+            source_addresses=_addresses(by_id[source.id]),
+        )
+        for source in talking.matched
+        if not obstacles[source.id]
+    )
+    left_out = tuple(problem.message for one in talking.matched if (problem := obstacles[one.id]))
+    return Resolution(demands=demands, left_out=left_out)
+
+
+def matched_intents(declared: Declared, resolved: Mapping[str, Resolution]) -> dict[str, int]:
+    """Policy id to the number of intents that it is about, for at least one of their sources and destinations."""
+
+    def about(policy: Policy, resolution: Resolution) -> bool:
+        return any(
+            matches(
+                policy.spec.match,
+                demand.intent,
+                (demand.source, demand.source_addresses),
+                (candidate.resource, candidate.addresses),
+            )
+            for demand in resolution.demands
+            for candidate in demand.candidates
+        )
+
+    return {
+        id_: sum(about(policy, resolution) for resolution in resolved.values())
+        for id_, policy in declared.policies.items()
+    }
+
+
+def attachment_rtt_ms(end: str, gateway: str, observed: Observed) -> float | None:
+    """Measured round trip between an end and its gateway: 0 if it is the gateway itself, None if unknown."""
+    if end == gateway:
+        return 0.0
+    beacon = observed.beacons.get(end)
+    report = beacon.probes.get(gateway) if beacon else None
+    return report.rtt_ms if report else None
+
+
+def _obstacle(member: Member, resources: Mapping[str, Resource]) -> Problem | None:
+    """Why nothing can be sent from or to a resource."""
+    if not member.is_gateway and not member.gateways:
+        reason = attach(member.resource, [one for one in resources.values() if one.is_gateway]).reason
+        return Problem("NotAttached", reason)
+    if member.registration is None:
+        return Problem("NoAgent", f"no agent of {member.id} has registered, so nothing can reach it")
+    return None
+
+
+def _ways(member: Member, observed: Observed) -> dict[str, float | None]:
+    """The gateways a resource is reached through, each with the measured round trip to it in milliseconds."""
+    gateways = (member.id,) if member.is_gateway else member.gateways
+    return {gateway: attachment_rtt_ms(member.id, gateway, observed) for gateway in gateways}
+
+
+def _addresses(member: Member) -> tuple[str, ...]:
+    return (member.address,) if member.address else ()

@@ -1,0 +1,124 @@
+"""What a decision rests on and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from foremesh.model.circuit import Circuit
+from foremesh.model.config import GatewayConfig
+from foremesh.model.forecast import Forecast
+from foremesh.model.intent import Intent
+from foremesh.model.link import MeshGraph
+from foremesh.model.mesh import MeshState
+from foremesh.model.plan import Placement, Plan
+from foremesh.model.policy import Policy
+from foremesh.model.registration import Acknowledgement, Beacon, Registration
+from foremesh.model.resource import Resource
+from foremesh.model.series import Metric
+from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
+from foremesh.network.circuits import Desired
+from foremesh.routing.demand import Demand
+
+if TYPE_CHECKING:
+    from foremesh.decide.pinning import Pinned
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What people declared, and what is on record for it; keys are ids (``namespace/name``)."""
+
+    resources: Mapping[str, Resource] = field(default_factory=dict)
+    resource_status: Mapping[str, ResourceStatus] = field(default_factory=dict)
+    intents: Mapping[str, Intent] = field(default_factory=dict)
+    intent_status: Mapping[str, IntentStatus] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    policy_status: Mapping[str, PolicyStatus] = field(default_factory=dict)
+    circuits: Mapping[str, Circuit] = field(default_factory=dict)
+    """Those that foremesh made for Intents; the ones that people make are not served yet."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What agents said, as the store has it; keys are member ids."""
+
+    registrations: Mapping[str, Registration] = field(default_factory=dict)
+    beacons: Mapping[str, Beacon] = field(default_factory=dict)
+    """Only of members that are present: a beacon lives as long as its lease."""
+    acks: Mapping[str, Acknowledgement] = field(default_factory=dict)
+    configs: Mapping[str, GatewayConfig] = field(default_factory=dict)
+    """In force: what agents were told last."""
+    unavailable: frozenset[str] = frozenset()
+    """Resources reported unavailable."""
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """Every metric's forecast, and what it rests on."""
+
+    by_metric: Mapping[Metric, Forecast] = field(default_factory=dict)
+    problem: str = ""
+    """Why telemetry could not be read; empty if it was."""
+    newest_s: float | None = None
+    """Unix time of the newest sample of any link; None if none was read."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something cannot be done: a CamelCase reason and a message for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Who an Intent is about: its demands, one for each source, or why there are none."""
+
+    demands: tuple[Demand, ...] = ()
+    problem: Problem | None = None
+    left_out: tuple[str, ...] = ()
+    """Why sources that match have no demand."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The part of a decision that acknowledgements do not change."""
+
+    plan: Plan
+    graph: MeshGraph
+    resolved: Mapping[str, Resolution]
+    problem: str
+    """Why telemetry could not be read; empty if it was."""
+    matched: Mapping[str, int]
+    """Policy id to the number of intents it is about."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from what is declared, observed and forecast."""
+
+    chosen: Chosen
+    state: MeshState
+    desired: Desired
+    unserved: Mapping[tuple[str, str], Problem]
+    """Intent id and source to why its placement is not carried out."""
+    pinned: tuple[Pinned, ...]
+    """Network policies that hold workloads to their gateways, in the order to apply them."""
+    configs: Mapping[str, GatewayConfig]
+    """Every member's config, epochs assigned."""
+    changed: tuple[str, ...]
+    """Ids of whoever is to get a new config: members, and those that leave."""
+    removed: tuple[str, ...]
+    """Ids of those that left and have taken everything down."""
+
+    @property
+    def served(self) -> Mapping[str, tuple[str, ...]]:
+        """Circuit id to the ids of the intents it carries."""
+        return {circuit.id: circuit.intents for circuit in self.desired.circuits}
+
+    def circuit_of(self, placement: Placement) -> str:
+        """Id of the circuit that carries a placement; empty if it needs none or has none."""
+        key = (placement.intent, placement.source)
+        return "" if key in self.unserved else self.desired.carriers.get(key, "")

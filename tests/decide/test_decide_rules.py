@@ -1,0 +1,438 @@
+"""Decisions, as values: what is chosen, what stays when nothing can be known, what is told to whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from controller.scene import (
+    AWAY,
+    BY_LON,
+    BY_PAR,
+    DB,
+    ORDERS,
+    WEB,
+    Mesh,
+    forecasts,
+    gateway_body,
+    intent_body,
+    policy_body,
+    workload_body,
+)
+from foremesh.decide import Decision, Problem, recover
+from foremesh.model.circuit import LabelState
+from foremesh.model.intent import Encryption
+from foremesh.settings import ApiSettings, Settings
+
+SLOW_LON = forecasts({("ams", "lon"): 90.0})
+"""By par is now the best way."""
+ALL_SLOW = forecasts(dict.fromkeys((("ams", "lon"), ("ams", "par")), 90.0))
+HASTY = {"requirements": {"maxLatency": "40ms"}}
+
+
+def path_of(decision: Decision, intent: str = ORDERS) -> tuple[str, ...] | None:
+    (placement,) = [one for one in decision.chosen.plan.placements if one.intent == intent]
+    return placement.path.gateways if placement.path else None
+
+
+def infeasible(decision: Decision) -> str | None:
+    (placement,) = decision.chosen.plan.placements
+    return placement.infeasible.requirement if placement.infeasible else None
+
+
+def problem(mesh: Mesh) -> Problem | None:
+    return mesh.plan().chosen.resolved[ORDERS].problem
+
+
+# Choosing
+
+
+def test_equal_inputs_give_equal_decisions() -> None:
+    first, second = Mesh.of(intent_body()).plan(), Mesh.of(intent_body()).plan()
+    assert first.configs == second.configs
+    assert first.chosen.plan == second.chosen.plan
+
+
+def test_an_intent_takes_the_best_way_and_moves_when_another_is() -> None:
+    mesh = Mesh.of(intent_body())
+    assert path_of(mesh.settle()) == BY_LON
+    assert [label.path for label in mesh.circuit.status.labels] == [BY_LON]
+    mesh.forecasts = SLOW_LON
+    assert path_of(mesh.settle()) == BY_PAR
+    assert [(label.path, label.state) for label in mesh.circuit.status.labels] == [(BY_PAR, LabelState.ACTIVE)]
+
+
+def test_a_gateway_that_falls_silent_is_left() -> None:
+    mesh = Mesh.of(intent_body())
+    mesh.settle()
+    mesh.silence("mesh/lon")
+    assert path_of(mesh.settle()) == BY_PAR
+
+
+def test_every_epoch_is_later_than_all_that_anybody_has_heard_of() -> None:
+    mesh = Mesh.of(intent_body())
+    decision = mesh.settle()
+    mesh.now_s = 0.0  # a clock that went back
+    mesh.forecasts = SLOW_LON
+    later = mesh.plan()
+    assert min(later.configs[id_].epoch for id_ in later.changed) > max(c.epoch for c in decision.configs.values())
+
+
+@pytest.mark.parametrize("asked", ["HopByHop", "EndToEnd", None])
+def test_circuits_are_encrypted_end_to_end_whatever_would_do(asked: str | None) -> None:
+    requirements = {"encryption": asked} if asked else {}
+    mesh = Mesh.of(intent_body(requirements=requirements), policy_body(minimumEncryption="EndToEnd"))
+    mesh.settle()
+    assert mesh.circuit.spec.encryption is Encryption.END_TO_END
+    same = Mesh.of(intent_body())
+    same.settle()
+    assert mesh.circuit.id == same.circuit.id
+
+
+def test_policies_count_the_intents_that_they_are_about() -> None:
+    decision = Mesh.of(
+        intent_body(), intent_body("other"), policy_body("all"), policy_body("none", match={"namespaces": ["else"]})
+    ).plan()
+    assert decision.chosen.matched == {"all": 2, "none": 0}
+
+
+# Who an Intent is about
+
+NO_SITE = workload_body("web", "nowhere")
+
+
+def test_an_unknown_name_says_which_field() -> None:
+    found = problem(Mesh.of(intent_body(**{"from": {"resource": "ghost"}})))
+    assert found is not None
+    assert (found.reason, found.message[:10]) == ("UnknownReference", "spec.from:")
+
+
+@pytest.mark.parametrize(
+    ("mesh", "reason"),
+    [
+        (Mesh.of(intent_body(to={"service": "cache"})), "NoCandidate"),
+        (Mesh.of(intent_body(), NO_SITE), "NotAttached"),
+        (Mesh.of(intent_body(), workload_body("db", "nowhere", services=[{"name": "db"}])), "NotAttached"),
+        (Mesh.of(intent_body(), agents=False), "NoAgent"),
+        (Mesh.of(intent_body()), None),
+    ],
+    ids=["nobody-offers-it", "source-without-gateway", "destination-without-gateway", "no-agents", "all-there"],
+)
+def test_why_an_intent_has_nobody_to_connect(mesh: Mesh, reason: str | None) -> None:
+    found = problem(mesh)
+    assert (found.reason if found else None) == reason
+    assert found is None or found.message.endswith("no traffic is carried")
+
+
+def test_a_source_that_cannot_be_reached_is_left_out_and_named() -> None:
+    labels = {"tier": "front"}
+    mesh = Mesh.of(
+        intent_body(**{"from": {"selector": {"matchLabels": labels}}}),
+        workload_body("web", "ams", labels=labels),
+        workload_body("shy", "nowhere", labels=labels),
+    )
+    found = mesh.plan().chosen.resolved[ORDERS]
+    assert [demand.source.id for demand in found.demands] == [WEB]
+    assert len(found.left_out) == 1
+    assert "shop/shy" in found.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("silent", "expected"),
+    [((), {DB, "shop/db2"}), ((DB,), {"shop/db2"}), ((DB, "shop/db2"), {DB, "shop/db2"})],
+    ids=["all-heard", "silent-ones-are-avoided", "all-silent-is-the-mesh-apis-doing"],
+)
+def test_destinations_that_are_heard_are_preferred(silent: tuple[str, ...], expected: set[str]) -> None:
+    mesh = Mesh.of(intent_body(), workload_body("db2", "par", services=[{"name": "db"}]))
+    mesh.silence(*silent)
+    (demand,) = mesh.plan().chosen.resolved[ORDERS].demands
+    assert {candidate.resource.id for candidate in demand.candidates} == expected
+
+
+def test_a_resource_reported_unavailable_is_no_destination() -> None:
+    mesh = Mesh.of(intent_body())
+    mesh.observed = replace(mesh.observed, unavailable=frozenset({DB}))
+    found = problem(mesh)
+    assert found is not None
+    assert found.reason == "NoCandidate"
+
+
+# When nothing can be known
+
+
+def test_without_telemetry_everything_stays_though_another_way_was_better() -> None:
+    mesh = Mesh.of(intent_body())
+    configs = mesh.settle().configs
+    mesh.forecasts = AWAY
+    decision = mesh.settle()
+    assert path_of(decision) == BY_LON
+    assert decision.configs == configs
+    assert decision.chosen.problem == AWAY.problem
+
+
+def test_without_telemetry_what_was_never_placed_waits() -> None:
+    decision = Mesh.of(intent_body(), forecasts=AWAY).plan()
+    assert decision.chosen.plan.placements == ()
+    assert decision.state.circuits == ()
+
+
+def test_without_telemetry_an_edited_intent_keeps_its_way() -> None:
+    mesh = Mesh.of(intent_body())
+    mesh.settle()
+    mesh.forecasts = AWAY
+    mesh.declare(intent_body(requirements={"maxLatency": "1s"}))
+    assert path_of(mesh.settle()) == BY_LON
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        policy_body(deny=True),
+        policy_body(avoid={"gateways": ["mesh/lon"]}),
+        policy_body(require={"gateways": ["mesh/par"]}),
+        intent_body(requirements={"maxHops": 1}),
+        intent_body(to={"resource": "web2"}),
+        gateway_body("lon", gateway={"role": "Edge", "endpoint": "203.0.113.3:51820"}),
+    ],
+    ids=["denied", "avoided", "other-required", "fewer-hops", "other-destination", "no-transit-any-more"],
+)
+@pytest.mark.parametrize("away", [True, False], ids=["without-telemetry", "where-all-is-too-slow"])
+def test_a_persons_word_takes_the_path_away(word: dict, away: bool) -> None:
+    mesh = Mesh.of(intent_body(**HASTY), workload_body("web2", "ams"))
+    mesh.settle()
+    if word["kind"] == "Intent":
+        word = {
+            **word,
+            "spec": {**word["spec"], "requirements": {**HASTY["requirements"], **word["spec"]["requirements"]}},
+        }
+    mesh.declare(word)
+    mesh.forecasts = AWAY if away else ALL_SLOW
+    decision = mesh.plan()
+    assert path_of(decision) is None
+    assert not [label for label in mesh.circuit.status.labels if label.state is LabelState.ACTIVE]
+
+
+@pytest.mark.parametrize(
+    ("change", "silent"),
+    [(ALL_SLOW, ()), (None, ("mesh/lon", "mesh/par", "mesh/fra"))],
+    ids=["all-ways-got-too-slow", "gateways-fell-silent"],
+)
+def test_the_world_takes_no_path_away(change: object, silent: tuple[str, ...]) -> None:
+    mesh = Mesh.of(intent_body(**HASTY))
+    mesh.settle()
+    mesh.forecasts = change or mesh.forecasts
+    mesh.silence(*silent)
+    decision = mesh.settle()
+    assert path_of(decision) == BY_LON
+    assert infeasible(decision)
+    assert [label.state for label in mesh.circuit.status.labels] == [LabelState.ACTIVE]
+
+
+def test_an_edit_that_asks_for_nothing_else_keeps_a_path_that_became_too_slow() -> None:
+    mesh = Mesh.of(intent_body(**HASTY))
+    mesh.settle()
+    mesh.forecasts = ALL_SLOW
+    mesh.declare(intent_body(priority=7, **HASTY))
+    assert path_of(mesh.plan()) == BY_LON
+
+
+def test_a_way_that_is_found_again_ends_the_complaint() -> None:
+    mesh = Mesh.of(intent_body(**HASTY))
+    mesh.settle()
+    mesh.forecasts = ALL_SLOW
+    assert infeasible(mesh.settle()) == "maxLatency"
+    mesh.forecasts = SLOW_LON
+    decision = mesh.settle()
+    assert (path_of(decision), infeasible(decision)) == (BY_PAR, None)
+
+
+def test_when_no_gateway_is_heard_nothing_is_chosen() -> None:
+    """The mesh API is away, not the whole mesh."""
+    mesh = Mesh.of(intent_body())
+    configs = mesh.settle().configs
+    mesh.silence(*mesh.observed.beacons)
+    decision = mesh.settle()
+    assert (path_of(decision), infeasible(decision)) == (BY_LON, None)
+    assert decision.configs == configs
+    assert "no gateway is heard from" in decision.chosen.problem
+
+
+def test_a_pair_behind_one_gateway_stays_connected_without_telemetry() -> None:
+    mesh = Mesh.of(intent_body(), workload_body("db", "ams", services=[{"name": "db"}]))
+    assert path_of(mesh.settle()) == ("mesh/ams",)
+    mesh.forecasts = AWAY
+    decision = mesh.settle()
+    assert path_of(decision) == ("mesh/ams",)
+    assert decision.configs["mesh/ams"].local
+
+
+def test_a_workload_of_two_gateways_stays_by_margin_like_any_other() -> None:
+    """Its circuit's class names its ends as well; the planner must know it for the same."""
+    twin = gateway_body("par", location={"site": "ams"})
+    mesh = Mesh.of(intent_body(), twin)
+    settled = path_of(mesh.settle())
+    mesh.forecasts = forecasts({("ams", "lon"): 10.5})
+    assert path_of(mesh.plan()) == settled
+    assert mesh.decision is not None
+    (placement,) = mesh.decision.chosen.plan.placements
+    assert placement.reason.startswith(("kept", "stays"))
+
+
+# What cannot be carried out
+
+
+def test_a_circuit_that_cannot_be_recorded_is_not_set_up_and_said() -> None:
+    mesh = Mesh.of(intent_body())
+    (circuit,) = mesh.plan().state.circuits
+    fresh = Mesh.of(intent_body())
+    fresh.decision = mesh.decision
+    decision = fresh.progress(refused={circuit.id: "HTTP 422"})
+    assert decision.state.circuits == ()
+    assert decision.unserved[ORDERS, WEB] == Problem(
+        "CircuitRefused", f"circuit {circuit.id} cannot be recorded: HTTP 422"
+    )
+    assert decision.circuit_of(decision.chosen.plan.placements[0]) == ""
+
+
+def test_a_circuit_without_a_number_is_said() -> None:
+    blocks = msgspec.structs.replace(Settings().blocks, circuits="100.96.0.0/31")
+    settings = msgspec.structs.replace(Settings(), blocks=blocks)
+    mesh = Mesh.of(intent_body(), intent_body("batch", profile="Cost"), settings=settings)
+    decision = mesh.plan()
+    assert [problem.reason for problem in decision.unserved.values()] == ["AddressesExhausted"]
+    assert len(decision.state.circuits) == 1
+
+
+def test_a_workload_without_an_address_is_said() -> None:
+    blocks = msgspec.structs.replace(Settings().blocks, mesh="100.64.0.0/24")
+    settings = msgspec.structs.replace(Settings(), blocks=blocks)
+    decision = Mesh.of(intent_body(), settings=settings).plan()
+    assert decision.unserved[ORDERS, WEB].reason == "NotServed"
+    assert "no mesh address" in decision.unserved[ORDERS, WEB].message
+
+
+# Those who leave
+
+
+def test_who_is_gone_is_told_to_take_everything_down_and_forgotten_after_that() -> None:
+    mesh = Mesh.of(intent_body())
+    mesh.settle()
+    mesh.forget("resources", "mesh/par")
+    decision = mesh.plan()
+    farewell = decision.configs["mesh/par"]
+    assert "mesh/par" in decision.changed
+    assert (farewell.hop_peers, farewell.hop_address, farewell.attached) == ((), None, ())
+    assert "mesh/par" not in mesh.progress().removed
+    mesh.acknowledge("mesh/par", error="busy")
+    assert "mesh/par" not in mesh.progress().removed
+    mesh.acknowledge("mesh/par")
+    assert mesh.progress().removed == ("mesh/par",)
+    assert "mesh/par" not in mesh.observed.configs
+    decision = mesh.progress()
+    assert "mesh/par" not in (*decision.changed, *decision.removed)
+
+
+def test_an_intent_that_goes_takes_its_circuit_down_step_by_step() -> None:
+    mesh = Mesh.of(intent_body())
+    mesh.settle()
+    mesh.forget("intents", ORDERS)
+    mesh.plan()
+    assert [label.state for label in mesh.circuit.status.labels] == [LabelState.DRAINING]
+    mesh.acknowledge("mesh/ams", "mesh/lon")
+    mesh.progress()
+    assert mesh.circuit.status.labels, "fra has not said that it gave the label up"
+    mesh.acknowledge("mesh/fra")
+    mesh.progress()
+    assert mesh.circuit.status.labels == ()
+    mesh.settle()
+    assert not mesh.declared.circuits
+    assert not any(config.circuits or config.transits for config in mesh.observed.configs.values())
+
+
+# Records that are lost
+
+
+@pytest.mark.parametrize("lost", ["object", "status"])
+def test_a_circuit_whose_record_is_lost_goes_on_as_it_is(lost: str) -> None:
+    mesh = Mesh.of(intent_body())
+    configs, circuit = mesh.settle().configs, mesh.circuit
+    gone = {} if lost == "object" else {circuit.id: msgspec.structs.replace(circuit, status=type(circuit.status)())}
+    mesh.declared = replace(mesh.declared, circuits=gone)
+    decision = mesh.plan()
+    assert decision.configs == configs
+    assert mesh.circuit.status.labels == circuit.status.labels
+    assert mesh.circuit.status.number == circuit.status.number
+
+
+def test_a_circuit_collected_with_its_intent_still_drains_in_order() -> None:
+    """Kubernetes deletes the Circuit with the last Intent that owns it, while its labels run."""
+    mesh = Mesh.of(intent_body())
+    mesh.settle()
+    mesh.forget("intents", ORDERS)
+    mesh.declared = replace(mesh.declared, circuits={})
+    mesh.plan()
+    assert [label.state for label in mesh.circuit.status.labels] == [LabelState.DRAINING]
+    assert mesh.observed.configs["mesh/lon"].transits, "the transit relays it until both ends gave it up"
+    mesh.settle()
+    assert not mesh.declared.circuits
+    assert not any(config.transits for config in mesh.observed.configs.values())
+
+
+def test_recovery_reads_back_what_was_recorded_wherever_it_starts() -> None:
+    mesh = Mesh.of(intent_body())
+    mesh.settle()
+    circuit = mesh.circuit
+    blocks = mesh.settings.blocks
+    for kept in ("mesh/ams", "mesh/fra"):
+        others = {id_: one for id_, one in mesh.observed.configs.items() if id_ == kept or not one.circuits}
+        found = recover(others, {}, blocks, classes=[circuit.spec.class_])[circuit.id]
+        assert found.spec.class_ == circuit.spec.class_
+        assert (found.spec.from_, found.spec.to) == (circuit.spec.from_, circuit.spec.to)
+        assert found.status.number == circuit.status.number
+    found = recover(mesh.observed.configs, {}, blocks)[circuit.id]
+    assert [(one.number, one.path, one.state) for one in found.status.labels] == [
+        (one.number, one.path, one.state) for one in circuit.status.labels
+    ]
+    assert found.spec.class_.startswith("unknown-")
+
+
+def test_recovery_touches_no_circuit_on_record() -> None:
+    mesh = Mesh.of(intent_body())
+    mesh.settle()
+    recorded = mesh.declared.circuits
+    assert recover(mesh.observed.configs, recorded, mesh.settings.blocks) == recorded
+
+
+# Workloads held to their gateways
+
+
+def test_policies_name_the_workload_they_are_for() -> None:
+    api = ApiSettings(address="203.0.113.200:8443")
+    for flavour, first in (("Kubernetes", WEB), ("Calico", "")):
+        settings = msgspec.structs.replace(Settings(), api=api, network_policies=flavour)
+        pinned = Mesh.of(settings=settings).plan().pinned
+        assert {one.workload for one in pinned} == {first, DB, WEB}
+        assert next(iter(pinned)).workload in (first, DB)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(),
+        msgspec.structs.replace(Settings(), network_policies="None", api=ApiSettings(address="203.0.113.200:8443")),
+        msgspec.structs.replace(Settings(), api=ApiSettings(address="api.example:8443")),
+    ],
+    ids=["where-the-api-is-not-known", "where-none-are-wanted", "where-the-api-is-a-name"],
+)
+def test_nobody_is_pinned(settings: Settings) -> None:
+    assert Mesh.of(settings=settings).plan().pinned == ()
+
+
+def test_a_workload_without_an_agent_is_not_pinned() -> None:
+    settings = msgspec.structs.replace(Settings(), api=ApiSettings(address="203.0.113.200:8443"))
+    mesh = Mesh.of(settings=settings)
+    known = {id_: one for id_, one in mesh.observed.registrations.items() if id_ != WEB}
+    mesh.observed = replace(mesh.observed, registrations=known)
+    assert {one.workload for one in mesh.plan().pinned} == {DB}
