@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from lab import build
 from lab.certs import Authority, KeyPair
-from lab.process import Daemon, free_port
+from lab.process import Daemon, free_port, wait_until
 
 REQUEST_TIMEOUT_S = 5.0
 """Seconds a request of this module may take; a local etcd answers in milliseconds."""
@@ -87,6 +87,9 @@ class EtcdServer:
     def pause(self) -> None:
         """Make the server hang: connections stay open and nothing is answered."""
         self.daemon.signal(signal.SIGSTOP)
+        stat = Path(f"/proc/{self.daemon.pid}/stat")
+        # The signal is sent, not yet acted upon: a busy machine lets the server answer once more.
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 5, what="etcd stopped")
 
     def resume(self) -> None:
         """Let a paused server go on."""

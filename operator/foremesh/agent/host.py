@@ -67,7 +67,9 @@ async def run_command(
         except OSError as error:
             raise CommandFailed(argv, error.errno, str(error)) from error
         try:
-            await asyncio.wait_for(process.communicate(None if input is None else input.encode()), timeout_s)
+            # Not wait_for: before Python 3.12 it can swallow a cancellation, and the agent would not stop.
+            async with asyncio.timeout(timeout_s):
+                await process.communicate(None if input is None else input.encode())
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
