@@ -92,15 +92,19 @@ def registration(resource: str) -> Registration:
 
 
 def forecasts(changed_ms: Mapping[tuple[str, str], float] | None = None) -> Forecasts:
-    """Round trips as in ``RTTS_MS``, some of them changed."""
+    """Round trips as in ``RTTS_MS``, some of them changed; nothing is lost."""
     both = {}
     for (a, b), rtt_ms in {**RTTS_MS, **(changed_ms or {})}.items():
         for src, dst in ((a, b), (b, a)):
             both[LinkId(src=f"mesh/{src}", dst=f"mesh/{dst}")] = rtt_ms
-    values = np.tile(np.array(list(both.values()))[None, :, None], (3, 1, 2))
-    count = len(both)
-    rtt = Forecast(Metric.RTT, tuple(both), 60.0, NOW_S, values, ("last-value",) * count, ("",) * count)
-    return Forecasts({Metric.RTT: rtt}, newest_s=NOW_S)
+
+    def flat(metric: Metric, values: list[float]) -> Forecast:
+        steps = np.tile(np.array(values)[None, :, None], (3, 1, 2))
+        names = ("last-value",) * len(values)
+        return Forecast(metric, tuple(both), 60.0, NOW_S, steps, names, names)
+
+    rtt, loss = flat(Metric.RTT, list(both.values())), flat(Metric.LOSS, [0.0] * len(both))
+    return Forecasts({Metric.RTT: rtt, Metric.LOSS: loss}, newest_s=NOW_S)
 
 
 AWAY = Forecasts(problem="Prometheus does not answer")
