@@ -38,6 +38,10 @@ BUSY = frozenset({401, 408, 429})
 """Statuses below 500 that another attempt may change, whatever the object: they are no word on it."""
 
 
+MISFIT = "failed to create typed patch object"
+"""How server-side apply says, with a 500, that the CRD has no such field, or one of another type."""
+
+
 class KubernetesError(RuntimeError):
     """Something could not be read or stored; carries ``action`` and ``cause``."""
 
@@ -201,9 +205,10 @@ def _error(what: str, error: BaseException) -> KubernetesError:
     if isinstance(error, ResourceNotFoundError):
         return KubernetesRefused(what, "the API server serves no such kind", NOT_FOUND)
     status = getattr(error, "status", None)
-    if isinstance(status, int) and 400 <= status < 500 and status not in BUSY:
-        return KubernetesRefused(what, _cause(error), status)
-    return KubernetesUnavailable(what, _cause(error))
+    cause = _cause(error)
+    if isinstance(status, int) and ((400 <= status < 500 and status not in BUSY) or MISFIT in cause):
+        return KubernetesRefused(what, cause, status)
+    return KubernetesUnavailable(what, cause)
 
 
 def _cause(error: BaseException) -> str:
