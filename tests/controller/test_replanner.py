@@ -87,6 +87,20 @@ async def test_a_failed_attempt_is_repeated() -> None:
         await wait_until_async(lambda: recorder.plans() == 3, 5, what="a third attempt")
 
 
+async def test_a_failed_plan_is_owed_although_progress_fails_after_it() -> None:
+    recorder = Recorder(failures=2)
+    replanner = Replanner(recorder, quiet_s=0.05, interval_s=LONG_S, retry_s=0.3)
+    task = asyncio.create_task(replanner.run())
+    try:
+        await wait_until_async(lambda: len(recorder.done) == 1, 5, what="the plan that fails")
+        replanner.request(Work.PROGRESS, "heartbeat")
+        await wait_until_async(lambda: recorder.plans() == 2, 5, what="the plan again")
+        assert [work for work, _ in recorder.done] == [Work.PLAN, Work.PROGRESS, Work.PLAN]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_the_interval_plans_without_a_request() -> None:
     recorder = Recorder()
     async with running(recorder, interval_s=0.2):

@@ -54,6 +54,8 @@ class Replanner:
         self._wanted: Work | None = None
         self._reasons: dict[str, None] = {}
         self._signal = asyncio.Event()
+        self._retry: asyncio.TimerHandle | None = None
+        self._owed = Work.PROGRESS
 
     def request(self, work: Work, reason: str) -> None:
         """Ask for work; returns at once and may be called from handlers as often as they like."""
@@ -78,10 +80,23 @@ class Replanner:
                 await self._work(work, reasons)
             except NotNow as error:
                 log.debug("not now work=%s retry_s=%g error=%s", work.name, self._retry_s, error)
-                loop.call_later(self._retry_s, self.request, work, "retry")
+                self._try_again(work)
             except Exception as error:
                 log.error("attempt failed work=%s retry_s=%g error=%s", work.name, self._retry_s, error, exc_info=True)
-                loop.call_later(self._retry_s, self.request, work, "retry")
+                self._try_again(work)
+
+    def _try_again(self, work: Work) -> None:
+        """One retry at a time, however many attempts failed meanwhile; it is for the most that any of them was for."""
+        if self._retry is not None and not self._retry.cancelled():
+            self._retry.cancel()
+            work = max(work, self._owed)
+        self._owed = work
+
+        def retry() -> None:
+            self._retry = None
+            self.request(work, "retry")
+
+        self._retry = asyncio.get_running_loop().call_later(self._retry_s, retry)
 
     async def _wait_for_quiet(self, *, deadline: float) -> None:
         """Return when a request has been followed by quiet (at once for progress), or at the deadline."""
