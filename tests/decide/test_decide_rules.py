@@ -24,6 +24,7 @@ from controller.scene import (
 from foremesh.decide import Decision, Problem, recover
 from foremesh.model.circuit import LabelState
 from foremesh.model.intent import Encryption
+from foremesh.model.registration import Beacon, ProbeReport
 from foremesh.settings import ApiSettings, Settings
 
 SLOW_LON = forecasts({("ams", "lon"): 90.0})
@@ -141,14 +142,16 @@ def test_a_source_that_cannot_be_reached_is_left_out_and_named() -> None:
 
 @pytest.mark.parametrize(
     ("silent", "expected"),
-    [((), {DB, "shop/db2"}), ((DB,), {"shop/db2"}), ((DB, "shop/db2"), {DB, "shop/db2"})],
-    ids=["all-heard", "silent-ones-are-avoided", "all-silent-is-the-mesh-apis-doing"],
+    [((), "shop/db2"), (("shop/db2",), DB)],
+    ids=["the-nearest-of-those-heard", "silent-ones-are-avoided"],
 )
-def test_destinations_that_are_heard_are_preferred(silent: tuple[str, ...], expected: set[str]) -> None:
-    mesh = Mesh.of(intent_body(), workload_body("db2", "par", services=[{"name": "db"}]))
+def test_destinations_that_are_heard_are_preferred(silent: tuple[str, ...], expected: str) -> None:
+    mesh = Mesh.of(intent_body(), workload_body("db2", "lon", services=[{"name": "db"}]))
+    near = Beacon(probes={"mesh/lon": ProbeReport(answering=True, rtt_ms=1.0)})
+    mesh.observed = replace(mesh.observed, beacons={**mesh.observed.beacons, "shop/db2": near})
     mesh.silence(*silent)
-    (demand,) = mesh.plan().chosen.resolved[ORDERS].demands
-    assert {candidate.resource.id for candidate in demand.candidates} == expected
+    (placement,) = mesh.plan().chosen.plan.placements
+    assert placement.destination == expected
 
 
 def test_a_resource_reported_unavailable_is_no_destination() -> None:
@@ -246,6 +249,20 @@ def test_a_way_that_is_found_again_ends_the_complaint() -> None:
     mesh.forecasts = SLOW_LON
     decision = mesh.settle()
     assert (path_of(decision), infeasible(decision)) == (BY_PAR, None)
+
+
+def test_a_destination_that_fell_silent_is_kept_while_nothing_can_be_chosen() -> None:
+    mesh = Mesh.of(intent_body(), workload_body("db2", "par", services=[{"name": "db"}]))
+    mesh.silence("shop/db2")
+    mesh.settle()
+    (before,) = mesh.plan().chosen.plan.placements
+    assert before.destination == DB
+    mesh.observed = replace(mesh.observed, beacons={**mesh.observed.beacons, "shop/db2": Beacon()})
+    mesh.silence(DB)
+    mesh.forecasts = AWAY
+    after = mesh.plan()
+    assert after.chosen.plan.placements[0].destination == before.destination
+    assert path_of(after) == BY_LON
 
 
 def test_when_no_gateway_is_heard_nothing_is_chosen() -> None:

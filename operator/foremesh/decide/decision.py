@@ -8,7 +8,7 @@ import msgspec
 
 from foremesh.decide.pinning import pinning_policies
 from foremesh.decide.recover import recover
-from foremesh.decide.resolve import as_served, matched_intents, resolve
+from foremesh.decide.resolve import among_heard, as_served, matched_intents, resolve
 from foremesh.decide.stay import base_class, hold, keep_flowing
 from foremesh.decide.values import Chosen, Decision, Declared, Forecasts, Observed, Problem
 from foremesh.model.circuit import Circuit
@@ -51,7 +51,7 @@ def decide(
     else:
         plan = make_plan(
             graph,
-            demands,
+            [among_heard(demand, observed) for demand in demands],
             [_as_planned(circuit) for circuit in circuits.values()],
             declared.policies.values(),
             PlannerSettings(margin=settings.planning.margin),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 
@@ -33,8 +34,7 @@ def resolve(
 ) -> Resolution:
     """Find who an Intent is about, and through which gateways each can be reached.
 
-    A resource without an agent cannot send or receive. One whose agent is silent is a destination only where no other
-    is left: it may be the mesh API that is away.
+    A resource without an agent cannot send or receive.
     """
     by_id = {member.id: member for member in members}
     talking = match_sources(intent, resources.values())
@@ -50,7 +50,6 @@ def resolve(
             message = f"spec.{what}: {problems[0].message}{more}; no traffic is carried"
             return Resolution(problem=Problem(problems[0].reason, message))
     candidates = [one for one in offering.matched if not obstacles[one.id]]
-    candidates = [one for one in candidates if by_id[one.id].present] or candidates
     demands = tuple(
         Demand(
             intent=intent,
@@ -69,6 +68,13 @@ def resolve(
     )
     left_out = tuple(problem.message for one in talking.matched if (problem := obstacles[one.id]))
     return Resolution(demands=demands, left_out=left_out)
+
+
+def among_heard(demand: Demand, observed: Observed) -> Demand:
+    """The demand with destinations whose agents are heard, or with all where none is: then it may be the mesh API that
+    is away."""
+    heard = tuple(one for one in demand.candidates if one.resource.id in observed.beacons)
+    return replace(demand, candidates=heard or demand.candidates)
 
 
 def matched_intents(declared: Declared, resolved: Mapping[str, Resolution]) -> dict[str, int]:
