@@ -210,6 +210,6 @@ def test_passing_reasons_are_reasons_that_the_operator_gives() -> None:
     listed = re.search(r"local passing = \{(.*)\}", _script("Intent"))
     assert listed
     reasons = re.findall(r"(\w+) = true", listed[1])
-    code = "\n".join(file.read_text() for file in (ROOT / "operator/foremesh/controller").glob("*.py"))
+    code = "\n".join(file.read_text() for file in (ROOT / "operator/foremesh/controller").rglob("*.py"))
     assert reasons
     assert [reason for reason in reasons if f'"{reason}"' not in code] == []
