@@ -46,6 +46,7 @@ WORSE_MS = 60.0
 READY_TIMEOUT_S = 120.0
 MOVE_TIMEOUT_S = 120.0
 """Seconds; both take about ten on two idle cores."""
+MODELS = ("last", "median", "prophet")
 PINGS = 40
 """Answers that a figure rests on: two seconds of a ping."""
 
@@ -185,6 +186,9 @@ def _play(mesh: MeshLab, story: Story) -> None:
     table.add_row("packets lost in the move", "", f"{lost} of {sent}")
     story.quiet()
     story.console.print(table)
+    models = {model: mesh.metric("operator", "foremesh_forecast_series", metric="rtt", model=model) for model in MODELS}
+    used = ", ".join(f"{count:.0f} by {model}" for model, count in models.items() if count)
+    story.console.print(f"Round trips of links are forecast by the model that each one's past week favours: {used}.\n")
 
 
 def _declare(mesh: MeshLab, story: Story) -> float:

@@ -12,4 +12,5 @@ ATTEMPTS_FAILED = Counter("foremesh_attempts_failed_total", "Attempts to plan or
 DEPENDENCY_UP = Gauge("foremesh_dependency_up", "1 while a dependency answers", ["dependency"])
 MOVES = Counter("foremesh_circuit_moves_total", "Circuits given another path")
 TELEMETRY_AGE = Gauge("foremesh_telemetry_age_seconds", "Age of the newest link sample that the operator has read")
+FORECASTS = Gauge("foremesh_forecast_series", "Series by metric and the model that forecasts them", ["metric", "model"])
 INTENTS = Gauge("foremesh_intents", "Intents by their Ready condition", ["ready"])

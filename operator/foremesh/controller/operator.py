@@ -145,6 +145,11 @@ class Operator:
         self._wait_for_agents(record, observed)
         forecasts = await self._pipeline.forecast(now_s=time.time())
         self._newest_s = forecasts.newest_s or self._newest_s
+        if not forecasts.problem:
+            metrics.FORECASTS.clear()
+        for metric, forecast in forecasts.by_metric.items():
+            for model in forecast.models:
+                metrics.FORECASTS.labels(metric.value, model).inc()
         prometheus = self._dependencies["prometheus"]
         if forecasts.problem:
             prometheus.failed(forecasts.problem, clock())
