@@ -234,7 +234,7 @@ def _check_path_used(mesh: MeshLab, story: Story, transits: Sequence[str], befor
             text = f"{gateway}, on the path, relayed {relayed / 1e6:.1f} MB of the circuit meanwhile"
             story.check(relayed >= TRANSFER_OCTETS, text)
         else:
-            story.check(relayed == 0, f"{gateway}, not on the path, relayed {relayed} bytes")
+            story.check(relayed == 0, f"{gateway}, no transit of the path, relayed {relayed} bytes")
 
 
 @contextmanager

@@ -295,7 +295,7 @@ REFUSALS = {
     "without-candidates": (
         demand(intent("x"), "a"),
         "candidates",
-        "candidates: no resource offers what it asks for",
+        "candidates: nobody but the source offers what it asks for",
     ),
     "without-gateways-at-the-source": (
         demand(intent("x"), {}, candidate("db", "z")),

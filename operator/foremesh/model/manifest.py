@@ -21,7 +21,7 @@ class ManifestError(ValueError):
     def __init__(self, where: str, cause: str) -> None:
         self.where = where
         self.cause = cause
-        super().__init__(f"{where}: {cause}; it is ignored until it is corrected")
+        super().__init__(f"{where}: {cause}")
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True):

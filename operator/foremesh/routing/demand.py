@@ -74,7 +74,7 @@ def options(demand: Demand, policies: Iterable[Policy]) -> tuple[list[Option], I
     """
     rules, found, refused = tuple(policies), dict[Effective, list[Candidate]](), list[Infeasible]()
     if not demand.candidates:
-        return [], _nothing("candidates", "no resource offers what it asks for")
+        return [], _nothing("candidates", "nobody but the source offers what it asks for")
     if not demand.source_gateways:
         return [], _nothing("gateways", f"source {demand.source.id} attaches to no gateway")
     for candidate in sorted(demand.candidates, key=lambda one: one.resource.id):

@@ -18,7 +18,8 @@ def first_sight(generation: int, now: str) -> tuple[Condition, ...]:
 
 def unreadable(old: Iterable[Condition], generation: int, message: str, now: str) -> tuple[Condition, ...]:
     """What an object says that this version cannot read."""
-    return merge(old, [state("Ready", False, "Invalid", message)], generation=generation, now=now)
+    told = f"{message}; it is ignored until it is corrected"
+    return merge(old, [state("Ready", False, "Invalid", told)], generation=generation, now=now)
 
 
 def not_served(old: Iterable[Condition], generation: int, now: str) -> tuple[Condition, ...]:

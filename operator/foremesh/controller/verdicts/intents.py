@@ -121,7 +121,7 @@ def _ready(
     for one in placements:
         whose = f"{one.source}: " if len(placements) > 1 else ""
         if one.infeasible is not None:
-            kept = "the path in use is kept" if one.path is not None else "no traffic is carried"
+            kept = "no traffic is carried" if one.path is None else _kept(circuits.get(decision.circuit_of(one)))
             reason = "Denied" if one.infeasible.requirement == "policy" else "NoFeasiblePath"
             return state("Ready", False, reason, f"{whose}{one.infeasible.message}; {kept}")
         unserved = decision.unserved.get((one.intent, one.source))
@@ -182,6 +182,12 @@ def _breach(required: Requirements, measured: Figures | None) -> Problem | None:
     if required.max_loss is not None and loss is not None and loss > required.max_loss:
         return Problem("LossTooHigh", f"measured {loss:.2%} loss, at most {required.max_loss} is required")
     return None
+
+
+def _kept(circuit: Circuit | None) -> str:
+    """What keeping the path in use means for traffic: a path can be dead, too."""
+    dead = circuit and any(c.type == "Forwarding" and c.status == "False" for c in circuit.status.conditions)
+    return "the path in use is kept" + (", and nothing passes it: its probes are not answered" if dead else "")
 
 
 def _path_in_use(placement: Placement, decision: Decision, circuits: Mapping[str, Circuit]) -> str:
