@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from foremesh.decide import Decision, Declared, Forecasts, Observed, carry_on, decide
+from foremesh.decide import Decision, Declared, Forecasts, Observed, Problem, carry_on, decide
 from foremesh.model.circuit import Circuit, CircuitStatus
 from foremesh.model.config import GatewayConfig
 from foremesh.model.forecast import Forecast
@@ -266,3 +266,23 @@ def attached(id_: str) -> Beacon:
     """A beacon; a workload's with a millisecond to its gateway."""
     gateway = {WEB: "mesh/ams", DB: "mesh/fra"}.get(id_)
     return Beacon(probes={gateway: ProbeReport(answering=True, rtt_ms=1.0)} if gateway else {})
+
+
+SLOW_LON = forecasts({("ams", "lon"): 90.0})
+"""By par is now the best way."""
+ALL_SLOW = forecasts(dict.fromkeys((("ams", "lon"), ("ams", "par")), 90.0))
+HASTY = {"requirements": {"maxLatency": "40ms"}}
+
+
+def path_of(decision: Decision, intent: str = ORDERS) -> tuple[str, ...] | None:
+    (placement,) = [one for one in decision.chosen.plan.placements if one.intent == intent]
+    return placement.path.gateways if placement.path else None
+
+
+def infeasible(decision: Decision) -> str | None:
+    (placement,) = decision.chosen.plan.placements
+    return placement.infeasible.requirement if placement.infeasible else None
+
+
+def problem(mesh: Mesh) -> Problem | None:
+    return mesh.plan().chosen.resolved[ORDERS].problem

@@ -7,41 +7,24 @@ from dataclasses import replace
 import pytest
 
 from controller.scene import (
+    ALL_SLOW,
     AWAY,
     BY_LON,
     BY_PAR,
     DB,
-    ORDERS,
+    HASTY,
+    SLOW_LON,
     Mesh,
     forecasts,
     gateway_body,
+    infeasible,
     intent_body,
+    path_of,
     policy_body,
     workload_body,
 )
-from foremesh.decide import Decision, Problem
 from foremesh.model.circuit import LabelState
 from foremesh.model.registration import Beacon
-
-SLOW_LON = forecasts({("ams", "lon"): 90.0})
-"""By par is now the best way."""
-ALL_SLOW = forecasts(dict.fromkeys((("ams", "lon"), ("ams", "par")), 90.0))
-HASTY = {"requirements": {"maxLatency": "40ms"}}
-
-
-def path_of(decision: Decision, intent: str = ORDERS) -> tuple[str, ...] | None:
-    (placement,) = [one for one in decision.chosen.plan.placements if one.intent == intent]
-    return placement.path.gateways if placement.path else None
-
-
-def infeasible(decision: Decision) -> str | None:
-    (placement,) = decision.chosen.plan.placements
-    return placement.infeasible.requirement if placement.infeasible else None
-
-
-def problem(mesh: Mesh) -> Problem | None:
-    return mesh.plan().chosen.resolved[ORDERS].problem
-
 
 # When nothing can be known
 
