@@ -4,6 +4,7 @@ Pure functions of their inputs, clock included: no I/O, no Kubernetes, no global
 and the command line run the same code; ``pipeline`` brings the inputs in and hands the configs out.
 """
 
+from foremesh.decide.assume import joined
 from foremesh.decide.decision import carry_on, decide, next_epoch
 from foremesh.decide.pinning import Pinned, pinning_policies
 from foremesh.decide.recover import recover
@@ -24,6 +25,7 @@ __all__ = [
     "carry_on",
     "decide",
     "hold",
+    "joined",
     "keep_flowing",
     "next_epoch",
     "pinning_policies",

@@ -41,7 +41,7 @@ def decide(
     gateways = [member for member in members if member.is_gateway and member.registration]
     present = [member.resource for member in gateways if member.present]
     problem = forecasts.problem or (NO_GATEWAY if gateways and not present else "")
-    graph = build_graph(present, adjacency(present), forecasts.by_metric)
+    graph = build_graph(present, adjacency(present), forecasts.by_metric, declared.links)
     intents = _served(declared)
     resolved = {id_: resolve(intent, declared.resources, members, observed) for id_, intent in intents.items()}
     demands = [demand for resolution in resolved.values() for demand in resolution.demands]

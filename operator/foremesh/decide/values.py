@@ -10,7 +10,7 @@ from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
 from foremesh.model.forecast import Forecast
 from foremesh.model.intent import Intent
-from foremesh.model.link import MeshGraph
+from foremesh.model.link import LinkFacts, LinkId, MeshGraph
 from foremesh.model.mesh import MeshState
 from foremesh.model.plan import Placement, Plan
 from foremesh.model.policy import Policy
@@ -37,6 +37,8 @@ class Declared:
     policy_status: Mapping[str, PolicyStatus] = field(default_factory=dict)
     circuits: Mapping[str, Circuit] = field(default_factory=dict)
     """Those that foremesh made for Intents; the ones that people make are not served yet."""
+    links: Mapping[LinkId, LinkFacts] = field(default_factory=dict)
+    """What is known of single links beyond what their gateways declare."""
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,15 @@ class PredictedLink(Wire, frozen=True, kw_only=True):
     """Which forecaster gave the round-trip time."""
 
 
+class LinkFacts(Wire, frozen=True, kw_only=True):
+    """What is known of one link beyond what its two gateways declare; None: as they declare it."""
+
+    capacity_bps: float | None = None
+    """What the link carries at most, bit/s."""
+    egress_price: float | None = None
+    """US dollars per gigabyte sent into it."""
+
+
 class MeshGraph(Wire, frozen=True, kw_only=True):
     """An immutable snapshot: every gateway that takes part and every directed link between them, sorted by id."""
 

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from foremesh.model.forecast import UNKNOWN, Forecast
-from foremesh.model.link import Figure, LinkId, MeshGraph, Node, PredictedLink
+from foremesh.model.link import Figure, LinkFacts, LinkId, MeshGraph, Node, PredictedLink
 from foremesh.model.resource import Resource, Role
 from foremesh.model.series import Metric
 from foremesh.routing.arrays import link_key
 
 DEFAULT_UNDERLAY = "internet"
 """The underlay of gateways whose manifest names no network."""
+
+
+_NOTHING = LinkFacts()
 
 
 def adjacency(gateways: Iterable[Resource]) -> tuple[LinkId, ...]:
@@ -35,7 +38,10 @@ def adjacency(gateways: Iterable[Resource]) -> tuple[LinkId, ...]:
 
 
 def build_graph(
-    gateways: Iterable[Resource], links: Iterable[LinkId], forecasts: Mapping[Metric, Forecast]
+    gateways: Iterable[Resource],
+    links: Iterable[LinkId],
+    forecasts: Mapping[Metric, Forecast],
+    facts: Mapping[LinkId, LinkFacts] | None = None,
 ) -> MeshGraph:
     """Put gateways, links and forecasts together into a snapshot.
 
@@ -44,6 +50,7 @@ def build_graph(
         links: Directed links; those whose ends are not among the gateways are left out.
         forecasts: By metric. Each is reduced over its horizon: the mean of the medians, and the worst step of the
             pessimistic quantile, because a requirement has to hold all the time.
+        facts: What is known of single links; it goes before what their gateways declare.
 
     Returns:
         The graph, sorted by id. Free bandwidth is what both gateways declare they can carry (the smaller capacity) less
@@ -80,7 +87,8 @@ def build_graph(
     for link in {*links}:
         if link.src not in by_id or link.dst not in by_id:
             continue
-        capacity = _capacity(by_id[link.src], by_id[link.dst])
+        fact = (facts or {}).get(link, _NOTHING)
+        capacity = _first(fact.capacity_bps, _capacity(by_id[link.src], by_id[link.dst]))
         edges.append(
             PredictedLink(
                 id=link,
@@ -88,7 +96,7 @@ def build_graph(
                 loss=predicted(Metric.LOSS, link),
                 free_bps=_free(capacity, predicted(Metric.THROUGHPUT, link)),
                 capacity_bps=capacity,
-                egress_price=_price(by_id[link.src], by_id[link.dst]),
+                egress_price=_first(fact.egress_price, _price(by_id[link.src], by_id[link.dst])),
                 forecast_model=model(link),
             )
         )
@@ -96,6 +104,10 @@ def build_graph(
         nodes=tuple(sorted(nodes, key=lambda node: node.id)),
         links=tuple(sorted(edges, key=lambda edge: link_key(edge.id))),
     )
+
+
+def _first(known: float | None, otherwise: float | None) -> float | None:
+    return otherwise if known is None else known
 
 
 def _capacity(src: Resource, dst: Resource) -> float | None:
