@@ -1,0 +1,131 @@
+"""Many policies in many worlds, beside each other in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from foremesh.files import Bundle
+from foremesh.model.addresses import Blocks
+from foremesh.model.link import LinkId
+from foremesh.simulation import scene as scenes
+from foremesh.simulation import world as worlds
+from foremesh.simulation.policies import POLICIES
+from foremesh.simulation.replay import replay
+from foremesh.simulation.run import EVERY_MINUTES, Run, run
+from foremesh.simulation.scene import Scene
+from foremesh.simulation.score import Score, score, side_by_side
+from foremesh.simulation.topology import Topology
+from foremesh.simulation.world import World
+from foremesh.telemetry import Samples
+
+LOOK_S = 0.2
+"""Seconds between looks at how far the processes are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """What to simulate; all that a process needs to know."""
+
+    topology: Topology
+    kind: str = "diurnal"
+    days: float = 1.0
+    intents: int = scenes.INTENTS
+    """Of a mesh that declares none."""
+    policies: tuple[str, ...] = tuple(POLICIES)
+    every: int = EVERY_MINUTES
+    bundle: Bundle | None = None
+    """Manifests; without them, Intents are made up."""
+    trace: Mapping[LinkId, Samples] | None = None
+    """A recording to replay instead of a world made from the seed."""
+
+    def prepare(self, seed: int) -> tuple[Scene, World]:
+        """The same scene and world for every policy."""
+        if self.bundle is not None:
+            scene = scenes.declared(self.bundle, self.topology, blocks=Blocks())
+        else:
+            scene = scenes.synthetic(self.topology, seed=seed, intents=self.intents)
+        if self.trace is not None:
+            return scene, replay(self.trace, days=self.days)
+        return scene, worlds.build(self.topology, kind=self.kind, days=self.days, seed=seed)
+
+
+def compete(
+    contest: Contest, seeds: Iterable[int], *, jobs: int | None = None, progress: Callable[[float], None] | None = None
+) -> dict[int, dict[str, Score]]:
+    """Every policy's score in every world, by seed.
+
+    Args:
+        jobs: Processes; as many as there are processors if None.
+        progress: Called with the share done.
+    """
+    found = _all(contest, seeds, _scored, jobs, progress or (lambda _: None))
+    return {seed: side_by_side(scores) for seed, scores in found.items()}
+
+
+def runs(
+    contest: Contest, seed: int, *, jobs: int | None = None, progress: Callable[[float], None] | None = None
+) -> dict[str, Run]:
+    """Every policy's whole run in one world, by name."""
+    return _all(contest, [seed], _whole, jobs, progress or (lambda _: None))[seed]
+
+
+def _all(
+    contest: Contest,
+    seeds: Iterable[int],
+    job: Callable[[int, str], Any],
+    jobs: int | None,
+    progress: Callable[[float], None],
+) -> dict[int, dict[str, Any]]:
+    tasks = [(seed, name) for seed in seeds for name in contest.policies]
+    minutes = multiprocessing.Value("q", 0)
+    total = max(1, len(tasks) * round(contest.days * 1440))
+    workers = min(jobs or os.cpu_count() or 1, len(tasks))
+    with ProcessPoolExecutor(workers, initializer=_start, initargs=(contest, minutes)) as pool:
+        waiting = {pool.submit(job, *task): task for task in tasks}
+        open_ = set(waiting)
+        try:
+            while open_:
+                done, open_ = wait(open_, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+                progress(min(1.0, minutes.value / total))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    results: dict[int, dict[str, Any]] = {}
+    for future, (seed, name) in waiting.items():
+        results.setdefault(seed, {})[name] = future.result()
+    return results
+
+
+_contest: Contest
+_minutes: Any
+
+
+def _start(contest: Contest, minutes: Any) -> None:
+    global _contest, _minutes
+    _contest, _minutes = contest, minutes
+
+
+@lru_cache(maxsize=1)
+def _prepared(seed: int) -> tuple[Scene, World]:
+    return _contest.prepare(seed)
+
+
+def _whole(seed: int, name: str) -> Run:
+    return run(*_prepared(seed), POLICIES[name], every=_contest.every, progress=_went_by)
+
+
+def _scored(seed: int, name: str) -> Score:
+    return score(_whole(seed, name))
+
+
+def _went_by(minutes: int) -> None:
+    with _minutes.get_lock():
+        _minutes.value += minutes
