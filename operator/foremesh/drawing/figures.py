@@ -1,0 +1,137 @@
+"""Figures as people read them: units always, digits that mean something, and ``unknown`` where nobody knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from foremesh.drawing.values import DrawnEdge, DrawnWay
+from foremesh.model.circuit import Figures
+from foremesh.model.intent import Intent, Requirements
+from foremesh.model.link import Figure
+from foremesh.model.units import Bandwidth
+
+UNKNOWN = "unknown"
+
+
+def known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float | None, decimals: int = 1) -> str:
+    """A plain number with thin groups of thousands; unknown if it is None, NaN or infinite."""
+    return f"{value:,.{decimals}f}" if value is not None and math.isfinite(value) else UNKNOWN
+
+
+def ms(value: float | None) -> str:
+    """Milliseconds: tenths, and no tenths from 100 ms on."""
+    return f"{number(value, 1 if value is not None and abs(value) < 100 else 0)} ms" if known(value) else UNKNOWN
+
+
+def share(value: float | None) -> str:
+    """A share as per cent, three significant digits."""
+    return f"{100 * value:.3g} %" if value is not None and math.isfinite(value) else UNKNOWN
+
+
+def rate(value: float | None) -> str:
+    """A rate as manifests write it, three significant digits: ``870M``."""
+    return f"{Bandwidth(float(f'{max(0.0, value):.3g}'))}bit/s" if value is not None and known(value) else UNKNOWN
+
+
+def price(value: float | None) -> str:
+    return f"{value:.3g} USD/GB" if value is not None and known(value) else UNKNOWN
+
+
+def clock(at_s: float) -> str:
+    """Hours and minutes, UTC."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%H:%M")
+
+
+def short(id_: str) -> str:
+    """The name without its namespace."""
+    return id_.rpartition("/")[2]
+
+
+def path_text(gateways: Iterable[str]) -> str:
+    return " → ".join(short(one) for one in gateways)
+
+
+def asked_text(intent: Intent) -> str:
+    """An Intent's requirements in words, or that it has none."""
+    needs: Requirements = intent.spec.requirements
+    parts = [
+        f"at most {needs.max_latency}" if needs.max_latency is not None else "",
+        f"at least {needs.min_bandwidth}bit/s" if needs.min_bandwidth is not None else "",
+        f"at least {needs.reverse}bit/s back" if needs.reverse is not None else "",
+        f"loss at most {needs.max_loss}" if needs.max_loss is not None else "",
+        f"at most {needs.max_hops} hop{'s' * (needs.max_hops != 1)}" if needs.max_hops is not None else "",
+        f"at most {needs.max_egress_price} USD/GB" if needs.max_egress_price is not None else "",
+        f"encrypted {needs.encryption}" if needs.encryption is not None else "",
+        f"only in {', '.join(needs.regions)}" if needs.regions else "",
+    ]
+    shunned = (*needs.avoid.regions, *needs.avoid.providers, *map(short, needs.avoid.gateways))
+    parts += [f"not through {', '.join(shunned)}" if shunned else ""]
+    said = ", ".join(filter(None, parts)) or "nothing in particular"
+    return f"{said} (favours {intent.spec.profile.lower()})"
+
+
+def path_figures(figures: Figures) -> str:
+    """What is predicted for a path, on one line."""
+    parts = [f"{ms(figures.latency_ms)} round trip (p90 {ms(figures.latency_p90_ms)})", f"loss {share(figures.loss)}"]
+    parts += [f"{rate(figures.bandwidth_bps)} free", price(figures.egress_price)]
+    return ", ".join(parts)
+
+
+def way_figures(way: DrawnWay) -> str:
+    """What is predicted and what was observed of one direction of a link."""
+    link, seen = way.link, way.observed
+    free = f"{_pair(link.free_bps, rate, 'p10')} of {rate(link.capacity_bps)} free"
+    parts = [
+        f"round trip {_pair(link.rtt_ms, ms, 'p90')}, observed {ms(seen.rtt_ms)}",
+        f"loss {_pair(link.loss, share, 'p90')}, observed {share(seen.loss)}",
+        f"{free}, observed in use {rate(seen.throughput_bps)}",
+        price(link.egress_price),
+    ]
+    return "; ".join(parts)
+
+
+def edge_lines(edge: DrawnEdge, name: Callable[[str], str]) -> list[str]:
+    """An edge in words: its ends and underlay, then one line where both directions are alike, else one each."""
+    title = f"{name(edge.a)} ↔ {name(edge.b)} over {edge.underlay}"
+    there = None if edge.there is None else way_figures(edge.there)
+    back = None if edge.back is None else way_figures(edge.back)
+    if there == back and there is not None:
+        return [title, f"both ways: {there}"]
+    return [
+        title,
+        *(
+            f"{name(src)} → {name(dst)}: {said}"
+            for src, dst, said in _directions(edge, there, back)
+            if said is not None
+        ),
+    ]
+
+
+def edge_label(edge: DrawnEdge) -> str:
+    """Median round trip of an edge, both where the directions differ; ``?`` where it is unknown."""
+    said = [
+        "?" if way.link.rtt_ms is None else ms(way.link.rtt_ms.median)
+        for way in (edge.there, edge.back)
+        if way is not None
+    ]
+    return " / ".join(dict.fromkeys(said))
+
+
+def edge_label_p90(edge: DrawnEdge) -> str:
+    """Round trips as median and p90, both directions where they differ."""
+    ways = [way for way in (edge.there, edge.back) if way is not None]
+    return " / ".join(dict.fromkeys(_pair(way.link.rtt_ms, ms, "p90") for way in ways))
+
+
+def _directions(edge: DrawnEdge, there: str | None, back: str | None) -> list[tuple[str, str, str | None]]:
+    return [(edge.a, edge.b, there), (edge.b, edge.a, back)]
+
+
+def _pair(figure: Figure | None, unit: Callable[[float | None], str], quantile: str) -> str:
+    return UNKNOWN if figure is None else f"{unit(figure.median)} ({quantile} {unit(figure.pessimistic)})"
