@@ -42,7 +42,11 @@ class Placement(Wire, frozen=True, kw_only=True):
     destination: str | None = None
     path: Path | None = None
     runners_up: tuple[Path, ...] = ()
+    standby: Path | None = None
+    """Where to fall over to: between the same two gateways, as disjoint from ``path`` as can be; None if it was not
+    asked for or there is no other way."""
     infeasible: Infeasible | None = None
+    """Why no path meets the requirements. With a path, that is the least bad one: the traffic was there already."""
     kept: bool = False
     """The path in use stays although another is cheaper, because the gain is within the margin."""
     reason: str = ""

@@ -1,14 +1,14 @@
 """The predictive routing engine: predictions in, a plan out.
 
-``build_graph`` makes a snapshot, ``make_plan`` places every demand on it, ``select_path`` answers one question without
-anything around it. This room computes and nothing else: no I/O, no clock, no state between calls; the same input, in
-whatever order, gives the same answer.
+``build_graph`` makes a snapshot, ``make_plan`` places every demand on it (``Planner`` for many plans of the same
+demands), ``select_path`` answers one question without anything around it. This room computes and nothing else: no I/O,
+no clock; the same input, in whatever order, gives the same answer.
 """
 
 from foremesh.routing.cost import PROFILES, Weights
 from foremesh.routing.demand import Candidate, Demand, PlannerSettings
 from foremesh.routing.graph import adjacency, build_graph, to_networkx
-from foremesh.routing.planner import make_plan
+from foremesh.routing.planner import Planner, make_plan
 from foremesh.routing.policy import Effective, effective
 from foremesh.routing.search import Selection, select_path
 
@@ -17,6 +17,7 @@ __all__ = [
     "Candidate",
     "Demand",
     "Effective",
+    "Planner",
     "PlannerSettings",
     "Selection",
     "Weights",

@@ -20,6 +20,11 @@ class PlannerSettings:
     margin: float = 0.1
     """Share of the current path's cost that the best one has to save before a circuit moves to it, default 0.1: smaller
     differences are within what forecasts err by, and a move costs probes, label space and reordered packets."""
+    margin_ms: float = 0.0
+    """Milliseconds of round trip, end to end, that it has to save as well, default 0: where people think of hysteresis
+    in milliseconds (NetBird's is 10)."""
+    standby: bool = False
+    """Whether to look for the path to fall over to as well, default no: it costs a search or two a circuit."""
     runners_up: int = 2
     """Paths listed after the chosen one, default 2."""
 

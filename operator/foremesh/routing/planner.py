@@ -65,15 +65,36 @@ def make_plan(
         serves all of them is looked for. A pinned path is used if it meets every requirement, whatever it costs, and
         otherwise reported infeasible.
     """
-    circuits = sorted(current, key=lambda circuit: circuit.id)
-    jobs = [(demand, circuit_of(demand, circuits)) for demand in demands]
-    jobs.sort(key=lambda job: (-job[0].intent.spec.priority, job[0].key))
-    carried = carried_in_place(graph, jobs, measured_bps or {})
-    pins = {(one.spec.class_, (one.spec.from_, one.spec.to)): one.spec.path for one in circuits if one.spec.path}
-    planner = _Planner(graph, carried, pins, tuple(policies), settings or PlannerSettings())
-    for demand, circuit in jobs:
-        planner.place(demand, circuit)
-    return Plan(made_at_s=made_at_s, placements=tuple(planner.placements()))
+    planner = Planner(demands, policies, settings or PlannerSettings())
+    return planner.plan(graph, current, made_at_s=made_at_s, measured_bps=measured_bps)
+
+
+class Planner:
+    """``make_plan`` for many plans of the same demands under the same policies: what depends on those alone is worked
+    out once. Holds no state between plans that shows in one."""
+
+    def __init__(self, demands: Iterable[Demand], policies: Iterable[Policy], settings: PlannerSettings) -> None:
+        self._demands = sorted(demands, key=lambda demand: (-demand.intent.spec.priority, demand.key))
+        self._policies = tuple(policies)
+        self._settings = settings
+
+    def plan(
+        self,
+        graph: MeshGraph,
+        current: Iterable[Circuit],
+        *,
+        made_at_s: float,
+        measured_bps: Mapping[str, tuple[float, float]] | None = None,
+    ) -> Plan:
+        """Place every demand; arguments as for ``make_plan``."""
+        circuits = sorted(current, key=lambda circuit: circuit.id)
+        jobs = [(demand, circuit_of(demand, circuits)) for demand in self._demands]
+        carried = carried_in_place(graph, jobs, measured_bps or {})
+        pins = {(one.spec.class_, (one.spec.from_, one.spec.to)): one.spec.path for one in circuits if one.spec.path}
+        planner = _Planner(graph, carried, pins, self._policies, self._settings)
+        for demand, circuit in jobs:
+            planner.place(demand, circuit)
+        return Plan(made_at_s=made_at_s, placements=tuple(planner.placements()))
 
 
 @dataclass(slots=True)
@@ -208,7 +229,7 @@ class _Planner:
             usable = [(old, one) for one, listing in listings for old in listing if old.gateways == job.in_use]
             if usable:
                 job.current, its_option = min(usable, key=lambda one: _rank(one[0]))
-                if path.gateways != job.in_use and _gain(job.current, path) <= self._settings.margin * (1 + EQUAL):
+                if path.gateways != job.in_use and not _saves_enough(job.current, path, self._settings):
                     job.better, path, option = path, job.current, its_option
             else:
                 job.lost = self._why_lost(job, [ask for _, ask in asks])
@@ -335,6 +356,17 @@ def _gain(old: Path, new: Path) -> float:
     """Share of the old path's cost that the new one saves."""
     before, after = old.figures.cost or 0.0, new.figures.cost or 0.0
     return (before - after) / before if before > 0 else 0.0
+
+
+def _saves_enough(old: Path, new: Path, settings: PlannerSettings) -> bool:
+    """Whether a path is better than the one in use by more than both margins. A round trip that is not known is not
+    shorter than one that is."""
+    if _gain(old, new) <= settings.margin * (1 + EQUAL):
+        return False
+    before_ms, after_ms = old.figures.latency_ms, new.figures.latency_ms
+    if not settings.margin_ms or before_ms is None:
+        return True
+    return after_ms is not None and before_ms - after_ms > settings.margin_ms * (1 + EQUAL)
 
 
 def _placement(job: _Job, settings: PlannerSettings) -> Placement:
