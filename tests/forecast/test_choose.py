@@ -56,7 +56,7 @@ def test_quantiles_cover_what_they_say() -> None:
 
 
 def errors(*folds: float) -> Floats:
-    return np.repeat(np.array(folds), 10)
+    return np.repeat(np.array(folds), 10)[None]
 
 
 LOSING = [1.2] * MOST_FOLDS_LOST
@@ -79,7 +79,7 @@ LOSING = [1.2] * MOST_FOLDS_LOST
     ],
 )
 def test_who_wins(model: list[float], fitted: bool, wins: bool) -> None:
-    assert _wins(errors(*model), errors(*[1.0] * FOLDS), fitted=fitted) is wins
+    assert _wins(errors(*model), errors(*[1.0] * FOLDS), fitted=fitted).tolist() == [wins]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Which forecaster a series gets: the one that its own past favours; the newest sample, unless clearly beaten.
+"""Which forecaster every series gets: the one that its own past favours; the newest sample, unless clearly beaten.
 
 The backtest stands at many instants of the past, shows each forecaster only what was known then, and compares with
-what came. How far the chosen one was off there is also how wide its quantiles are now (split conformal prediction:
-Lei et al., "Distribution-Free Predictive Inference for Regression", 2018).
+what came; all series at once. How far the chosen one was off there is also how wide its quantiles are now (split
+conformal prediction: Lei et al., "Distribution-Free Predictive Inference for Regression", 2018).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foremesh.forecast.fit import DAY_S, Fit
-from foremesh.forecast.forecasters import Forecaster, LastValue, RollingMedian, Seasonal
+from foremesh.forecast.forecasters import Curves, Forecaster, LastValue, RollingMedian, Seasonal, Shape, View, away
 from foremesh.model.forecast import QUANTILES
 from foremesh.model.series import Floats
 
@@ -31,8 +31,11 @@ FOLDS = 12
 FEWEST_ORIGINS = 4 * FOLDS
 """Instants below which a backtest says nothing."""
 
-MOST_ORIGINS = 504
+MOST_ORIGINS = 252
 """Instants at most, evenly over the proof: errors of neighbours say the same, and time grows with them."""
+
+MOST_LAGS = 12
+"""Distances at which errors are looked at, the horizon among them: errors grow slowly with distance."""
 
 PROOF_SHARE = 0.25
 """Newest share of the past that models are judged on, and at least a day of it, so that every hour is in it. On
@@ -50,17 +53,52 @@ MOST_FOLDS_LOST = 4
 NAIVE = 2
 """Models that need no fit; they come first, the simplest of all foremost."""
 
+FLAT = "series is flat"
+GAPS = "series has too many gaps for a backtest"
+
 
 @dataclass(frozen=True, eq=False)
-class Choice:
-    """A forecaster for one series, why that one, and how far it was off in the past."""
+class Judgement:
+    """A forecaster for every series of a past, why that one, and how far it was off."""
 
-    forecaster: Forecaster
-    reason: str
-    spread: Floats
-    """What to add to a prediction for the lowest and the highest quantile, shape (2, lags), in the metric's unit."""
+    models: tuple[Forecaster, ...]
+    """Each of them for all series."""
+    chosen: NDArray[np.int64]
+    """Per series, which of the models; -1 where a backtest says nothing."""
+    flat: NDArray[np.bool_]
+    """Series whose known samples are all the same."""
+    known: NDArray[np.int64]
+    """Per series, samples known."""
+    needed: int
+    """Samples that a backtest needs."""
+    maes: Floats
+    """Mean errors at the horizon, shape (models, series), in the metric's unit."""
     lags_s: Floats
-    """Seconds ahead that the columns of ``spread`` stand for, ascending."""
+    """Seconds ahead that errors were looked at, ascending."""
+    spread: Floats
+    """What to add to a prediction for the lowest and the highest quantile, shape (2, series, lags)."""
+
+    def why(self, row: int, show: Callable[[float], str]) -> str:
+        """One line on a series' forecaster, or on why it has none.
+
+        Args:
+            row: Which series.
+            show: Writes an error with its unit.
+        """
+        chosen = int(self.chosen[row])
+        if chosen < 0:
+            if self.known[row] < self.needed:
+                return f"series too short ({self.known[row]} of {self.needed} samples)"
+            return FLAT if self.flat[row] else GAPS
+        maes, name = self.maes[:, row], self.models[chosen].name
+        if chosen:
+            return f"{name}: backtest MAE {show(maes[chosen])} against {show(maes[0])} of last over {FOLDS} folds"
+        others = ", ".join(
+            f"{model.name} {show(mae)}"
+            for model, mae in zip(self.models[1:], maes[1:], strict=True)
+            if np.isfinite(mae)
+        )
+        return f"last: backtest MAE {show(maes[0])}, not clearly beaten over {FOLDS} folds ({others})"
 
 
 def row_samples(step_s: float) -> int:
@@ -75,101 +113,152 @@ def proof_s(span_s: float, step_s: float, horizon_s: float) -> float:
 
 def fewest_samples(step_s: float, horizon_s: float) -> int:
     """Samples that a past needs for a backtest."""
-    return FEWEST_ORIGINS + _lags(horizon_s, step_s)
+    return FEWEST_ORIGINS + _steps(horizon_s, step_s)
 
 
-def choose(
-    values: Floats, times_s: Floats, step_s: float, *, horizon_s: float, fit: Fit | None, show: Callable[[float], str]
-) -> Choice | None:
-    """Backtest the forecasters on a series' past and pick one.
+def judge(
+    values: Floats, times_s: Floats, step_s: float, *, horizon_s: float, fits: Sequence[Fit | None] = ()
+) -> Judgement:
+    """Backtest the forecasters on the past of every series and pick one for each.
 
     Args:
-        values: The past, oldest first, NaN where unknown.
-        times_s: Its unix times.
+        values: The past, shape (series, samples), oldest first, NaN where unknown.
+        times_s: Its unix times, shape (samples,).
         step_s: Seconds between its samples.
         horizon_s: Seconds ahead at which forecasters are compared.
-        fit: A fitted model, if there is one.
-        show: Writes an error with its unit.
-
-    Returns:
-        None if the past is too short for any backtest.
+        fits: Fitted models, one a series, if there are any.
     """
-    lags = np.arange(1, _lags(horizon_s, step_s) + 1)
+    needed = fewest_samples(step_s, horizon_s)
+    finite = np.isfinite(values)
+    known = finite.sum(axis=1)
+    flat = (known > 0) & (
+        np.max(values, axis=1, where=finite, initial=-np.inf) == np.min(values, axis=1, where=finite, initial=np.inf)
+    )
+    able = (known >= needed) & ~flat
+    lags = _lags(horizon_s, step_s)
     lags_s: Floats = lags * np.float64(step_s)
+    nobody = Judgement(
+        models=(LastValue(),),
+        chosen=np.full(len(values), -1),
+        flat=flat,
+        known=known,
+        needed=needed,
+        maes=np.full((1, len(values)), np.nan),
+        lags_s=lags_s,
+        spread=np.zeros((2, len(values), len(lags))),
+    )
+    if not able.any():
+        return nobody
     from_s = times_s[-1] - proof_s(times_s[-1] - times_s[0], step_s, horizon_s)
-    if fit:
-        from_s = max(from_s, fit.proof_from_s)
     origins = np.flatnonzero(times_s[: -lags[-1]] >= from_s)
     origins = origins[:: max(1, math.ceil(len(origins) / MOST_ORIGINS))]
-    came = values[origins[:, None] + lags]
-    rows, row_times_s = _rows(values, times_s, step_s, origins)
-    usable = np.isfinite(came[:, -1]) & np.isfinite(rows).any(axis=1)
-    if usable.sum() < FEWEST_ORIGINS:
-        return None
-    rows, row_times_s, came = rows[usable], row_times_s[usable], came[usable]
-    models: list[Forecaster] = [LastValue(), RollingMedian()]
-    judged = models[:]
-    if fit:
-        in_proof, in_use = _seasonal(fit, rows, row_times_s, came[:, -1], horizon_s)
-        judged.append(in_proof)
-        models.append(in_use)
-    errors = [came - model.predict(rows, row_times_s, lags_s) for model in judged]
-    at_horizon = [np.abs(error[:, -1]) for error in errors]
-    chosen = 0
+    came = values[:, origins[:, None] + lags]
+    view = _view(values, times_s, step_s, origins)
+    came[~(np.isfinite(came[..., -1]) & np.isfinite(view.newest) & able[:, None])] = np.nan
+    judged: list[Forecaster] = [LastValue(), RollingMedian()]
+    models = judged[:]
+    if any(fits):
+        _add(
+            (judged, models),
+            "prophet",
+            Curves.of([fit.proof if fit else None for fit in fits]),
+            Curves.of([fit.curve if fit else None for fit in fits]),
+            view,
+            came[..., -1],
+            horizon_s,
+        )
+    errors = [came - model.predict(view, lags_s) for model in judged]
+    at_horizon = [np.abs(error[..., -1]) for error in errors]
+    chosen = np.where(np.isfinite(at_horizon[0]).sum(axis=1) >= FEWEST_ORIGINS, 0, -1)
+    best, off = at_horizon[0], errors[0]
     for index in range(1, len(models)):
-        if _wins(at_horizon[index], at_horizon[chosen], fitted=index >= NAIVE):
-            chosen = index
-    maes = [float(error.mean()) for error in at_horizon]
-    return Choice(models[chosen], _why(models, maes, chosen, show), _spread(errors[chosen]), lags_s)
+        wins = (chosen >= 0) & _wins(at_horizon[index], best, fitted=index >= NAIVE)
+        chosen = np.where(wins, index, chosen)
+        best = np.where(wins[:, None], at_horizon[index], best)
+        off = np.where(wins[:, None, None], errors[index], off)
+    return Judgement(
+        models=tuple(models),
+        chosen=chosen,
+        flat=flat,
+        known=known,
+        needed=needed,
+        maes=np.array([_mean(error) for error in at_horizon]),
+        lags_s=lags_s,
+        spread=_spread(off),
+    )
 
 
-def _lags(horizon_s: float, step_s: float) -> int:
+def _steps(horizon_s: float, step_s: float) -> int:
     return math.ceil(horizon_s / step_s - 1e-9)
 
 
-def _rows(values: Floats, times_s: Floats, step_s: float, origins: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def _lags(horizon_s: float, step_s: float) -> NDArray[np.int64]:
+    steps = _steps(horizon_s, step_s)
+    return np.unique(np.ceil(np.linspace(0, steps, MOST_LAGS + 1)[1:]).astype(np.int64))
+
+
+def _view(values: Floats, times_s: Floats, step_s: float, origins: NDArray[np.int64]) -> View:
     width = row_samples(step_s)
-    padded = np.concatenate([np.full(width - 1, np.nan), values])
-    back_s = step_s * np.arange(width - 1, -1, -1)
-    return np.lib.stride_tricks.sliding_window_view(padded, width)[origins], times_s[origins][:, None] - back_s
+    padded = np.concatenate([np.full((len(values), width - 1), np.nan), values], axis=1)
+    rows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)[:, origins]
+    return View(rows, times_s[origins][:, None] - step_s * np.arange(width - 1, -1, -1))
 
 
-def _seasonal(fit: Fit, rows: Floats, times_s: Floats, came: Floats, horizon_s: float) -> tuple[Forecaster, Forecaster]:
-    """The fitted model, to be judged and to be used, with the share of its distance that the level kept in the past."""
-    free = Seasonal(fit.proof)
-    away = free.away(rows, times_s)
-    later = came - fit.proof.at(times_s[:, -1] + horizon_s)
-    kept = float(np.clip(np.sum(away * later) / max(np.sum(away * away), 1e-300), 0.01, 1.0))
-    usual = float(np.max(np.abs(away)))
-    return Seasonal(fit.proof, kept, horizon_s, usual), Seasonal(fit.curve, kept, horizon_s, usual)
+def _add(
+    lists: tuple[list[Forecaster], list[Forecaster]],
+    name: str,
+    proof: Shape,
+    shape: Shape,
+    view: View,
+    came: Floats,
+    horizon_s: float,
+) -> None:
+    """A model with a shape, to be judged and to be used, with the share of its distance that the level kept."""
+    off = away(proof, view)
+    later = came - proof.at(view.times_s[:, -1] + horizon_s)
+    both = np.isfinite(off) & np.isfinite(later)
+    product = np.sum(np.where(both, off * later, 0.0), axis=1)
+    square = np.sum(np.where(both, off * off, 0.0), axis=1)
+    kept = np.clip(product / np.maximum(square, 1e-300), 0.01, 1.0)
+    usual = np.max(np.abs(off), axis=1, where=both, initial=0.0)
+    for models, seen in zip(lists, (proof, shape), strict=True):
+        models.append(Seasonal(name, seen, kept, horizon_s, usual))
 
 
-def _wins(model: Floats, simpler: Floats, *, fitted: bool) -> bool:
-    """Whether a model's errors, in time order, are clearly smaller than those of a simpler one."""
-    if not model.mean() < (1 - (CLEARLY_FITTED if fitted else CLEARLY)) * simpler.mean():
-        return False
-    folds = zip(np.array_split(model, FOLDS), np.array_split(simpler, FOLDS), strict=True)
-    lost = [bool(ours.mean() > theirs.mean()) for ours, theirs in folds]
+def _mean(errors: Floats) -> Floats:
+    known = np.isfinite(errors)
+    count = known.sum(axis=1)
+    total = np.sum(errors, axis=1, where=known)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _wins(model: Floats, simpler: Floats, *, fitted: bool) -> NDArray[np.bool_]:
+    """Per series, whether a model's errors, in time order, are clearly smaller than those of a simpler one.
+
+    Args:
+        model: Absolute errors, shape (series, instants), NaN where unknown.
+        simpler: The same of the simpler model.
+        fitted: Whether the model needs a fit.
+    """
+    both = np.isfinite(model) & np.isfinite(simpler)
+    starts = [part[0] for part in np.array_split(np.arange(model.shape[1]), FOLDS) if len(part)]
+    ours = np.add.reduceat(np.where(both, model, 0.0), starts, axis=1)
+    theirs = np.add.reduceat(np.where(both, simpler, 0.0), starts, axis=1)
+    margin = CLEARLY_FITTED if fitted else CLEARLY
+    better = ours.sum(axis=1) < (1 - margin) * theirs.sum(axis=1)
+    lost = ours > theirs
+    wins: NDArray[np.bool_] = better & (lost.sum(axis=1) <= MOST_FOLDS_LOST) & (both.sum(axis=1) >= FEWEST_ORIGINS)
     # A rhythm may have ended since it was fitted; the newest fold would show it.
-    return sum(lost) <= MOST_FOLDS_LOST and not (fitted and lost[-1])
-
-
-def _why(models: Sequence[Forecaster], maes: Sequence[float], chosen: int, show: Callable[[float], str]) -> str:
-    name = models[chosen].name
-    if chosen:
-        return f"{name}: backtest MAE {show(maes[chosen])} against {show(maes[0])} of last over {FOLDS} folds"
-    others = ", ".join(f"{model.name} {show(mae)}" for model, mae in zip(models[1:], maes[1:], strict=True))
-    return f"last: backtest MAE {show(maes[0])}, not clearly beaten over {FOLDS} folds ({others})"
+    return wins & ~lost[:, -1] if fitted else wins
 
 
 def _spread(errors: Floats) -> Floats:
-    """Conformal quantiles of the errors of each lag, shape (2, lags): the highest one rounded up and the lowest down,
-    so that they cover what they say with few errors too."""
-    ordered = np.sort(errors, axis=0)  # NaN goes last
-    count = np.isfinite(errors).sum(axis=0)
-    low = np.maximum(np.floor(QUANTILES[0] * (count + 1)).astype(int) - 1, 0)
-    high = np.minimum(np.ceil(QUANTILES[-1] * (count + 1)).astype(int), count) - 1
-    at = np.arange(errors.shape[1])
-    spread = np.array([ordered[low, at], ordered[high, at]])
+    """Conformal quantiles of the errors of each lag, shape (2, series, lags): the highest one rounded up and the lowest
+    down, so that they cover what they say with few errors too."""
+    ordered = np.sort(errors.transpose(0, 2, 1), axis=-1)  # NaN goes last
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    low = np.maximum(np.floor(QUANTILES[0] * (count + 1)).astype(np.int64) - 1, 0)
+    high = np.maximum(np.minimum(np.ceil(QUANTILES[-1] * (count + 1)).astype(np.int64), count) - 1, 0)
+    spread = np.array([np.take_along_axis(ordered, at, axis=-1)[..., 0] for at in (low, high)])
     # The horizon's errors are all known; gaps may leave a nearer lag without any, and it is no worse.
-    return np.where(np.isfinite(spread), spread, spread[:, -1:])
+    return np.where(np.isfinite(spread), spread, spread[..., -1:])

@@ -1,12 +1,14 @@
-"""The forecasters: one row of newest samples in, values ahead out.
+"""The forecasters: the newest samples of many series in, values ahead out, all series at once.
 
-A row is the newest samples of a series, or the samples before an instant in its past: prediction and backtest are the
-same call. Nothing here reads a clock or keeps state; what was fitted is passed in.
+What they see is a ``View``: of now, or of many instants in the past. Prediction and backtest are the same call. Nothing
+here reads a clock or keeps state; what was fitted is passed in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -15,23 +17,47 @@ from foremesh.forecast.levels import newest, settled
 from foremesh.model.series import Floats
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """The newest samples of many series, seen from one instant or from many."""
+
+    rows: Floats
+    """Shape (series, instants, samples), oldest first, NaN where unknown."""
+    times_s: Floats
+    """Unix times of the samples, shape (instants, samples); the last of each row is its instant."""
+    held_s: float = 0.0
+    """Seconds that one sample of the past is the mean of, where the rows are finer than that; else 0."""
+
+    @cached_property
+    def newest(self) -> Floats:
+        """Newest value, shape (series, instants); of rows that are finer than the past, the newest level: what would
+        have been one sample there, and as quick after a jump."""
+        step_s = self.times_s[0, -1] - self.times_s[0, -2] if self.times_s.shape[1] > 1 else self.held_s
+        samples = round(self.held_s / step_s) if step_s else 1
+        return newest(self.rows) if samples <= 1 else settled(self.rows[..., -samples:])
+
+    @cached_property
+    def settled(self) -> Floats:
+        """Median since the level last changed, shape (series, instants)."""
+        return settled(self.rows)
+
+
 class Forecaster(Protocol):
-    """Predicts many rows at once."""
+    """Predicts many series, from many instants, at once."""
 
     @property
     def name(self) -> str:
         """How reasons and status call it."""
 
-    def predict(self, rows: Floats, times_s: Floats, ahead_s: Floats) -> Floats:
-        """Predict the same distances ahead of every row.
+    def predict(self, view: View, ahead_s: Floats) -> Floats:
+        """Predict the same distances ahead of every instant.
 
         Args:
-            rows: Samples, shape (rows, samples), oldest first, NaN where unknown.
-            times_s: Their unix times, same shape.
-            ahead_s: Seconds after each row's last time, shape (steps,).
+            view: What is known.
+            ahead_s: Seconds after each instant, shape (steps,).
 
         Returns:
-            Shape (rows, steps), in the samples' unit; NaN where nothing can be said.
+            Shape (series, instants, steps), in the samples' unit; NaN where nothing can be said.
         """
 
 
@@ -41,8 +67,8 @@ class LastValue:
 
     name: str = "last"
 
-    def predict(self, rows: Floats, times_s: Floats, ahead_s: Floats) -> Floats:
-        return np.repeat(newest(rows)[:, None], len(ahead_s), axis=1)
+    def predict(self, view: View, ahead_s: Floats) -> Floats:
+        return np.repeat(view.newest[..., None], len(ahead_s), axis=-1)
 
 
 @dataclass(frozen=True)
@@ -51,13 +77,13 @@ class RollingMedian:
 
     name: str = "median"
 
-    def predict(self, rows: Floats, times_s: Floats, ahead_s: Floats) -> Floats:
-        return np.repeat(settled(rows)[:, None], len(ahead_s), axis=1)
+    def predict(self, view: View, ahead_s: Floats) -> Floats:
+        return np.repeat(view.settled[..., None], len(ahead_s), axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """What a fitted model says for every instant of a span, evenly spaced."""
+    """What a fitted model says of one series for every instant of a span, evenly spaced."""
 
     start_s: float
     step_s: float
@@ -68,30 +94,71 @@ class Curve:
         """Unix time of its last point."""
         return self.start_s + self.step_s * (len(self.values) - 1)
 
+
+class Shape(Protocol):
+    """What a model says of many series at any instant, but for where they stand."""
+
     def at(self, times_s: Floats) -> Floats:
-        """Its value at these unix times, between its points by straight lines; NaN outside its span."""
-        position = (np.asarray(times_s) - self.start_s) / self.step_s
-        inside = np.interp(position.ravel(), np.arange(len(self.values)), self.values, left=np.nan, right=np.nan)
-        return inside.reshape(position.shape)
+        """Values at these unix times, shape (series, *times); NaN where it says nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Curves of many series, read between their points by straight lines."""
+
+    start_s: Floats
+    """Shape (series,)."""
+    step_s: Floats
+    values: Floats
+    """Shape (series, points)."""
+
+    @classmethod
+    def of(cls, curves: Sequence[Curve | None]) -> Curves:
+        """One series each; None says nothing."""
+        points = max((len(curve.values) for curve in curves if curve), default=1)
+        values = np.full((len(curves), points), np.nan)
+        for row, curve in zip(values, curves, strict=True):
+            if curve:
+                row[: len(curve.values)] = curve.values
+        return cls(
+            np.array([curve.start_s if curve else 0.0 for curve in curves]),
+            np.array([curve.step_s if curve else 1.0 for curve in curves]),
+            values,
+        )
+
+    def at(self, times_s: Floats) -> Floats:
+        points = self.values.shape[1]
+        position = (times_s.ravel() - self.start_s[:, None]) / self.step_s[:, None]
+        left = np.clip(np.floor(position + 1e-9), 0, points - 1).astype(np.int64)
+        part = position - left
+        low = np.take_along_axis(self.values, left, axis=1)
+        if np.abs(part).max(initial=0.0) > 1e-6:
+            high = np.take_along_axis(self.values, np.minimum(left + 1, points - 1), axis=1)
+            low = np.where(part > 1e-6, low + part * (high - low), low)
+            low = np.where((part < -1e-6) | (part > 1 + 1e-6), np.nan, low)
+        return low.reshape(len(self.values), *times_s.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Seasonal:
-    """A fitted model's rhythm, moved to the level that the newest samples show."""
+    """A shape, moved to the level that the newest samples show."""
 
-    curve: Curve
-    kept: float = 1.0
-    """Share of the distance between level and curve that is still there ``horizon_s`` ahead; it shrinks evenly."""
-    horizon_s: float = np.inf
-    usual: float = np.inf
-    """Greatest distance that is taken for chance; a greater one is an incident, and stays."""
-    name: str = "prophet"
+    name: str
+    shape: Shape
+    kept: Floats
+    """Per series, share of the distance between level and shape that is still there ``horizon_s`` ahead; it shrinks
+    evenly."""
+    horizon_s: float
+    usual: Floats
+    """Per series, greatest distance that is taken for chance; a greater one is an incident, and stays."""
 
-    def predict(self, rows: Floats, times_s: Floats, ahead_s: Floats) -> Floats:
-        away = self.away(rows, times_s)[:, None]
-        share = np.where(np.abs(away) > self.usual, 1.0, self.kept ** (ahead_s / self.horizon_s))
-        return self.curve.at(times_s[:, -1:] + ahead_s) + away * share
+    def predict(self, view: View, ahead_s: Floats) -> Floats:
+        off = away(self.shape, view)[..., None]
+        share = self.kept[:, None, None] ** (ahead_s / self.horizon_s)
+        share = np.where(np.abs(off) > self.usual[:, None, None], 1.0, share)
+        return self.shape.at(view.times_s[:, -1:] + ahead_s) + off * share
 
-    def away(self, rows: Floats, times_s: Floats) -> Floats:
-        """How far each row's newest samples lie from the curve, shape (rows,)."""
-        return settled(rows - self.curve.at(times_s))
+
+def away(shape: Shape, view: View) -> Floats:
+    """How far the newest samples lie from a shape, shape (series, instants)."""
+    return settled(view.rows - shape.at(view.times_s))

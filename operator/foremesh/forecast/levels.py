@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foremesh.model.series import Floats
 
@@ -20,39 +21,54 @@ MAD_TO_DEVIATION = 1.4826
 
 
 def median(rows: Floats) -> Floats:
-    """Median of each row's known samples, shape (rows,); NaN for a row without any. Faster than numpy's."""
-    ordered = np.sort(rows, axis=1)  # NaN goes last
-    known = np.isfinite(rows).sum(axis=1)
-    at = np.arange(len(rows))
-    middle = (ordered[at, np.maximum(known - 1, 0) // 2] + ordered[at, np.minimum(known // 2, rows.shape[1] - 1)]) / 2
-    return np.where(known > 0, middle, np.nan)
+    """Median of the known samples along the last axis; NaN where there is none. Faster than numpy's."""
+    ordered = np.sort(rows, axis=-1)  # NaN goes last
+    samples = rows.shape[-1]
+    if not np.isnan(ordered[..., -1:]).any():
+        return (ordered[..., (samples - 1) // 2] + ordered[..., samples // 2]) / 2
+    known = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    below = np.take_along_axis(ordered, np.maximum(known - 1, 0) // 2, axis=-1)
+    above = np.take_along_axis(ordered, np.minimum(known // 2, samples - 1), axis=-1)
+    middle: Floats = np.where(known > 0, (below + above) / 2, np.nan)[..., 0]
+    return middle
 
 
 def newest(rows: Floats) -> Floats:
-    """Newest known sample of each row, shape (rows,); NaN for a row without any."""
-    back = np.argmax(np.isfinite(rows)[:, ::-1], axis=1)
-    value: Floats = rows[np.arange(len(rows)), rows.shape[1] - 1 - back]
+    """Newest known sample along the last axis; NaN where there is none."""
+    back = np.argmax(np.isfinite(rows)[..., ::-1], axis=-1)
+    value: Floats = np.take_along_axis(rows, rows.shape[-1] - 1 - back[..., None], axis=-1)[..., 0]
     return value
 
 
 def settled(rows: Floats) -> Floats:
-    """Median of each row's samples since its level last changed, shape (rows,); NaN for a row without any.
+    """Median along the last axis of the samples since the level last changed; NaN where there is none.
 
     A plain median ignores a new level until it fills half the window. Here older samples stop counting where ``RUN``
     of them in a row lie away from the newest ones, so that a jump is followed once it held for three samples. Noise
     is judged by differences over as many samples: one jump disturbs few of them, and samples whose windows overlap
     differ too little from their neighbours.
     """
-    order = np.argsort(np.isfinite(rows), axis=1, kind="stable")
-    packed = np.take_along_axis(rows, order, axis=1)  # known samples side by side, newest last
+    samples = rows.shape[-1]
+    flat = np.ascontiguousarray(rows.reshape(-1, samples))
+    packed = flat
+    if np.isnan(flat).any():
+        order = np.argsort(np.isfinite(flat), axis=-1, kind="stable")
+        packed = np.take_along_axis(flat, order, axis=-1)  # known samples side by side, newest last
     stand = median(packed[:, -NEWEST:])
-    if rows.shape[1] <= RUN:
-        return stand
+    if samples <= RUN:
+        return stand.reshape(rows.shape[:-1])
     noise = MAD_TO_DEVIATION * median(np.abs(packed[:, RUN:] - packed[:, :-RUN])) / np.sqrt(2.0)
     apart = packed - stand[:, None]
-    side = np.where(np.abs(apart) > AWAY * np.nan_to_num(noise)[:, None], np.sign(apart), 0.0)
-    side = np.nan_to_num(side)
-    runs = (side[:, :-2] != 0) & (side[:, :-2] == side[:, 1:-1]) & (side[:, 1:-1] == side[:, 2:])
-    behind = np.where(runs.any(axis=1), runs.shape[1] - 1 - np.argmax(runs[:, ::-1], axis=1) + RUN, 0)
-    since = np.where(np.arange(rows.shape[1]) >= behind[:, None], packed, np.nan)
-    return median(since)
+    limit = AWAY * np.nan_to_num(noise)[:, None]
+    above, below = apart > limit, apart < -limit
+    runs = _runs(above) | _runs(below)
+    level = median(packed)
+    jumped = np.flatnonzero(runs.any(axis=-1))
+    if len(jumped):
+        behind = runs.shape[-1] - 1 - np.argmax(runs[jumped, ::-1], axis=-1) + RUN
+        level[jumped] = median(np.where(np.arange(samples) >= behind[:, None], packed[jumped], np.nan))
+    return level.reshape(rows.shape[:-1])
+
+
+def _runs(away: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return away[:, :-2] & away[:, 1:-1] & away[:, 2:]

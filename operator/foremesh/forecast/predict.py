@@ -1,17 +1,23 @@
-"""The one way into this room: series in, quantiles over the horizon out. A pure function of its inputs."""
+"""The one way into this room: series in, quantiles over the horizon out. A pure function of its inputs.
+
+All series are worked out at once; nothing here, nor in what it calls, goes through them one by one but to look up
+names and, if somebody reads them, to write reasons.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from foremesh.forecast.choose import Choice, choose, fewest_samples, row_samples
+from foremesh.forecast.choose import Judgement, row_samples
 from foremesh.forecast.fit import Fit
 from foremesh.forecast.fitted import FittedModels
-from foremesh.forecast.forecasters import LastValue
-from foremesh.forecast.levels import newest
+from foremesh.forecast.forecasters import LastValue, View
+from foremesh.forecast.judged import judged
+from foremesh.forecast.reasons import Reasons
 from foremesh.model.forecast import QUANTILES, UNKNOWN, Forecast
 from foremesh.model.series import Floats, Metric, SeriesBatch, SeriesKey
 from foremesh.model.units import Bandwidth
@@ -22,10 +28,10 @@ LONGEST_AGE_S = 120.0
 LONGEST_AGE_STEPS = 4
 """The same in steps, for series that are sampled less often."""
 
-FLAT = "series is flat"
+DEAD_LOSS = 1.0
+"""Share of probes lost in the newest sample from which a link is dead now, whatever the hour before says."""
 
-_JUDGED: WeakKeyDictionary[SeriesBatch, dict[tuple[int, float], tuple[Fit | None, Choice | str]]] = WeakKeyDictionary()
-"""Backtests already done, by what they depend on; they go when the past does. Batches and fits never change."""
+LAST = LastValue.name
 
 
 class HorizonError(ValueError):
@@ -51,8 +57,9 @@ def quantile_forecast(
     """Forecast every series of a batch.
 
     Each series gets the forecaster that its own past favours (see ``choose``), started at its newest samples: a jump
-    is followed within three of them. Without enough past, or where it is flat, the newest sample is held, and the
-    hour's range is the spread. A series whose newest sample is too old is unknown.
+    is followed within three of them, and a link that lost every probe is dead from the next forecast on. Without
+    enough past, or where it is flat, the newest sample is held, and the hour's range is the spread. A series whose
+    newest sample is too old is unknown.
 
     Args:
         batch: The series up to now; its last hour, or what it has of it, says where they stand.
@@ -60,11 +67,12 @@ def quantile_forecast(
         step_s: Seconds between predicted values; the batch's step if None.
         past: The same series over days, if the batch does not reach so far; its step may be coarser. Steps ahead are
             then as uncertain as the next of its steps.
-        fitted: Models from ``refit``; without them only forecasters that need no fit take part.
+        fitted: Models from ``refit``; without them only forecasters that need no process of their own take part.
         max_age_s: Seconds that a newest sample may be old.
 
     Returns:
-        Quantiles 0.1, 0.5 and 0.9 in the metric's unit: ordered, not negative, not over 1 for shares.
+        Quantiles 0.1, 0.5 and 0.9 in the metric's unit: ordered, not negative, not over 1 for shares. Reasons are
+        written when they are read.
 
     Raises:
         HorizonError: If the horizon is not a positive multiple of the step.
@@ -75,76 +83,157 @@ def quantile_forecast(
         raise HorizonError(horizon_s, step_s)
     if max_age_s is None:
         max_age_s = max(LONGEST_AGE_S, LONGEST_AGE_STEPS * batch.step_s)
-    ahead_s = step_s * np.arange(1, steps + 1, dtype=np.float64)
-    rows_of = [(held, {key: row for row, key in enumerate(held.keys)}) for held in (past, batch) if held is not None]
-    width = row_samples(batch.step_s)
-    rows, times_s = batch.values[:, -width:], batch.times_s[None, -width:]
-    _, ages_s = batch.newest()
-    values = np.full((len(QUANTILES), len(batch.keys), steps), np.nan)
-    models, reasons = [], []
-    for index, key in enumerate(batch.keys):
-        if ages_s[index] > max_age_s:
-            models.append(UNKNOWN)
-            reasons.append(f"{UNKNOWN}: no sample in the last {max_age_s:g} s")
-            continue
-        fit = _fit(fitted, batch, key, horizon_s)
-        row = rows[index : index + 1]
-        pasts = [(held, row_of[key]) for held, row_of in rows_of if key in row_of]
-        choice, why = _choose(pasts, row, horizon_s, fit)
-        middle = choice.forecaster.predict(row, times_s, ahead_s)[0]
-        lag = np.minimum(np.searchsorted(choice.lags_s, ahead_s - 1e-6), len(choice.lags_s) - 1)
-        low, high = middle + np.minimum(choice.spread[0, lag], 0), middle + np.maximum(choice.spread[1, lag], 0)
-        values[:, index] = np.clip([low, middle, high], 0.0, batch.metric.ceiling)
-        models.append(choice.forecaster.name)
-        reasons.append(why)
-    return Forecast(batch.metric, batch.keys, step_s, batch.end_s, values, tuple(models), tuple(reasons))
+    newest, ages_s = batch.newest()
+    work = _Work.of(batch, newest, ages_s <= max_age_s, step_s * np.arange(1, steps + 1, dtype=np.float64))
+    found = _fits(fitted, batch, horizon_s)
+    for held in (past, batch):
+        if held is not None and work.pending.any():
+            work.take(held, horizon_s, found)
+    work.hold()
+    if batch.metric is Metric.LOSS:
+        work.middle[newest >= DEAD_LOSS] = 1.0
+    low, high = work.middle + np.minimum(work.low, 0), work.middle + np.maximum(work.high, 0)
+    values = np.clip([low, work.middle, high], 0.0, batch.metric.ceiling)
+    values[:, ~work.alive] = np.nan
+    return Forecast(
+        metric=batch.metric,
+        keys=batch.keys,
+        step_s=step_s,
+        start_s=batch.end_s,
+        values=values,
+        models=tuple(work.models.tolist()),
+        reasons=_reasons(work, found, batch.metric, max_age_s),
+    )
 
 
-def _fit(fitted: FittedModels | None, batch: SeriesBatch, key: SeriesKey, horizon_s: float) -> Fit | str:
+@dataclass(eq=False)
+class _Work:
+    """A forecast in the making: what is known, and what is predicted so far."""
+
+    keys: tuple[SeriesKey, ...]
+    rows: Floats
+    times_s: Floats
+    step_s: float
+    newest: Floats
+    alive: NDArray[np.bool_]
+    ahead_s: Floats
+    pending: NDArray[np.bool_]
+    """Series that no past had anything to say about yet."""
+    middle: Floats
+    low: Floats
+    high: Floats
+    models: NDArray[np.object_]
+    source: NDArray[np.int64]
+    """Per series, which of the judgements was looked at last; -1 for none."""
+    judgements: list[tuple[Judgement, NDArray[np.int64]]] = field(default_factory=list)
+    """Each with the row of every series in it."""
+
+    @classmethod
+    def of(cls, batch: SeriesBatch, newest: Floats, alive: NDArray[np.bool_], ahead_s: Floats) -> _Work:
+        width = row_samples(batch.step_s)
+        shape = len(batch.keys), len(ahead_s)
+        return cls(
+            keys=batch.keys,
+            rows=batch.values[:, None, -width:],
+            times_s=batch.times_s[None, -width:],
+            step_s=batch.step_s,
+            newest=newest,
+            alive=alive,
+            ahead_s=ahead_s,
+            pending=alive.copy(),
+            middle=np.full(shape, np.nan),
+            low=np.zeros(shape),
+            high=np.zeros(shape),
+            models=np.where(alive, LAST, UNKNOWN).astype(object),
+            source=np.full(len(batch.keys), -1),
+        )
+
+    def take(self, held: SeriesBatch, horizon_s: float, found: Sequence[Fit | str]) -> None:
+        """Predict the pending series that this past has a favourite for."""
+        row = _rows(self.keys, held.keys)
+        asked = np.flatnonzero(self.pending & (row >= 0))
+        if not len(asked):
+            return
+        fits: list[Fit | None] = []
+        if any(isinstance(fit, Fit) for fit in found):
+            fits = [None] * len(held.keys)
+            for place, fit in zip(row.tolist(), found, strict=True):
+                if place >= 0 and isinstance(fit, Fit):
+                    fits[place] = fit
+        judgement = judged(held, horizon_s, fits)
+        self.source[asked] = len(self.judgements)
+        self.judgements.append((judgement, row))
+        self.pending[asked[judgement.flat[row[asked]]]] = False
+        chosen = judgement.chosen[row[asked]]
+        told = asked[chosen >= 0]
+        chosen = chosen[chosen >= 0]
+        self.pending[told] = False
+        view = self._view(held, row)
+        lag = np.minimum(np.searchsorted(judgement.lags_s, self.ahead_s - 1e-6), len(judgement.lags_s) - 1)
+        self.low[told], self.high[told] = judgement.spread[:, row[told][:, None], lag]
+        for index in np.unique(chosen).tolist():
+            its = told[chosen == index]
+            model = judgement.models[index]
+            self.middle[its] = model.predict(view, self.ahead_s)[row[its], 0]
+            self.models[its] = model.name
+
+    def hold(self) -> None:
+        """The newest sample for the alive that nothing else is known of, as wide as the hour's range."""
+        rest = np.flatnonzero(self.alive & np.isnan(self.middle).all(axis=1))
+        if not len(rest):
+            return
+        seen = self.rows[rest, 0] - self.newest[rest][:, None]
+        self.middle[rest] = self.newest[rest][:, None]
+        self.low[rest], self.high[rest] = (_quantile(seen, share)[:, None] for share in (QUANTILES[0], QUANTILES[-1]))
+
+    def _view(self, held: SeriesBatch, row: NDArray[np.int64]) -> View:
+        rows = self.rows
+        if len(held.keys) != len(row) or not np.array_equal(row, np.arange(len(row))):
+            rows = np.full((len(held.keys), 1, rows.shape[2]), np.nan)
+            rows[row[row >= 0]] = self.rows[row >= 0]
+        return View(rows, self.times_s, held.step_s if held.step_s > 1.5 * self.step_s else 0.0)
+
+
+def _rows(keys: tuple[SeriesKey, ...], held: tuple[SeriesKey, ...]) -> NDArray[np.int64]:
+    """Where each key is among others; -1 for one that is not."""
+    if keys == held:
+        return np.arange(len(keys))
+    place = {key: row for row, key in enumerate(held)}
+    return np.array([place.get(key, -1) for key in keys], dtype=np.int64)
+
+
+def _fits(fitted: FittedModels | None, batch: SeriesBatch, horizon_s: float) -> Sequence[Fit | str]:
     if fitted is None:
-        return ""
-    back_s = row_samples(batch.step_s) * batch.step_s
-    return fitted.find(batch.metric, key, from_s=batch.end_s - back_s, until_s=batch.end_s + horizon_s)
+        return ("",) * len(batch.keys)
+    from_s = batch.end_s - row_samples(batch.step_s) * batch.step_s
+    until_s = batch.end_s + horizon_s
+    return [fitted.find(batch.metric, key, from_s=from_s, until_s=until_s) for key in batch.keys]
 
 
-def _choose(pasts: list[tuple[SeriesBatch, int]], row: Floats, horizon_s: float, fit: Fit | str) -> tuple[Choice, str]:
-    model = fit if isinstance(fit, Fit) else None
-    aside = f"; prophet: {fit}" if fit and isinstance(fit, str) else ""
-    cause = ""
-    for past, index in pasts:
-        judged = _judged(past, index, horizon_s, model)
-        if isinstance(judged, Choice):
-            return judged, judged.reason + aside
-        cause = judged
-        if cause == FLAT:
-            break
-    seen = row[np.isfinite(row)] - newest(row)
-    spread = np.quantile(seen, [QUANTILES[0], QUANTILES[-1]])[:, None]
-    return Choice(LastValue(), f"last: {cause}", spread, np.array([horizon_s])), f"last: {cause}{aside}"
+def _quantile(rows: Floats, share: float) -> Floats:
+    """A quantile of each row's known samples, of which there is at least one, by straight lines between them."""
+    ordered = np.sort(rows, axis=1)
+    place = share * (np.isfinite(rows).sum(axis=1, keepdims=True) - 1)
+    below = np.floor(place).astype(np.int64)
+    low = np.take_along_axis(ordered, below, axis=1)
+    high = np.take_along_axis(ordered, np.ceil(place).astype(np.int64), axis=1)
+    between: Floats = (low + (place - below) * (high - low))[:, 0]
+    return between
 
 
-def _judged(past: SeriesBatch, index: int, horizon_s: float, fit: Fit | None) -> Choice | str:
-    """The past's favourite, or why it has none; remembered, since a past serves many forecasts."""
-    known = _JUDGED.setdefault(past, {})
-    before = known.get((index, horizon_s))
-    if before is not None and before[0] is fit:
-        return before[1]
-    answer = _judge(past, index, horizon_s, fit)
-    known[index, horizon_s] = fit, answer
-    return answer
+def _reasons(work: _Work, found: Sequence[Fit | str], metric: Metric, max_age_s: float) -> Reasons:
+    alive, source, judgements, show = work.alive, work.source, work.judgements, _writer(metric)
 
+    def reason(series: int) -> str:
+        if not alive[series]:
+            return f"{UNKNOWN}: no sample in the last {max_age_s:g} s"
+        judgement, row = judgements[source[series]]
+        why = judgement.why(int(row[series]), show)
+        fit = found[series]
+        aside = f"; prophet: {fit}" if fit and isinstance(fit, str) else ""
+        return (why if judgement.chosen[row[series]] >= 0 else f"{LAST}: {why}") + aside
 
-def _judge(past: SeriesBatch, index: int, horizon_s: float, fit: Fit | None) -> Choice | str:
-    values = past.values[index]
-    known = values[np.isfinite(values)]
-    needed = fewest_samples(past.step_s, horizon_s)
-    if len(known) < needed:
-        return f"series too short ({len(known)} of {needed} samples)"
-    if np.ptp(known) == 0:
-        return FLAT
-    show = _writer(past.metric)
-    choice = choose(values, past.times_s, past.step_s, horizon_s=horizon_s, fit=fit, show=show)
-    return choice or "series has too many gaps for a backtest"
+    return Reasons(len(alive), reason)
 
 
 def _writer(metric: Metric) -> Callable[[float], str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,8 +37,8 @@ class Forecast:
     """Shape (quantiles, series, steps), in the metric's unit; a series of NaN is unknown. Read-only."""
     models: tuple[str, ...]
     """Per series, the model used; ``UNKNOWN`` where nothing can be predicted."""
-    reasons: tuple[str, ...]
-    """Per series, one line on why that model."""
+    reasons: Sequence[str]
+    """Per series, one line on why that model; may be written as it is read."""
     quantiles: tuple[float, ...] = QUANTILES
 
     def __post_init__(self) -> None:
@@ -59,10 +60,9 @@ class Forecast:
         """What to expect of one series over the whole horizon: the mean of the medians, and the worst step of the
         highest quantile. None if it is unknown or not in the forecast."""
         row = self._rows.get(key)
-        if row is None or not np.isfinite(self.values[:, row]).all():
+        if row is None or not self._known[row]:
             return None
-        middle = self.values[self.quantiles.index(0.5), row]
-        return Figure(median=float(middle.mean()), pessimistic=float(self.values[-1, row].max()))
+        return Figure(median=self._medians[row], pessimistic=self._worst[row])
 
     def model(self, key: SeriesKey) -> str:
         """The model used for a series; ``UNKNOWN`` for one that is not in the forecast."""
@@ -73,6 +73,21 @@ class Forecast:
         """One line on why that model."""
         row = self._rows.get(key)
         return "no series of that name is measured" if row is None else self.reasons[row]
+
+    @cached_property
+    def _known(self) -> list[bool]:
+        known: list[bool] = np.min(np.isfinite(self.values), axis=(0, 2), initial=True).tolist()
+        return known
+
+    @cached_property
+    def _medians(self) -> list[float]:
+        medians: list[float] = self.values[self.quantiles.index(0.5)].mean(axis=1).tolist()
+        return medians
+
+    @cached_property
+    def _worst(self) -> list[float]:
+        worst: list[float] = self.values[-1].max(axis=1, initial=0.0).tolist()
+        return worst
 
     @cached_property
     def _rows(self) -> dict[SeriesKey, int]:
