@@ -5,7 +5,7 @@ This room reads and puts on one grid. It neither fills gaps (a missing sample st
 
 from foremesh.telemetry.history import LinkHistory, LinkSeries
 from foremesh.telemetry.prometheus import PrometheusSource
-from foremesh.telemetry.recorded import MemorySource, RecordedSource, RecordingError, Samples
+from foremesh.telemetry.recorded import MemorySource, RecordedSource, RecordingError, Samples, on_grid
 from foremesh.telemetry.source import SeriesSource, TelemetryUnavailable, WindowError
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "SeriesSource",
     "TelemetryUnavailable",
     "WindowError",
+    "on_grid",
 ]

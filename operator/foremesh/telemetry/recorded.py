@@ -67,14 +67,9 @@ class MemorySource:
 
     async def read(self, metric: Metric, *, end_s: float, window_s: float, step_s: float) -> SeriesBatch:
         """See ``SeriesSource``."""
-        samples = samples_in(window_s, step_s)
         if self.outage:
             raise TelemetryUnavailable("memory:", self.outage)
-        # Keys sort by their names, as every source's do.
-        held = sorted(self.series.get(metric, {}).items(), key=lambda item: str(item[0]))
-        rows = {key: _means(series, end_s, step_s, samples) for key, series in held}
-        rows = {key: row for key, row in rows.items() if np.isfinite(row).any()}
-        return SeriesBatch(metric, tuple(rows), np.array([*rows.values()]).reshape(len(rows), samples), step_s, end_s)
+        return on_grid(metric, self.series.get(metric, {}), end_s=end_s, window_s=window_s, step_s=step_s)
 
 
 class RecordedSource(MemorySource):
@@ -125,6 +120,22 @@ def series_key(name: str) -> SeriesKey:
     """The link that a name like ``ams->fra/internet`` means; any other name is a key by itself."""
     link = LINK_NAME.fullmatch(name)
     return LinkId(**link.groupdict()) if link else name
+
+
+def on_grid(
+    metric: Metric, series: Mapping[SeriesKey, Samples], *, end_s: float, window_s: float, step_s: float
+) -> SeriesBatch:
+    """Samples put on one grid, as ``SeriesSource.read`` gives them: each is the mean of those within its step.
+
+    Raises:
+        WindowError: If the window is no positive multiple of the step.
+    """
+    samples = samples_in(window_s, step_s)
+    # Keys sort by their names, as every source's do.
+    held = sorted(series.items(), key=lambda item: str(item[0]))
+    rows = {key: _means(one, end_s, step_s, samples) for key, one in held}
+    rows = {key: row for key, row in rows.items() if np.isfinite(row).any()}
+    return SeriesBatch(metric, tuple(rows), np.array([*rows.values()]).reshape(len(rows), samples), step_s, end_s)
 
 
 def _means(series: Samples, end_s: float, step_s: float, samples: int) -> Floats:
