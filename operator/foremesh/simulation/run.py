@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState
-from foremesh.model.link import LinkId
+from foremesh.model.link import MeshGraph
 from foremesh.model.meta import Meta, Ref
 from foremesh.model.plan import Path, Placement
 from foremesh.model.series import Floats, Metric
@@ -49,12 +49,10 @@ class Run:
     """Whether a requirement was missed, shape (demands, minutes)."""
     predicted_ms: Floats
     """What the plan in force predicted, median and 90th percentile, shape (2, demands, plans); NaN where unknown."""
-    paths: tuple[str, ...]
-    """The last path of each; empty where none."""
-    links: tuple[tuple[LinkId, ...], ...]
-    """Its links."""
-    reasons: tuple[str, ...]
+    placements: tuple[Placement, ...]
     """What the last plan said of each."""
+    graph: MeshGraph
+    """What it rested on."""
     moves: tuple[Move, ...]
     egress_usd: float
     plan_seconds: float
@@ -107,7 +105,8 @@ class _Runner:
         """Which links each demand's path has, forward."""
         self._back = np.zeros_like(self._on)
         self._attached_ms = np.zeros(count)
-        self._placed: list[Placement | None] = [None] * count
+        self._placed: list[Placement] = [Placement(intent=one.intent.id, source=one.source.id) for one in scene.demands]
+        self._graph = MeshGraph(nodes=(), links=())
         self._moves: list[Move] = []
 
     def run(self, every: int, progress: Callable[[int], None]) -> Run:
@@ -136,16 +135,14 @@ class _Runner:
             egress_usd += float(self._price @ own_bps) * MINUTE_S * (now.stop - now.start) / 8e9
             predicted_ms.append(self._predicted())
             progress(now.stop - now.start)
-        placed = self._placed
         models = expected[Metric.RTT].models
         return Run(
             policy=policy.name,
             rtt_ms=rtt_ms,
             violated=violated,
             predicted_ms=np.stack(predicted_ms, axis=2),
-            paths=tuple(one.path.text if one and one.path else "" for one in placed),
-            links=tuple(one.path.links if one and one.path else () for one in placed),
-            reasons=tuple(one.reason if one else "" for one in placed),
+            placements=tuple(self._placed),
+            graph=self._graph,
             moves=tuple(self._moves),
             egress_usd=egress_usd,
             plan_seconds=seconds,
@@ -158,12 +155,12 @@ class _Runner:
         if self._policy.by_hops:
             level = np.ones(len(self._world.links))
             expected = idle(self._world.links, level)
-        graph = build_graph(scene.gateways, scene.links, expected, scene.facts)
-        plan = self._planner.plan(graph, self._circuits(), made_at_s=now_s)
+        self._graph = build_graph(scene.gateways, scene.links, expected, scene.facts)
+        plan = self._planner.plan(self._graph, self._circuits(), made_at_s=now_s)
         by_key = {(placement.intent, placement.source): placement for placement in plan.placements}
         for index, demand in enumerate(scene.demands):
             after, before = by_key[demand.key], self._placed[index]
-            if before and before.path and after.path and before.path.links != after.path.links:
+            if before.path and after.path and before.path.links != after.path.links:
                 self._moves.append(Move(index, minute, before.path.text, after.path.text, after.reason))
             self._place(index, after)
 
@@ -188,7 +185,7 @@ class _Runner:
         """What is in place, as the operator would have it on record."""
         found: dict[str, Circuit] = {}
         for demand, placement in zip(self._scene.demands, self._placed, strict=True):
-            if placement is None or placement.path is None or not placement.path.links:
+            if placement.path is None or not placement.path.links:
                 continue
             gateways = placement.path.gateways
             id_ = circuit_id(gateways[0], gateways[-1], demand.class_)
@@ -211,7 +208,7 @@ class _Runner:
     def _judge(self, state: LinkState) -> tuple[Floats, np.ndarray]:
         """Each demand's true round trip and whether it missed a requirement, shape (demands, minutes)."""
         on = self._on.astype(np.float64)
-        placed = np.array([one is not None and one.path is not None for one in self._placed])[:, None]
+        placed = np.array([one.path is not None for one in self._placed])[:, None]
         cut = on @ ~state.up > 0
         rtt_ms = on @ np.where(state.up, state.rtt_ms, 0.0) + self._attached_ms[:, None]
         loss = 1 - np.exp(on @ np.log1p(-np.clip(state.loss, 0.0, 1 - 1e-12)))
@@ -221,7 +218,7 @@ class _Runner:
 
     def _predicted(self) -> Floats:
         """Median and pessimistic round trip of the plan in force, shape (2, demands)."""
-        figures = [one.path.figures if one and one.path else None for one in self._placed]
+        figures = [one.path.figures if one.path else None for one in self._placed]
         return np.array(
             [
                 [np.nan if each is None or each.latency_ms is None else each.latency_ms for each in figures],

@@ -1,0 +1,279 @@
+"""``foremesh simulate``: policies that choose paths, beside each other, in worlds made from seeds or recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foremesh.cli.terminal import progress, render, told, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from foremesh.simulation.contest import Contest
+    from foremesh.simulation.score import Score
+
+DEFAULT_TOPOLOGY = "topozoo/Geant2012"
+
+MOST_SEEDS = 1000
+"""More is a typing error."""
+
+file = click.Path(path_type=Path, dir_okay=False)
+
+
+class Seeds(click.ParamType[tuple[int, ...]]):
+    """``7``, ``1-20``, ``1-5,9``."""
+
+    name = "seeds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        found: dict[int, None] = {}
+        for part in str(value).split(","):
+            match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
+            if match is None:
+                self.fail(f"{value!r} is no list of seeds; write it like 7, 1-20 or 1-5,9", param, ctx)
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first or last - first >= MOST_SEEDS:
+                self.fail(f"{part.strip()} is no range from low to high of at most {MOST_SEEDS} seeds", param, ctx)
+            found |= dict.fromkeys(range(first, last + 1))
+        return tuple(found)
+
+
+class Policies(click.ParamType[tuple[str, ...]]):
+    """Names of policies, with commas between."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        from foremesh.simulation.policies import POLICIES
+
+        if isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        if unknown := [name for name in names if name not in POLICIES]:
+            self.fail(f"no policy is called {', '.join(unknown)}; there are {', '.join(POLICIES)}", param, ctx)
+        return names
+
+
+@click.command()
+@click.option("--topology", metavar="NAME", help=f"A topology of topohub, such as {DEFAULT_TOPOLOGY} (the default).")
+@click.option("--links", type=file, help="CSV: src,dst,rtt_ms or places, capacity, price; a link in each row.")
+@click.option("--regions", type=file, help="CSV: name,latitude,longitude,provider,region; all pairs are linked.")
+@click.option("-f", "folder", type=click.Path(path_type=Path), help="Manifests, with the Intents to serve.")
+@click.option("--trace", type=file, help="A recording to replay: CSV or Parquet series,time,value; series src->dst.")
+@click.option("--matrix", type=file, help="NPZ with rtt_ms (slices, n, n): direct or relayed, slice by slice.")
+@click.option(
+    "--world",
+    type=click.Choice(["diurnal", "aperiodic", "mixed"]),
+    default="diurnal",
+    show_default=True,
+    help="How traffic changes: with the clock, without, or half of it each.",
+)
+@click.option("--days", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="After the warm-up week.")
+@click.option("--seed", "--seeds", "seeds", type=Seeds(), default="1", show_default=True, help="7, 1-20 or 1-5,9.")
+@click.option("--policies", type=Policies(), help="Which compete, with commas between; all if left out.")
+@click.option("--intents", type=click.IntRange(1, 2000), default=40, show_default=True, help="Made up, without -f.")
+@click.option("--every", type=click.IntRange(1, 60), default=5, show_default=True, help="Minutes between plans.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Processes; one for each processor if left out.")
+@click.option("-o", "--output", type=click.Choice(["table", "json", "html"]), default="table", show_default=True)
+@click.option("--out", type=file, help="Write there and not to the terminal.")
+@told
+def simulate(
+    topology: str | None,
+    links: Path | None,
+    regions: Path | None,
+    folder: Path | None,
+    trace: Path | None,
+    matrix: Path | None,
+    world: str,
+    days: float,
+    seeds: tuple[int, ...],
+    policies: tuple[str, ...] | None,
+    intents: int,
+    every: int,
+    jobs: int | None,
+    output: str,
+    out: Path | None,
+) -> None:
+    """Let policies that choose paths compete in a simulated mesh.
+
+    Everything about the world is made up from its seed; what is real is the planner and the forecasts, which are the
+    operator's own. Each policy sees the same probes, the same faults and the same week of history before the first day.
+
+    \b
+    foremesh simulate --topology topozoo/Geant2012 --days 3 --seeds 1-3
+    foremesh simulate -f manifests/examples/three-clouds -o html --out report.html
+    """
+    given = {"--topology": topology, "--links": links, "--regions": regions, "-f": folder, "--trace": trace}
+    sources = [name for name, value in {**given, "--matrix": matrix}.items() if value is not None]
+    if len(sources) > 1:
+        raise click.UsageError(f"{' and '.join(sources)} exclude each other: give one mesh to simulate")
+    if matrix is not None:
+        _matrix(matrix, output, out)
+        return
+    if output == "html" and len(seeds) > 1:
+        raise click.UsageError("a report shows one world; give one --seed with -o html")
+    contest = _contest(topology, links, regions, folder, trace, world, days, intents, every, policies)
+    if output == "html":
+        _report(contest, seeds[0], jobs, out)
+    else:
+        _compete(contest, seeds, jobs, output, out)
+
+
+def _contest(
+    topology: str | None,
+    links: Path | None,
+    regions: Path | None,
+    folder: Path | None,
+    trace: Path | None,
+    kind: str,
+    days: float,
+    intents: int,
+    every: int,
+    policies: tuple[str, ...] | None,
+) -> Contest:
+    from foremesh.files import read_bundle
+    from foremesh.simulation import topology as topologies
+    from foremesh.simulation.contest import Contest
+    from foremesh.simulation.policies import POLICIES
+
+    bundle, samples = None, None
+    if folder is not None:
+        bundle = read_bundle(folder)
+        place = topologies.from_bundle(bundle)
+    elif trace is not None:
+        samples = topologies.read_trace(trace)
+        place = topologies.from_trace(samples)
+    elif links is not None:
+        place = topologies.from_links_csv(links)
+    elif regions is not None:
+        place = topologies.from_regions(regions)
+    else:
+        place = topologies.load(topology or DEFAULT_TOPOLOGY)
+    return Contest(
+        topology=place,
+        kind=kind,
+        days=days,
+        intents=intents,
+        policies=policies or tuple(POLICIES),
+        every=every,
+        bundle=bundle,
+        trace=samples,
+    )
+
+
+def _compete(contest: Contest, seeds: tuple[int, ...], jobs: int | None, output: str, out: Path | None) -> None:
+    from foremesh.simulation.contest import compete
+    from foremesh.simulation.score import to_json
+
+    with progress("simulating") as show:
+        worlds = compete(contest, seeds, jobs=jobs, progress=show)
+    if output == "json":
+        write(json.dumps({"world": about(contest, seeds)} | to_json(worlds), indent=2) + "\n", out)
+    else:
+        write(render(*tables(contest, worlds), to=out), out)
+
+
+def about(contest: Contest, seeds: Iterable[int]) -> dict[str, Any]:
+    """What was simulated, as plain data."""
+    from foremesh.simulation.world import WORLD_VERSION
+
+    return {
+        "version": WORLD_VERSION,
+        "kind": "trace" if contest.trace is not None else contest.kind,
+        "topology": contest.topology.name,
+        "gateways": len(contest.topology.places),
+        "links": len(contest.topology.links),
+        "days": contest.days,
+        "seeds": list(seeds),
+    }
+
+
+def tables(contest: Contest, worlds: Mapping[int, Mapping[str, Score]]) -> Iterator[Any]:
+    """The contest for people: policies side by side, then who won which seed."""
+    from foremesh.simulation.policies import POLICIES, REACTIVE
+    from foremesh.simulation.score import OURS, best_reactive, duel, mean
+
+    what = about(contest, worlds)
+    made = "replayed from a recording" if contest.trace is not None else f"made up, version {what['version']}"
+    yield (
+        f"{what['topology']}: {what['gateways']} gateways, {what['links']} directed links, {what['days']:g} days, "
+        f"{what['kind']} world ({made}), {len(worlds)} seed{'s' * (len(worlds) > 1)}\n"
+    )
+    yield policy_table(mean([*worlds.values()]))
+    yield ""
+    for name in [*POLICIES]:
+        if name in contest.policies:
+            yield f"  [bold]{name}[/bold]: {POLICIES[name].what}"
+    some = [*worlds.values()]
+    if OURS not in some[0] or not any(name in some[0] for name in REACTIVE):
+        return
+    from rich.table import Table
+
+    best = duel(some, best_reactive)
+    yield (
+        f"\n{OURS} against the best reactive policy of each seed, by violation minutes: "
+        f"{best.won} won, {best.lost} lost, {best.tied} tied"
+    )
+    if len(worlds) > 1:
+        table = Table("seed", title="Violation minutes")
+        for name in contest.policies:
+            table.add_column(name, justify="right")
+        for seed, world in worlds.items():
+            table.add_row(str(seed), *(f"{world[name].violation_minutes:,.0f}" for name in contest.policies))
+        yield table
+
+
+def policy_table(scores: Mapping[str, Score]) -> Any:
+    """Policies side by side."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("policy")
+    for title in ("violation\nminutes", "latency\nmean ms", "latency\np95 ms", "moves\na day", "egress\nUSD"):
+        table.add_column(title, justify="right")
+    table.add_column("gap\nclosed", justify="right")
+    table.add_column("planning\nseconds", justify="right")
+    for name, one in scores.items():
+        table.add_row(
+            name,
+            f"{one.violation_minutes:,.0f}",
+            f"{one.mean_latency_ms:.1f}",
+            f"{one.p95_latency_ms:.1f}",
+            f"{one.moves_per_day:,.1f}",
+            f"{one.egress_usd:,.0f}",
+            "-" if one.gap_closed is None else f"{one.gap_closed:.0%}",
+            f"{one.plan_seconds:.1f}",
+        )
+    return table
+
+
+def _report(contest: Contest, seed: int, jobs: int | None, out: Path | None) -> None:
+    from foremesh.cli import report
+    from foremesh.simulation.contest import runs
+
+    with progress("simulating") as show:
+        found = runs(contest, seed, jobs=jobs, progress=show)
+    write(report.of_runs(contest, seed, found), out)
+
+
+def _matrix(path: Path, output: str, out: Path | None) -> None:
+    from foremesh.simulation import matrix
+
+    if output == "html":
+        raise click.UsageError("--matrix has no report; use -o table or json")
+    rtt_ms = matrix.load(path)
+    with progress("judging") as show:
+        result = matrix.judge(rtt_ms, progress=show)
+    found = matrix.to_json(result)
+    if output == "json":
+        write(json.dumps(found, indent=2) + "\n", out)
+    else:
+        means = ", ".join(f"{name} {found[f'{name}_ms']:.1f} ms" for name in ("direct", "chosen", "oracle"))
+        write(f"mean round trip: {means}; {found['share_worse']:.1%} of pairs worse than direct\n", out)

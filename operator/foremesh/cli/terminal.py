@@ -1,0 +1,88 @@
+"""What every subcommand does at its ends: say what is wrong in one line, show progress, write results."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+BAD_INPUT = 2
+"""Exit code where files are not what they should be; click's own for wrong options."""
+
+WIDTH = 100
+"""Columns of what is printed where the terminal does not say."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def told(command: Command) -> Command:
+    """Turn bad input into one line on stderr and exit code 2; a closed pipe (``| head``) into silence."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        from foremesh.files import InputError
+
+        try:
+            return command(*args, **kwargs)
+        except InputError as error:
+            name = click.get_current_context().command_path
+            click.echo(f"{name}: {error}", err=True)
+            sys.exit(BAD_INPUT)
+        except BrokenPipeError:
+            # What is still buffered would be written at exit, and fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+    return guarded  # type: ignore[return-value]
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr, if that is a terminal; the function given is called with the share done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def render(*parts: Any, to: Path | None = None) -> str:
+    """Rich text as it would stand on the terminal, with its colours if it will; plain for a file or a pipe."""
+    from rich.console import Console
+
+    terminal = to is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    width = Console().width if terminal else WIDTH
+    text = StringIO()
+    console = Console(file=text, width=width, force_terminal=terminal, soft_wrap=False, highlight=False)
+    for part in parts:
+        console.print(part)
+    return text.getvalue()
+
+
+def write(text: str, to: Path | None = None) -> None:
+    """Write to a file, or else to the terminal.
+
+    Raises:
+        InputError: If the file cannot be written.
+    """
+    if to is None:
+        click.echo(text, nl=False)
+        return
+    from foremesh.files import InputError
+
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_text(text)
+    except OSError as error:
+        raise InputError(to, None, f"cannot be written: {error.strerror}", "give another file") from error
+    click.echo(f"wrote {to}", err=True)
