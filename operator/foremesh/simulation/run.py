@@ -43,6 +43,10 @@ class Run:
     """What became of every demand, in the order of the scene; minutes count from the end of the warm-up."""
 
     policy: str
+    start_s: float
+    """Unix time at the end of the warm-up."""
+    every: int
+    """Minutes between plans."""
     rtt_ms: Floats
     """True round trip, shape (demands, minutes); NaN while not placed or cut off."""
     violated: np.ndarray
@@ -138,6 +142,8 @@ class _Runner:
         models = expected[Metric.RTT].models
         return Run(
             policy=policy.name,
+            start_s=world.start_s + MINUTE_S * first,
+            every=every,
             rtt_ms=rtt_ms,
             violated=violated,
             predicted_ms=np.stack(predicted_ms, axis=2),

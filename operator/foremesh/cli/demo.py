@@ -1,0 +1,132 @@
+"""``foremesh demo``: plan a folder of manifests, simulate a day of it, and show what came of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foremesh.cli.terminal import progress, render, told, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from foremesh.decide import Decision
+    from foremesh.drawing.values import Applied, ReportIntent
+    from foremesh.simulation.contest import Contest
+    from foremesh.simulation.run import Run
+
+
+@click.command()
+@click.option("-f", "folder", type=click.Path(path_type=Path), required=True, help="Manifests, with links.csv beside.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
+@click.option("--days", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="To simulate.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the simulated world.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Processes; one for each processor if left out.")
+@told
+def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> None:
+    """Plan a mesh, simulate a day of it, and write what would be applied.
+
+    Only the network and its agents are simulated: planning, forecasts and configurations are the operator's own code.
+    """
+    from foremesh.cli import report
+    from foremesh.drawing import render_report
+    from foremesh.files import read_bundle
+    from foremesh.offline import plan_bundle
+    from foremesh.settings import Settings
+    from foremesh.simulation import topology
+    from foremesh.simulation.contest import Contest, runs
+
+    bundle = read_bundle(folder)
+    with progress("planning") as show:
+        decision = plan_bundle(bundle, Settings())
+        show(1.0)
+    applied = _applied(decision)
+    _write_applied(applied, decision, out)
+    contest = Contest(topology=topology.from_bundle(bundle), days=days, bundle=bundle)
+    with progress(f"simulating {days:g} days") as show:
+        found = runs(contest, seed, jobs=jobs, progress=show)
+    whole = report.of_runs(contest, seed, found, title=f"Foremesh: {folder.name}", applied=applied)
+    write(render_report(whole), out / "report.html")
+    write(json.dumps(_json(contest, seed, found, whole.intents), indent=2) + "\n", out / "demo.json")
+    click.echo(render(*_summary(contest, found, whole.intents, out)), nl=False)
+
+
+def _applied(decision: Decision) -> tuple[Applied, ...]:
+    from foremesh.agent.show import as_texts
+    from foremesh.drawing.values import Applied
+
+    keys = {member.id: member.registration.keys for member in decision.state.members if member.registration}
+    return tuple(
+        Applied(id_, as_texts(config, keys[id_])) for id_, config in sorted(decision.configs.items()) if id_ in keys
+    )
+
+
+def _write_applied(applied: Iterable[Applied], decision: Decision, out: Path) -> None:
+    import yaml
+
+    from foremesh.model.manifest import write as plain
+
+    for one in applied:
+        folder = out / "gateways" / one.member.rpartition("/")[2]
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in one.texts.items():
+            (folder / name).write_text(text)
+        (folder / "config.yaml").write_text(yaml.safe_dump(plain(decision.configs[one.member]), sort_keys=False))
+    manifests = [pinned.manifest for pinned in decision.pinned]
+    (out / "policies.yaml").write_text(yaml.safe_dump_all(manifests, sort_keys=False))
+
+
+def _json(contest: Contest, seed: int, found: Mapping[str, Run], told_of: tuple[ReportIntent, ...]) -> dict[str, Any]:
+    from foremesh.cli.report import as_json
+    from foremesh.cli.simulate import about
+    from foremesh.simulation.score import score, side_by_side, to_json
+
+    scores = side_by_side({name: score(run) for name, run in found.items()})
+    return {
+        "simulated": about(contest, [seed]),
+        "policies": to_json({seed: scores})["policies"],
+        "intents": as_json(told_of),
+    }
+
+
+def _summary(contest: Contest, found: Mapping[str, Run], told_of: tuple[ReportIntent, ...], out: Path) -> Iterator[Any]:
+    from rich.table import Table
+
+    from foremesh.cli.report import SIMULATED
+    from foremesh.cli.simulate import policy_table
+    from foremesh.simulation.score import score, side_by_side
+
+    yield "[bold]Simulated here, and not measured:[/bold]"
+    for line in SIMULATED:
+        yield f"  {line}"
+    yield ""
+    table = Table(title=f"What Foremesh did for each intent over {contest.days:g} days", title_justify="left")
+    table.add_column("intent")
+    table.add_column("circuit, or why not", overflow="fold")
+    for name in ("asked\nms", "predicted\nms", "actual\nms", "moves", "minutes\nmissed"):
+        table.add_column(name, justify="right")
+    for one in told_of:
+        table.add_row(
+            one.name.rpartition("/")[2],
+            one.path or one.why_not,
+            _number(one.limit_ms),
+            _number(one.predicted_ms),
+            _number(one.actual_ms),
+            str(len(one.moves)) if one.path else "-",
+            _number(one.violation_minutes, 0) if one.path else "all",
+        )
+    yield table
+    yield ""
+    yield "Ways to choose paths, in the same world:"
+    yield policy_table(side_by_side({name: score(run) for name, run in found.items()}))
+    yield (
+        f"\nWritten to {out}: report.html (mesh on a map, forecasts against what came, moves), demo.json,\n"
+        "gateways/NAME (WireGuard, nftables, routes), policies.yaml (network policies)."
+    )
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,164 @@
+"""From runs of the simulator to what reports, tables and JSON say of each Intent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foremesh.drawing.mesh import picture
+from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, ReportPolicy, Series
+from foremesh.model.intent import Requirements
+from foremesh.model.manifest import write
+from foremesh.model.plan import Plan
+from foremesh.simulation.policies import POLICIES
+from foremesh.simulation.score import OURS, Score, score, side_by_side
+
+if TYPE_CHECKING:
+    from foremesh.model.series import Floats
+    from foremesh.simulation.contest import Contest
+    from foremesh.simulation.run import Run
+    from foremesh.simulation.scene import Scene
+
+MOST_PATH = 4
+"""Gateways of a path that are named in a move before the middle is left out."""
+
+SIMULATED = (
+    "The network: traffic of others, queues, reroutes, cuts and brown-outs are made up from a seed.",
+    "The agents: everybody is taken to have one, and every plan to be in force at once.",
+    "Time: days pass in seconds; a plan is made every few minutes, and not every half minute.",
+)
+
+REAL = (
+    "The manifests, as a cluster would take them.",
+    "Forecasts, path search and planning: the code that the operator runs.",
+    "Configurations and policies: what agents and the cluster would be told.",
+)
+
+
+def intents(scene: Scene, run: Run) -> tuple[ReportIntent, ...]:
+    """Every Intent of a scene from every source, as a policy served it."""
+    found = []
+    for index, demand in enumerate(scene.demands):
+        placement, needs = run.placements[index], demand.intent.spec.requirements
+        actual = run.rtt_ms[index]
+        moves = [
+            ReportMove(run.start_s + 60.0 * move.minute, move.before, move.after, move.why)
+            for move in run.moves
+            if move.demand == index
+        ]
+        forecast_ms, high_ms = (_each_minute(row[index], run.every, len(actual)) for row in run.predicted_ms)
+        infeasible = placement.infeasible
+        found.append(
+            ReportIntent(
+                name=demand.intent.id,
+                asked=asked(needs),
+                source=demand.source.id,
+                destination=placement.destination or "",
+                path=placement.path.text if placement.path else "",
+                limit_ms=None if needs.max_latency is None else float(needs.max_latency),
+                predicted_ms=_mean(forecast_ms),
+                actual_ms=_mean(actual),
+                moves=tuple(moves),
+                violation_minutes=float(run.violated[index].sum()),
+                why_not=infeasible.message if infeasible else "",
+                series=Series(run.start_s, actual, forecast_ms, high_ms, violated=run.violated[index])
+                if np.isfinite(actual).any()
+                else None,
+            )
+        )
+    return (*found, *(ReportIntent(name=id_, asked="", why_not=why) for id_, why in sorted(scene.unresolved.items())))
+
+
+def asked(needs: Requirements) -> str:
+    """Requirements in words that fit a line."""
+    words = []
+    for name, value in write(needs).items():
+        if isinstance(value, dict):
+            value = "; ".join(f"{part} {', '.join(names)}" for part, names in value.items())
+        words.append(f"{name} {', '.join(value) if isinstance(value, list) else value}")
+    return ", ".join(words) or "any path"
+
+
+def of_runs(
+    contest: Contest,
+    seed: int,
+    runs: Mapping[str, Run],
+    *,
+    title: str = "",
+    applied: tuple[Applied, ...] = (),
+) -> Report:
+    """The report on one world: what our policy did in it, or the only one that ran, beside the others."""
+    scene, _ = contest.prepare(seed)
+    ours = OURS if OURS in runs else next(iter(runs))
+    run = runs[ours]
+    scores = side_by_side({name: score(one) for name, one in runs.items()})
+    plan = Plan(made_at_s=run.start_s, placements=run.placements)
+    problems = {(id_, ""): why for id_, why in scene.unresolved.items()}
+    resources = {one.id: one for one in scene.gateways}
+    told = intents(scene, run)
+    placed = sum(bool(one.path) for one in told)
+    return Report(
+        title=title or f"{contest.topology.name}, {contest.days:g} days",
+        summary=(
+            f"{len(scene.gateways)} gateways, {len(scene.links)} directed links, {len(told)} intents, of which "
+            f"{placed} have a path at the end. Over {contest.days:g} days of a {contest.kind} world (seed {seed}) the "
+            f"{ours} policy missed a requirement in {scores[ours].violation_minutes:,.0f} minutes, all intents "
+            f"together, with {scores[ours].moves_per_day:,.1f} moves a day."
+        ),
+        simulated=SIMULATED,
+        real=REAL,
+        mesh=picture(run.graph, plan, resources=resources, problems=problems),
+        intents=told,
+        policies=tuple(_policy(name, one) for name, one in scores.items()),
+        policy=ours,
+        applied=applied,
+    )
+
+
+def as_json(told: tuple[ReportIntent, ...]) -> dict[str, Any]:
+    """Intents as plain data, by id; of several sources, each has its own entry ``id from source``."""
+    names = [one.name for one in told]
+    found = {}
+    for one in told:
+        name = one.name if names.count(one.name) == 1 else f"{one.name} from {one.source}"
+        found[name] = {
+            "asked": one.asked,
+            "source": one.source,
+            "destination": one.destination or None,
+            "path": one.path or None,
+            "predicted_ms": _rounded(one.predicted_ms),
+            "actual_ms": _rounded(one.actual_ms),
+            "moves": len(one.moves),
+            "violation_minutes": one.violation_minutes,
+            "why_not": one.why_not or None,
+        }
+    return found
+
+
+def _policy(name: str, one: Score) -> ReportPolicy:
+    return ReportPolicy(
+        name=name,
+        about=POLICIES[name].what,
+        violation_minutes=one.violation_minutes,
+        mean_latency_ms=one.mean_latency_ms,
+        p95_latency_ms=one.p95_latency_ms,
+        moves_per_day=one.moves_per_day,
+        egress_usd=one.egress_usd,
+        gap_closed=one.gap_closed,
+        plan_seconds=one.plan_seconds,
+    )
+
+
+def _each_minute(per_plan: Floats, every: int, minutes: int) -> Floats:
+    return np.repeat(per_plan, every)[:minutes]
+
+
+def _mean(values: Floats) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
