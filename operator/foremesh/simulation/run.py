@@ -96,16 +96,16 @@ class _Runner:
         self._world = world
         self._policy = policy
         self._planner = Planner(scene.demands, scene.policies, policy.settings)
-        self._row = {link: row for row, link in enumerate(world.links)}
-        self._idle = idle(world.links, np.array([scene.base_rtt_ms[link] for link in world.links]))
-        self._price = np.array([scene.facts[link].egress_price or 0.0 for link in world.links])
+        self._row = {link: row for row, link in enumerate(scene.links)}
+        self._idle = idle(scene.links, np.array([scene.base_rtt_ms[link] for link in scene.links]))
+        self._price = np.array([scene.facts[link].egress_price or 0.0 for link in scene.links])
         self._forward_bps, self._back_bps = rates_bps(scene.demands)
         count = len(scene.demands)
         needs = [demand.intent.spec.requirements for demand in scene.demands]
         self._most_ms = np.array([np.inf if need.max_latency is None else float(need.max_latency) for need in needs])
         self._most_loss = np.array([1.0 if need.max_loss is None else float(need.max_loss) for need in needs])
         self._asks_bps = np.array([need.min_bandwidth is not None or need.reverse is not None for need in needs])
-        self._on = np.zeros((count, len(world.links)), dtype=bool)
+        self._on = np.zeros((count, len(scene.links)), dtype=bool)
         """Which links each demand's path has, forward."""
         self._back = np.zeros_like(self._on)
         self._attached_ms = np.zeros(count)
@@ -116,7 +116,7 @@ class _Runner:
     def run(self, every: int, progress: Callable[[int], None]) -> Run:
         world, policy, minutes = self._world, self._policy, self._world.minutes
         first, count = world.warmup_minutes, len(self._scene.demands)
-        measured = Measured(world.links, world.start_s, minutes)
+        measured = Measured(self._scene.links, world.start_s, minutes)
         measured.add(_metrics(world.probed(slice(0, first), world.actual(slice(0, first), self._own_bps()))))
         rtt_ms, violated = np.full((count, minutes - first), np.nan), np.ones((count, minutes - first), dtype=bool)
         predicted_ms, egress_usd, seconds, plans = [], 0.0, 0.0, 0
@@ -159,8 +159,8 @@ class _Runner:
     def _plan(self, expected: Expectation, now_s: float, minute: int) -> None:
         scene = self._scene
         if self._policy.by_hops:
-            level = np.ones(len(self._world.links))
-            expected = idle(self._world.links, level)
+            level = np.ones(len(self._scene.links))
+            expected = idle(self._scene.links, level)
         self._graph = build_graph(scene.gateways, scene.links, expected, scene.facts)
         plan = self._planner.plan(self._graph, self._circuits(), made_at_s=now_s)
         by_key = {(placement.intent, placement.source): placement for placement in plan.placements}

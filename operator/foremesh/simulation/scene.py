@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
+from typing import Any
 
 import networkx
 import numpy as np
@@ -14,16 +15,14 @@ from foremesh.files import Bundle
 from foremesh.model.addresses import Blocks
 from foremesh.model.intent import Destination, Intent, IntentSpec, Profile, Requirements, Source
 from foremesh.model.link import LinkFacts, LinkId
-from foremesh.model.meta import Meta
+from foremesh.model.meta import Meta, Ref
 from foremesh.model.policy import Policy
 from foremesh.model.resource import GatewaySpec, Location, Resource, ResourceSpec, ResourceType, Role
 from foremesh.model.units import Bandwidth, Milliseconds, Ratio
 from foremesh.network.allocate import enrol, held
 from foremesh.network.circuits import class_of
 from foremesh.routing.demand import Candidate, Demand
-from foremesh.simulation.topology import Topology
-
-NAMESPACE = "simulated"
+from foremesh.simulation.topology import Place, Topology
 
 INTENTS = 40
 """Intents of a mesh that declares none: enough that one lucky pair decides nothing, few enough to wait for."""
@@ -65,10 +64,7 @@ def synthetic(topology: Topology, *, seed: int, intents: int = INTENTS) -> Scene
 
     What they ask for can be had on idle links: the question is who keeps it when links are not idle.
     """
-    resources = {place.name: _gateway(place.name, place) for place in topology.places}
-    links = {
-        (link.src, link.dst): LinkId(src=resources[link.src].id, dst=resources[link.dst].id) for link in topology.links
-    }
+    resources = {place.name: _gateway(place) for place in topology.places}
     idle = networkx.DiGraph()
     idle.add_weighted_edges_from((link.src, link.dst, link.rtt_ms) for link in topology.links)
     shortest = dict(networkx.all_pairs_dijkstra_path_length(idle))
@@ -80,7 +76,7 @@ def synthetic(topology: Topology, *, seed: int, intents: int = INTENTS) -> Scene
         src, dst = pairs[index]
         round_trip_ms = shortest[src][dst] * rng.uniform(*SLACK) + SLACK_MS
         asked_bps = float(np.exp(rng.uniform(*np.log(ASKED_BPS))))
-        intent = _intent(src, dst, round(round_trip_ms, 1), round(asked_bps, -5))
+        intent = _intent(resources[src].meta, resources[dst].meta, round(round_trip_ms, 1), round(asked_bps, -5))
         demands.append(
             Demand(
                 intent=intent,
@@ -90,16 +86,7 @@ def synthetic(topology: Topology, *, seed: int, intents: int = INTENTS) -> Scene
                 class_=class_of(intent),
             )
         )
-    return Scene(
-        gateways=tuple(resources.values()),
-        links=tuple(links[link.src, link.dst] for link in topology.links),
-        facts={
-            links[link.src, link.dst]: LinkFacts(capacity_bps=link.capacity_bps, egress_price=link.egress_price)
-            for link in topology.links
-        },
-        base_rtt_ms={links[link.src, link.dst]: link.rtt_ms for link in topology.links},
-        demands=tuple(sorted(demands, key=lambda demand: demand.key)),
-    )
+    return _scene(topology, resources.values(), sorted(demands, key=lambda demand: demand.key))
 
 
 def declared(bundle: Bundle, topology: Topology, *, blocks: Blocks) -> Scene:
@@ -122,16 +109,10 @@ def declared(bundle: Bundle, topology: Topology, *, blocks: Blocks) -> Scene:
         demands += found.demands
         if found.problem:
             unresolved[id_] = found.problem.message
-    links = {(link.src, link.dst): LinkId(src=link.src, dst=link.dst) for link in topology.links}
-    return Scene(
-        gateways=tuple(one for one in resources.values() if one.is_gateway),
-        links=tuple(links.values()),
-        facts={
-            links[link.src, link.dst]: LinkFacts(capacity_bps=link.capacity_bps, egress_price=link.egress_price)
-            for link in topology.links
-        },
-        base_rtt_ms={links[link.src, link.dst]: link.rtt_ms for link in topology.links},
-        demands=tuple(demands),
+    return _scene(
+        topology,
+        (one for one in resources.values() if one.is_gateway),
+        demands,
         policies=tuple(bundle.declared.policies.values()),
         unresolved=unresolved,
     )
@@ -146,30 +127,45 @@ def rates_bps(demands: Iterable[Demand]) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _gateway(name: str, place: object) -> Resource:
+def _scene(topology: Topology, gateways: Iterable[Resource], demands: Iterable[Demand], **others: Any) -> Scene:
+    return Scene(
+        gateways=tuple(gateways),
+        links=tuple(link.id for link in topology.links),
+        facts={
+            link.id: LinkFacts(capacity_bps=link.capacity_bps, egress_price=link.egress_price)
+            for link in topology.links
+        },
+        base_rtt_ms={link.id: link.rtt_ms for link in topology.links},
+        demands=tuple(demands),
+        **others,
+    )
+
+
+def _gateway(place: Place) -> Resource:
+    ref = Ref.parse(place.id)
     return Resource(
-        meta=Meta(name=name, namespace=NAMESPACE),
+        meta=Meta(name=ref.name, namespace=ref.namespace),
         spec=ResourceSpec(
             type=ResourceType.GATEWAY,
             network="internet",
             location=Location(
-                provider=getattr(place, "provider", ""),
-                region=getattr(place, "region", ""),
-                site=name,
-                latitude=getattr(place, "latitude", None),
-                longitude=getattr(place, "longitude", None),
+                provider=place.provider,
+                region=place.region,
+                site=ref.name,
+                latitude=place.latitude,
+                longitude=place.longitude,
             ),
-            gateway=GatewaySpec(role=Role.CORE, endpoint=f"{name}.example.com:51820"),
+            gateway=GatewaySpec(role=Role.CORE, endpoint=f"{ref.name}.example.com:51820"),
         ),
     )
 
 
-def _intent(src: str, dst: str, max_latency_ms: float, min_bandwidth_bps: float) -> Intent:
+def _intent(src: Meta, dst: Meta, max_latency_ms: float, min_bandwidth_bps: float) -> Intent:
     return Intent(
-        meta=Meta(name=f"{src}-to-{dst}", namespace=NAMESPACE),
+        meta=Meta(name=f"{src.name}-to-{dst.name}", namespace=src.namespace),
         spec=IntentSpec(
-            from_=Source(resource=src),
-            to=Destination(resource=dst),
+            from_=Source(resource=src.name),
+            to=Destination(resource=dst.name),
             profile=Profile.LATENCY,
             requirements=Requirements(
                 max_latency=Milliseconds(max_latency_ms),
