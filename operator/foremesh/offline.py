@@ -1,0 +1,217 @@
+"""Plans a mesh that a folder describes: what the operator would decide if an agent ran for every resource.
+
+The same decision as the operator's, with files in the place of agents and Prometheus. Pure: no I/O, no clock; time is
+that of the newest sample, so equal files give equal plans.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from foremesh.decide import Decision, Declared, Forecasts, Observed, carry_on, decide, joined, pinning_policies
+from foremesh.forecast import quantile_forecast
+from foremesh.model.circuit import Circuit, CircuitStatus, LabelAllocation, LabelState
+from foremesh.model.forecast import QUANTILES, UNKNOWN, Forecast
+from foremesh.model.mesh import MeshState
+from foremesh.model.meta import Meta, Ref
+from foremesh.model.registration import Acknowledgement
+from foremesh.model.series import Metric, SeriesKey
+from foremesh.settings import Settings
+from foremesh.telemetry import Samples, on_grid
+
+if TYPE_CHECKING:
+    from foremesh.files import Bundle
+
+FEWEST_RECENT = 5
+"""Samples that say where a series stands, at the least; see ``forecast.levels``."""
+
+LONGEST_AGE_S = 120.0
+"""Seconds that a single figure may be older than the newest sample of all, as for series in the operator."""
+
+MOST_ROUNDS = 12
+"""Rounds of configs and acknowledgements until every circuit runs where it should; a move takes four."""
+
+HELD = "last"
+"""Name of the forecaster that holds the newest value."""
+
+
+def plan_bundle(bundle: Bundle, settings: Settings, *, forecasts: Forecasts | None = None) -> Decision:
+    """Decide as the operator would, and carry on until every agent has done what it was told.
+
+    Args:
+        bundle: What the files say. Circuits with a status are in place, and stay as the operator would let them.
+        settings: As the operator reads them.
+        forecasts: From ``forecasts_of``, if they are at hand.
+
+    Returns:
+        The decision with configs as they end up: circuits active on the paths chosen, nothing on its way any more.
+    """
+    declared = bundle.declared
+    known = forecasts_of(bundle, settings) if forecasts is None else forecasts
+    # Policies depend on members alone: rendered once at the end instead of in every round.
+    without_policies = msgspec.structs.replace(settings, network_policies="None")
+    observed = joined(declared.resources, bundle.attachment_rtt_ms)
+    decision = decide(declared, observed, known, without_policies, now_s=bundle.now_s)
+    decision = _settled(decision, declared, observed, without_policies, now_s=bundle.now_s)
+    return replace(
+        decision,
+        pinned=pinning_policies(decision.state.members, settings),
+        changed=tuple(sorted(decision.configs)),
+    )
+
+
+def forecasts_of(bundle: Bundle, settings: Settings) -> Forecasts:
+    """Forecast every series of a bundle over the planning horizon.
+
+    A series with a history gets the forecaster that its past favours, as in the operator but without fitted models. A
+    single figure is held. A link without any sample is in no forecast: it stays unknown.
+    """
+    series = {metric: _with_samples(held) for metric, held in bundle.series.items()}
+    newest = [one.times_s[-1] for held in series.values() for one in held.values()]
+    return Forecasts(
+        {metric: _forecast(metric, held, bundle.now_s, settings) for metric, held in series.items() if held},
+        newest_s=float(max(newest)) if newest else None,
+    )
+
+
+def _with_samples(series: Mapping[SeriesKey, Samples]) -> dict[SeriesKey, Samples]:
+    """The series without samples that could not be taken; those of which nothing is left are left out."""
+    found = {}
+    for key, one in series.items():
+        known = np.isfinite(one.values)
+        kept = one if known.all() else Samples(one.times_s[known], one.values[known])
+        if len(kept.values):
+            found[key] = kept
+    return found
+
+
+def _forecast(metric: Metric, series: Mapping[SeriesKey, Samples], now_s: float, settings: Settings) -> Forecast:
+    single = {key: one for key, one in series.items() if len(one.values) == 1}
+    history = {key: one for key, one in series.items() if len(one.values) > 1}
+    if not history:
+        return _held(metric, single, now_s, LONGEST_AGE_S, settings)
+    predicted, longest_age_s = _predicted(metric, history, now_s, settings)
+    return _joined(predicted, _held(metric, single, now_s, longest_age_s, settings)) if single else predicted
+
+
+def _predicted(
+    metric: Metric, history: Mapping[SeriesKey, Samples], now_s: float, settings: Settings
+) -> tuple[Forecast, float]:
+    """The forecast of series with a history, and the age in seconds at which their newest sample would be too old."""
+    prometheus, planning = settings.prometheus, settings.planning
+    usual_s = float(np.median([one.step_s for one in history.values()]))
+    span_s = now_s - min(float(one.times_s[0]) for one in history.values())
+    # Recordings are often coarser than what the operator reads; a finer grid than theirs would be mostly gaps.
+    recent_s, past_s = max(prometheus.recent_step, usual_s), max(prometheus.history_step, usual_s)
+    recent = max(FEWEST_RECENT, math.ceil(prometheus.recent_window / recent_s))
+    past = max(FEWEST_RECENT, math.ceil(min(prometheus.history_window, span_s + past_s) / past_s))
+    longest_age_s = max(LONGEST_AGE_S, 4 * recent_s)
+    forecast = quantile_forecast(
+        on_grid(metric, history, end_s=now_s, window_s=recent * recent_s, step_s=recent_s),
+        horizon_s=planning.horizon,
+        step_s=planning.step,
+        past=on_grid(metric, history, end_s=now_s, window_s=past * past_s, step_s=past_s),
+        max_age_s=longest_age_s,
+    )
+    return forecast, longest_age_s
+
+
+def _held(
+    metric: Metric, single: Mapping[SeriesKey, Samples], now_s: float, longest_age_s: float, settings: Settings
+) -> Forecast:
+    """Single figures, taken to hold: no spread is known, so all quantiles are the same."""
+    planning = settings.planning
+    keys = tuple(sorted(single, key=str))
+    steps = max(1, round(planning.horizon / planning.step))
+    values = np.array([single[key].values[0] for key in keys], dtype=np.float64)
+    ages_s = now_s - np.array([single[key].times_s[0] for key in keys], dtype=np.float64)
+    values[ages_s > longest_age_s] = np.nan
+    known = np.isfinite(values)
+    return Forecast(
+        metric,
+        keys,
+        planning.step,
+        now_s,
+        np.broadcast_to(np.clip(values, 0.0, metric.ceiling)[None, :, None], (len(QUANTILES), len(keys), steps)),
+        tuple(HELD if one else UNKNOWN for one in known),
+        tuple(
+            f"{HELD}: a single figure" if one else f"{UNKNOWN}: no sample in the last {longest_age_s:g} s"
+            for one in known
+        ),
+    )
+
+
+def _joined(one: Forecast, other: Forecast) -> Forecast:
+    """Two forecasts of one metric over the same steps as one."""
+    return Forecast(
+        one.metric,
+        (*one.keys, *other.keys),
+        one.step_s,
+        one.start_s,
+        np.concatenate([one.values, other.values], axis=1),
+        (*one.models, *other.models),
+        (*one.reasons, *other.reasons),
+        one.quantiles,
+    )
+
+
+def _settled(
+    decision: Decision, declared: Declared, observed: Observed, settings: Settings, *, now_s: float
+) -> Decision:
+    """The decision once every agent has applied its configs, round after round, and everything is on record."""
+    for _ in range(MOST_ROUNDS):
+        if not _on_its_way(decision.state):
+            return decision
+        observed = _acknowledged(observed, decision)
+        declared = _recorded(declared, decision)
+        decision = carry_on(declared, observed, decision.chosen, settings, now_s=now_s)
+        if not decision.changed:
+            return decision
+    moving = sorted(circuit.id for circuit in decision.state.circuits if _moves(circuit.labels))
+    raise RuntimeError(f"circuits {', '.join(moving)} still move after {MOST_ROUNDS} rounds; the plan is not complete")
+
+
+def _on_its_way(state: MeshState) -> bool:
+    return any(_moves(circuit.labels) or not all(pair.steered for pair in circuit.pairs) for circuit in state.circuits)
+
+
+def _moves(labels: tuple[LabelAllocation, ...]) -> bool:
+    return not labels or any(label.state is not LabelState.ACTIVE for label in labels)
+
+
+def _acknowledged(observed: Observed, decision: Decision) -> Observed:
+    """The same a moment later: every config is in force and applied."""
+    acks = {
+        id_: Acknowledgement(
+            gateway=id_, epoch=config.epoch, revision=config.revision, applied=True, labels=config.labels
+        )
+        for id_, config in decision.configs.items()
+    }
+    return replace(observed, configs=decision.configs, acks=acks)
+
+
+def _recorded(declared: Declared, decision: Decision) -> Declared:
+    """The same with every circuit's allocations on record, as the operator writes them."""
+    served = decision.served
+    circuits = {}
+    for placed in decision.state.circuits:
+        ref, old = Ref.parse(placed.id), declared.circuits.get(placed.id)
+        active = next((label.path for label in placed.labels if label.state is LabelState.ACTIVE), ())
+        circuits[placed.id] = Circuit(
+            meta=old.meta if old else Meta(name=ref.name, namespace=ref.namespace),
+            spec=placed.spec,
+            status=CircuitStatus(
+                number=placed.number,
+                class_number=placed.class_number,
+                path=active,
+                labels=placed.labels,
+                intents=served.get(placed.id, ()),
+            ),
+        )
+    return replace(declared, circuits=circuits)
