@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from foremesh.cli.agent import agent
+from foremesh.cli.graph import graph
 
 DEFAULT_CONFIG = Path("/etc/foremesh/config.yaml")
 
@@ -76,6 +77,7 @@ def _settings(path: Path):  # type: ignore[no-untyped-def]
 
 
 cli.add_command(agent)
+cli.add_command(graph)
 
 
 def main() -> None:

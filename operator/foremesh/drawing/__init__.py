@@ -4,6 +4,11 @@ Takes values, returns text: nothing is read, written, measured or decided here, 
 anywhere when it is opened. Imports nothing above ``decide``.
 """
 
+from foremesh.drawing.dot import dot
+from foremesh.drawing.graph import html
+from foremesh.drawing.mermaid import mermaid
+from foremesh.drawing.mesh import newest, picture, picture_of
+from foremesh.drawing.svg import svg
 from foremesh.drawing.values import (
     Applied,
     DrawnCircuit,
@@ -34,4 +39,11 @@ __all__ = [
     "ReportPolicy",
     "Series",
     "Unplaced",
+    "dot",
+    "html",
+    "mermaid",
+    "newest",
+    "picture",
+    "picture_of",
+    "svg",
 ]

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 from foremesh.drawing.values import DrawnEdge, DrawnWay
 from foremesh.model.circuit import Figures
-from foremesh.model.intent import Intent, Requirements
 from foremesh.model.link import Figure
 from foremesh.model.units import Bandwidth
 
@@ -55,25 +54,6 @@ def short(id_: str) -> str:
 
 def path_text(gateways: Iterable[str]) -> str:
     return " → ".join(short(one) for one in gateways)
-
-
-def asked_text(intent: Intent) -> str:
-    """An Intent's requirements in words, or that it has none."""
-    needs: Requirements = intent.spec.requirements
-    parts = [
-        f"at most {needs.max_latency}" if needs.max_latency is not None else "",
-        f"at least {needs.min_bandwidth}bit/s" if needs.min_bandwidth is not None else "",
-        f"at least {needs.reverse}bit/s back" if needs.reverse is not None else "",
-        f"loss at most {needs.max_loss}" if needs.max_loss is not None else "",
-        f"at most {needs.max_hops} hop{'s' * (needs.max_hops != 1)}" if needs.max_hops is not None else "",
-        f"at most {needs.max_egress_price} USD/GB" if needs.max_egress_price is not None else "",
-        f"encrypted {needs.encryption}" if needs.encryption is not None else "",
-        f"only in {', '.join(needs.regions)}" if needs.regions else "",
-    ]
-    shunned = (*needs.avoid.regions, *needs.avoid.providers, *map(short, needs.avoid.gateways))
-    parts += [f"not through {', '.join(shunned)}" if shunned else ""]
-    said = ", ".join(filter(None, parts)) or "nothing in particular"
-    return f"{said} (favours {intent.spec.profile.lower()})"
 
 
 def path_figures(figures: Figures) -> str:

@@ -24,7 +24,7 @@ def escape(value: object) -> Markup:
     return value if isinstance(value, Markup) else Markup(html.escape(FORBIDDEN.sub("\ufffd", str(value))))
 
 
-def tag(name: str, *children: object, **attributes: object) -> Markup:
+def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """An element. ``class_`` and ``for_`` lose their underscore, other underscores become dashes; an attribute that is
     None is left out."""
     given = "".join(

@@ -134,7 +134,7 @@ def _circuits(placed: Iterable[Placement], carriers: Mapping[tuple[str, str], st
             id=carrier,
             intents=tuple(sorted({one.intent for one, _ in group})),
             path=group[0][1],
-            standby=next(filter(None, (getattr(one, "standby", None) for one, _ in group)), None),
+            standby=next((one.standby for one, _ in group if one.standby), None),
             unmet="; ".join(sorted({one.infeasible.message for one, _ in group if one.infeasible})),
         )
         for (carrier, _), group in sorted(groups.items(), key=lambda one: (one[1][0][0].intent, one[0][0]))

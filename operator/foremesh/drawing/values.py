@@ -57,7 +57,7 @@ class DrawnEdge:
     back: DrawnWay | None
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> EdgeKey:
         return self.a, self.b, self.underlay
 
 
@@ -109,16 +109,17 @@ class Series:
     """What was true of the path that the intent was on."""
     forecast_ms: Floats
     """Median that was predicted for that time when the path was chosen."""
-    low_ms: Floats
     high_ms: Floats
-    """The band that the forecast gave."""
+    """The pessimistic quantile that was predicted with it; the band reaches up to it."""
+    low_ms: Floats | None = None
+    """Where the band begins; None: at the median."""
     violated: np.ndarray | None = None
     """Whether any requirement was missed, latency or not; None: wherever the round trip is over the limit."""
     step_s: float = 60.0
 
     def __post_init__(self) -> None:
-        arrays = [self.actual_ms, self.forecast_ms, self.low_ms, self.high_ms]
-        arrays += [] if self.violated is None else [self.violated]
+        arrays = [self.actual_ms, self.forecast_ms, self.high_ms]
+        arrays += [one for one in (self.low_ms, self.violated) if one is not None]
         lengths = {np.shape(one) for one in arrays}
         if len(lengths) != 1 or len(next(iter(lengths))) != 1:
             raise ValueError(f"series have shapes {sorted(lengths)}; all of them need one and the same length")
@@ -132,10 +133,10 @@ class ReportMove:
 
     at_s: float
     """Unix time."""
-    before: tuple[str, ...]
-    """Gateway ids; empty: it had no path."""
-    after: tuple[str, ...]
-    """Gateway ids; empty: it was left without a path."""
+    before: str
+    """The path as text, ``a > b > c``; empty: it had none."""
+    after: str
+    """The same; empty: it was left without a path."""
     reason: str = ""
 
 
@@ -149,8 +150,8 @@ class ReportIntent:
     """Its requirements in words: ``at most 40 ms, at least 200M``."""
     source: str = ""
     destination: str = ""
-    path: tuple[str, ...] = ()
-    """Gateway ids at the end of the time played; empty: none."""
+    path: str = ""
+    """As text, at the end of the time played; empty: none."""
     limit_ms: float | None = None
     """Round trip asked for, end to end."""
     predicted_ms: float | None = None
@@ -206,6 +207,15 @@ class Report:
     policy: str = ""
     """Name of the policy that intents, plots and moves are about."""
     applied: tuple[Applied, ...] = ()
+
+
+EdgeKey = tuple[str, str, str]
+"""Both gateways, sorted, and the underlay."""
+
+
+def edge_key(link: LinkId) -> EdgeKey:
+    """The edge that a link is a direction of."""
+    return min(link.src, link.dst), max(link.src, link.dst), link.underlay
 
 
 LinkFigures = Mapping[LinkId, LinkObserved]

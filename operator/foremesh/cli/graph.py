@@ -1,0 +1,40 @@
+"""``foremesh graph``: the mesh as DOT, Mermaid, SVG or HTML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from foremesh.cli.terminal import told, write
+
+
+@click.command()
+@click.option("-f", "folder", type=click.Path(path_type=Path), required=True, help="Manifests, with links.csv beside.")
+@click.option("--history", type=click.Path(path_type=Path), help="Measured series, if not in the folder.")
+@click.option(
+    "-o",
+    "output",
+    type=click.Choice(["dot", "mermaid", "svg", "html"]),
+    default="dot",
+    show_default=True,
+    help="html: one page that needs no network.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="A file instead of the terminal.")
+@told
+def graph(folder: Path, history: Path | None, output: str, out: Path | None) -> None:
+    """Draw the mesh that a folder describes, with the circuits that the operator would make.
+
+    Links carry what is predicted and what was observed last; a figure that nobody knows is said to be unknown.
+    """
+    from foremesh import drawing
+    from foremesh.files import read_bundle
+    from foremesh.offline import plan_bundle
+    from foremesh.settings import Settings
+
+    bundle = read_bundle(folder, history=history)
+    decision = plan_bundle(bundle, Settings())
+    mesh = drawing.picture_of(decision, bundle.declared, drawing.newest(bundle.series))
+    draw = {"dot": drawing.dot, "mermaid": drawing.mermaid, "svg": drawing.svg, "html": drawing.html}[output]
+    text = draw(mesh, title=f"Mesh of {folder.resolve().name}")
+    write(text if text.endswith("\n") else f"{text}\n", out)

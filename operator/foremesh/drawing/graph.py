@@ -1,0 +1,91 @@
+"""The mesh as a page: the map, what each circuit serves, and the figures of every link."""
+
+from __future__ import annotations
+
+from foremesh.drawing.figures import ms, path_text, rate, share, short, way_figures
+from foremesh.drawing.markup import Markup, join, tag
+from foremesh.drawing.page import cells, page, swatch, table
+from foremesh.drawing.svg import circuit_lines, svg
+from foremesh.drawing.values import DrawnCircuit, MeshPicture
+
+MOST_ROWS = 600
+"""Links in the table; with more, only those that carry circuits are listed."""
+
+
+def html(mesh: MeshPicture, *, title: str = "Mesh") -> str:
+    """The mesh as one self-contained page."""
+    body = [tag("h1", title), tag("p", _summary(mesh), class_="soft"), map_figure(mesh, title), circuit_table(mesh)]
+    return page(title, *body, tag("h2", "Links"), link_table(mesh))
+
+
+def map_figure(mesh: MeshPicture, title: str) -> Markup:
+    """The map with its key."""
+    key = (
+        "● core   ◆ transit   ○ edge. Solid: active path, dashed: standby; grey: links that carry no circuit. "
+        "Figures on links are median round trips. Point at anything for more."
+    )
+    return tag("figure", svg(mesh, title=title, alone=False), tag("figcaption", key, class_="soft"), id="map")
+
+
+def circuit_table(mesh: MeshPicture) -> Markup:
+    """Every intent: its circuit's paths and predicted figures, or why it has none."""
+    heads = [("Intent", ""), ("Active path", ""), ("Round trip", "n"), ("p90", "n"), ("Loss", "n"), ("Free", "n")]
+    rows = [_circuit_row(index, one) for index, one in enumerate(mesh.circuits)]
+    for intent in mesh.local:
+        said = tag("td", "both ends at one gateway: no circuit is needed", class_="soft", colspan=6)
+        rows.append(tag("tr", tag("td", short(intent), title=intent), said))
+    for one in mesh.unplaced:
+        why = tag("td", f"✕ not placed: {one.why}", class_="bad", colspan=6)
+        rows.append(tag("tr", tag("td", short(one.intent), title=f"{one.intent} from {one.source}"), why))
+    if not rows:
+        return tag("p", "No intent is declared, so there is no circuit.")
+    return table([*heads, ("Standby", "")], rows)
+
+
+def link_table(mesh: MeshPicture) -> Markup:
+    """Figures of every link in both directions, or of those that carry circuits where there are too many."""
+    carrying = {link for one in mesh.circuits for link in one.path.links}
+    ways = [way for edge in mesh.edges for way in (edge.there, edge.back) if way is not None]
+    listed = ways if len(ways) <= MOST_ROWS else [way for way in ways if {way.link.id, way.link.id.reverse} & carrying]
+    names = {one.node.id: one.name for one in mesh.gateways}
+    rows = []
+    for way in listed:
+        title = f"{names.get(way.link.id.src, way.link.id.src)} → {names.get(way.link.id.dst, way.link.id.dst)}"
+        rows.append(tag("tr", cells(title, (way.link.id.underlay, "soft"), way_figures(way))))
+    left = len(ways) - len(listed)
+    note = f"{left} directed links that carry no circuit are left out." if left else ""
+    body = table([("Link", ""), ("Underlay", ""), ("Predicted and observed", "")], rows, caption=note)
+    return tag("details", tag("summary", f"Figures of {len(listed)} directed links"), body)
+
+
+def _summary(mesh: MeshPicture) -> str:
+    served = len({intent for one in mesh.circuits for intent in one.intents} | set(mesh.local))
+    failed = len({one.intent for one in mesh.unplaced})
+    return (
+        f"{len(mesh.gateways)} gateways, {len(mesh.edges)} pairs of them linked, {len(mesh.circuits)} circuits; "
+        f"intents placed {served}, not placed {failed}."
+    )
+
+
+def _circuit_row(index: int, one: DrawnCircuit) -> Markup:
+    figures = one.path.figures
+    names = join([swatch(index), ", ".join(map(short, one.intents))])
+    path: object = path_text(one.path.gateways)
+    if one.unmet:
+        path = join([path, tag("div", f"falls short: {one.unmet}", class_="bad")])
+    standby = path_text(one.standby.gateways) if one.standby else "none"
+    return tag(
+        "tr",
+        cells(
+            names,
+            path,
+            (ms(figures.latency_ms), "n"),
+            (ms(figures.latency_p90_ms), "n"),
+            (share(figures.loss), "n"),
+            (rate(figures.bandwidth_bps), "n"),
+            (standby, "soft" if not one.standby else ""),
+        ),
+        data_lights=index,
+        tabindex=0,
+        title="\n".join(circuit_lines(one)),
+    )

@@ -1,0 +1,211 @@
+"""Where gateways stand on the canvas, and where names fit beside them. Pure and deterministic.
+
+With coordinates the picture is a map: equirectangular, true to scale at the middle latitude, cut where the mesh leaves
+the widest gap in longitude. Regions with many gateways are given more room than their area (the graticule shows how
+much), and gateways of one city are moved apart. Without coordinates, distances follow round trips.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import networkx
+import numpy as np
+
+from foremesh.drawing.values import DrawnEdge, MeshPicture
+from foremesh.model.series import Floats
+
+WIDTH = 1180.0
+"""Pixels: fits a window of 1280 with its margins."""
+LEAST_HEIGHT, MOST_HEIGHT = 560.0, 780.0
+"""Pixels; the height follows the mesh's extent between these."""
+MARGIN_X, MARGIN_Y = 110.0, 56.0
+"""Pixels around the outermost gateways, room for their names."""
+WARPS = (0.0, 0.2, 0.4, 0.6)
+"""Shares of each axis that go to evening out crowds; the least that makes room is taken."""
+GRATICULE_STEPS = (1, 2, 5, 10, 15, 30)
+"""Degrees between lines of the graticule."""
+TALLER = 1.6
+"""A degree of latitude may take so much more than true scale where that fills the canvas."""
+MOST_LINES = 12
+"""Lines of the graticule per axis."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A meridian or a parallel: where it lies on the canvas, and its name."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Positions in pixels."""
+
+    width: float
+    height: float
+    at: dict[str, tuple[float, float]]
+    """Gateway id to where its symbol stands."""
+    meridians: tuple[Line, ...] = ()
+    parallels: tuple[Line, ...] = ()
+
+    @property
+    def is_map(self) -> bool:
+        return bool(self.meridians or self.parallels)
+
+
+def lay_out(mesh: MeshPicture, *, width: float = WIDTH) -> Layout:
+    """Place every gateway."""
+    ids = [one.node.id for one in mesh.gateways]
+    if not ids:
+        return Layout(width, LEAST_HEIGHT, {})
+    spots = [(one.longitude, one.latitude) for one in mesh.gateways]
+    known = [(x, y) for x, y in spots if x is not None and y is not None]
+    if len(known) == len(ids):
+        return _geographic(ids, np.array(known, dtype=float), width)
+    return _free(ids, mesh.edges, width)
+
+
+def apart(points: Floats, least: float, width: float, height: float) -> Floats:
+    """Move points that are nearer to each other than ``least`` apart, as little as it takes."""
+    at = points.astype(float)
+    home = at.copy()
+    turn = np.arange(len(at)) * math.pi * (3 - math.sqrt(5))
+    at += 1e-3 * np.stack([np.cos(turn), np.sin(turn)], axis=1)  # points in one place have to differ to be parted
+    for _ in range(200):
+        delta = at[:, None] - at[None, :]
+        gap = np.hypot(delta[..., 0], delta[..., 1])
+        np.fill_diagonal(gap, np.inf)
+        lack = np.clip(least - gap, 0, None)
+        if not lack.any():
+            break
+        push = (delta / gap[..., None]) * (lack / 2)[..., None]
+        at += push.sum(axis=1) * 0.7
+        at += (home - at) * 0.01
+        at[:, 0] = np.clip(at[:, 0], MARGIN_X / 2, width - MARGIN_X / 2)
+        at[:, 1] = np.clip(at[:, 1], MARGIN_Y / 2, height - MARGIN_Y / 2)
+    return at
+
+
+def spacing(count: int) -> float:
+    """Pixels that symbols need between their centres: room for a name where there are few."""
+    return 64.0 if count <= 20 else 40.0 if count <= 50 else 24.0
+
+
+def _geographic(ids: Sequence[str], degrees: Floats, width: float) -> Layout:
+    longitude = _unrolled(degrees[:, 0])
+    latitude = degrees[:, 1]
+    stretch = math.cos(math.radians(float(latitude.min() + latitude.max()) / 2))
+    span_x = max(float(np.ptp(longitude)), 1.0) * max(stretch, 0.2)
+    span_y = max(float(np.ptp(latitude)), 1.0)
+    inner = width - 2 * MARGIN_X
+    height = min(MOST_HEIGHT, max(LEAST_HEIGHT, inner * span_y / span_x + 2 * MARGIN_Y))
+    scale = min(inner / span_x, (height - 2 * MARGIN_Y) / span_y)
+    scale_y = min(TALLER * scale, (height - 2 * MARGIN_Y) / span_y)
+    for warp in WARPS:
+        axis_x = _Axis(longitude, scale * max(stretch, 0.2), width / 2, inner, warp)
+        axis_y = _Axis(-latitude, scale_y, height / 2, height - 2 * MARGIN_Y, warp)
+        at = np.stack([axis_x(longitude), axis_y(-latitude)], axis=1)
+        if _crowded(at, degrees) <= len(ids) // 6:
+            break
+    at = apart(at, spacing(len(ids)), width, height)
+    return Layout(
+        width,
+        height,
+        {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)},
+        tuple(Line(float(axis_x(value)), _east(value)) for value in _graticule(axis_x.reach(width))),
+        tuple(Line(float(axis_y(-value)), _north(value)) for value in _graticule(_flipped(axis_y.reach(height)))),
+    )
+
+
+class _Axis:
+    """Degrees to pixels along one axis: linear, mixed with the rank of what stands there.
+
+    Beyond the outermost gateways it goes on at the linear scale.
+    """
+
+    def __init__(self, values: Floats, scale: float, middle: float, room: float, warp: float) -> None:
+        self.scale = scale
+        self.knots = np.unique(np.round(values, 1))
+        linear = (self.knots - (self.knots[0] + self.knots[-1]) / 2) * scale + middle
+        if len(self.knots) > 2 and warp:
+            # Ranks fill the room there is, also where the linear map leaves it empty.
+            ranks = middle + room * (np.arange(len(self.knots)) / (len(self.knots) - 1) - 0.5)
+            linear = (1 - warp) * linear + warp * ranks
+        self.pixels = linear
+
+    def __call__(self, value: Floats | float) -> Floats:
+        inside = np.interp(value, self.knots, self.pixels)
+        below = np.minimum(0, value - self.knots[0]) * self.scale
+        above = np.maximum(0, value - self.knots[-1]) * self.scale
+        return np.asarray(inside + below + above)
+
+    def reach(self, size: float) -> tuple[float, float]:
+        """Degrees at both ends of the canvas."""
+        first = self.knots[0] - self.pixels[0] / self.scale
+        return float(first), float(self.knots[-1] + (size - self.pixels[-1]) / self.scale)
+
+
+def _unrolled(longitude: Floats) -> Floats:
+    """Longitudes without a jump: the world is cut in the widest gap."""
+    order = np.sort(longitude % 360)
+    gaps = np.diff(np.append(order, order[0] + 360))
+    first = order[(int(np.argmax(gaps)) + 1) % len(order)]
+    return np.asarray((longitude % 360 - first) % 360 + (first + 180) % 360 - 180)
+
+
+def _crowded(at: Floats, degrees: Floats) -> int:
+    """Pairs in different places that come too near to be told apart."""
+    delta = at[:, None] - at[None, :]
+    near = np.hypot(delta[..., 0], delta[..., 1]) < spacing(len(at)) * 0.8
+    elsewhere = np.abs(degrees[:, None] - degrees[None, :]).max(axis=2) > 0.3
+    return int(np.triu(near & elsewhere, 1).sum())
+
+
+def _graticule(reach: tuple[float, float]) -> list[float]:
+    low, high = reach
+    step = next((one for one in GRATICULE_STEPS if (high - low) / one <= MOST_LINES), GRATICULE_STEPS[-1])
+    return [float(one) for one in np.arange(math.ceil(low / step) * step, high, step)]
+
+
+def _flipped(reach: tuple[float, float]) -> tuple[float, float]:
+    return max(-90.0, -reach[1]), min(90.0, -reach[0])
+
+
+def _east(longitude: float) -> str:
+    value = (longitude + 180) % 360 - 180
+    return "0°" if value == 0 else f"{abs(value):g}°{'E' if value > 0 else 'W'}"
+
+
+def _north(latitude: float) -> str:
+    return "0°" if latitude == 0 else f"{abs(latitude):g}°{'N' if latitude > 0 else 'S'}"
+
+
+def _free(ids: Sequence[str], edges: Sequence[DrawnEdge], width: float) -> Layout:
+    """Distances follow round trips; an unknown one counts as the usual, no link at all as the farthest."""
+    trips = {(edge.a, edge.b): _round_trip(edge) for edge in edges}
+    usual = float(np.median([one for one in trips.values() if one is not None] or [1.0]))
+    graph = networkx.Graph()
+    graph.add_nodes_from(ids)
+    for (a, b), trip in trips.items():
+        graph.add_edge(a, b, weight=max(trip if trip is not None else usual, usual / 20))
+    far = dict(networkx.all_pairs_dijkstra_path_length(graph))
+    most = max((value for row in far.values() for value in row.values()), default=usual) or usual
+    wanted = {a: {b: far[a].get(b, 1.3 * most) for b in ids} for a in ids}
+    height = MOST_HEIGHT if len(ids) > 20 else 560.0
+    found = networkx.kamada_kawai_layout(graph, dist=wanted) if len(ids) > 1 else {ids[0]: (0.0, 0.0)}
+    at = np.array([found[id_] for id_ in ids], dtype=float)
+    at -= at.min(axis=0)
+    span = np.where(np.ptp(at, axis=0) > 1e-6, np.ptp(at, axis=0), 1.0)
+    room = np.array([width - 2 * MARGIN_X, height - 2 * MARGIN_Y])
+    at = at / span * room + np.array([MARGIN_X, MARGIN_Y]) if len(ids) > 1 else np.array([[width / 2, height / 2]])
+    at = apart(at, spacing(len(ids)), width, height)
+    return Layout(width, height, {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)})
+
+
+def _round_trip(edge: DrawnEdge) -> float | None:
+    known = [way.link.rtt_ms.median for way in (edge.there, edge.back) if way and way.link.rtt_ms]
+    return min(known) if known else None
