@@ -1,4 +1,4 @@
-"""The mesh graph as sorted arrays of integers, built once per snapshot and shared by every search on it.
+"""The mesh graph as sorted arrays, built once per snapshot and shared by every search on it.
 
 Sums along a path are made of integers so that they are exact in any order: a path that offers exactly what is asked
 is accepted, bounds never contradict sums, and the answer does not depend on the order of the input.
@@ -7,10 +7,17 @@ is accepted, bounds never contradict sums, and the answer does not depend on the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from foremesh.model.link import Figure, LinkId, MeshGraph, Node, PredictedLink
 from foremesh.model.resource import Role
+from foremesh.model.series import Floats
+from foremesh.routing.values import Bools, Ints
 
 NS_PER_MS = 10**6
 """Round-trip times are summed in nanoseconds: a thousandth of what a probe can tell."""
@@ -20,20 +27,25 @@ PRICE_SCALE = 10**9
 """Egress prices are summed in billionths of a US dollar per gigabyte."""
 BPS_SCALE = 10**3
 """Bandwidths are compared in thousandths of a bit per second."""
-TOTAL_LOSS = 1000 * LOSS_SCALE
-"""Stands for a loss of 100 %, whose logarithm is infinite; exp(-1000) is 0 in double precision."""
-NO_LIMIT = 10**30
+MOST = 10**15
+"""The most that one link adds to a sum (11 days, a million dollars, a loss of 1 - exp(-1000)): thousands of them still
+fit into 64 bits."""
+MOST_BPS = 10**15
+"""The most that a link can carry, in bit/s, for the same reason."""
+NO_LIMIT = 4 * 10**18
 """Greater than any sum of the above."""
+UNKNOWN = -1
+"""Stands for a figure that is not known, where others are integers of at least 0."""
 
 
 def down(value: float, scale: int) -> int:
     """What a link adds: rounded in the path's favour, as ``up`` is for limits, so that equal is never a miss."""
-    return math.floor(value * scale)
+    return math.floor(min(MOST, value * scale))
 
 
 def up(value: float, scale: int) -> int:
     """A limit: rounded in the path's favour."""
-    return NO_LIMIT if math.isinf(value) else math.ceil(value * scale)
+    return math.ceil(min(NO_LIMIT, value * scale))
 
 
 def log_loss(loss: float) -> float:
@@ -41,13 +53,9 @@ def log_loss(loss: float) -> float:
     return math.inf if loss >= 1 else -math.log1p(-max(0.0, loss))
 
 
-def figure(value: Figure | None, *, most: float = math.inf) -> Figure | None:
-    """A figure within 0 and ``most``; one that is not finite is unknown. Forecasters extrapolate, quantities do not
-    become negative."""
-    if value is None or not (math.isfinite(value.median) and math.isfinite(value.pessimistic)):
-        return None
-    median, pessimistic = (min(most, max(0.0, part)) for part in (value.median, value.pessimistic))
-    return Figure(median=median, pessimistic=pessimistic)
+def units_down(values: Floats, scale: int) -> Ints:
+    """``down`` for all links; NaN is UNKNOWN."""
+    return np.where(np.isnan(values), UNKNOWN, np.floor(np.minimum(values * scale, MOST))).astype(np.int64)
 
 
 def link_key(link: LinkId) -> tuple[str, str, str]:
@@ -55,52 +63,155 @@ def link_key(link: LinkId) -> tuple[str, str, str]:
     return (link.src, link.dst, link.underlay)
 
 
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One figure of every link or gateway; NaN is unknown. Within 0 and a maximum: forecasters extrapolate, quantities
+    do not become negative; and what is not finite is unknown."""
+
+    median: Floats
+    pessimistic: Floats
+
+    @classmethod
+    def of(cls, figures: Sequence[Figure | None], most: float = math.inf) -> Quantity:
+        pairs = [(math.nan, math.nan) if one is None else (one.median, one.pessimistic) for one in figures]
+        values = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+        values = np.where(np.isfinite(values).all(axis=0), np.clip(values, 0.0, most), math.nan)
+        return cls(values[0], values[1])
+
+
+_Key = tuple[list[tuple[str, Role, str, str]], list[LinkId]]
+
+
+class Topology:
+    """Who is joined with whom, by number: the part of snapshots that stays when figures change.
+
+    Gateways and links are numbered in the order of their ids; links whose ends are not both gateways of the graph are
+    left out.
+    """
+
+    def __init__(self, graph: MeshGraph) -> None:
+        self._key = _key(graph)
+        nodes, links = graph.nodes, graph.links
+        self._nodes = sorted(range(len(nodes)), key=lambda index: nodes[index].id)
+        self.ids = [nodes[index].id for index in self._nodes]
+        self.number: dict[str, int] = {id: number for number, id in enumerate(self.ids)}
+        known = [i for i, one in enumerate(links) if one.id.src in self.number and one.id.dst in self.number]
+        self._links = sorted(known, key=lambda index: link_key(links[index].id))
+        self.link_ids = [links[index].id for index in self._links]
+        self.src = np.array([self.number[id.src] for id in self.link_ids], dtype=np.int64)
+        self.dst = np.array([self.number[id.dst] for id in self.link_ids], dtype=np.int64)
+        size, count = len(nodes), len(self.link_ids)
+        self.relays: Bools = np.array([nodes[index].role is not Role.EDGE for index in self._nodes], dtype=np.bool_)
+        self.out_start = np.searchsorted(self.src, np.arange(size + 1))
+        self.into = np.argsort(self.dst, kind="stable")
+        self.into_start = np.searchsorted(self.dst[self.into], np.arange(size + 1))
+        underlays = {name: code for code, name in enumerate(sorted({id.underlay for id in self.link_ids}))}
+        under = np.array([underlays[id.underlay] for id in self.link_ids], dtype=np.int64)
+        pair, back_pair = self.src * size + self.dst, self.dst * size + self.src
+        self._pair: list[int] = pair.tolist()
+        there, back = pair * len(underlays) + under, back_pair * len(underlays) + under
+        found = np.minimum(np.searchsorted(there, back), max(0, count - 1))
+        self.reverse: Ints = np.where(there[found] == back, found, UNKNOWN) if count else np.empty(0, dtype=np.int64)
+        self.no_groups = np.zeros(size, dtype=np.int64)
+        self.ones = np.ones(count, dtype=np.int64)
+        self._allowed: dict[object, tuple[Bools, Bools]] = {}
+
+    def fits(self, graph: MeshGraph) -> bool:
+        """Whether a snapshot has these gateways and links, told in the same order."""
+        return self._key == _key(graph)
+
+    def nodes_of(self, graph: MeshGraph) -> list[Node]:
+        return [graph.nodes[index] for index in self._nodes]
+
+    def links_of(self, graph: MeshGraph) -> list[PredictedLink]:
+        return [graph.links[index] for index in self._links]
+
+    @cached_property
+    def link_number(self) -> dict[LinkId, int]:
+        return {id: number for number, id in enumerate(self.link_ids)}
+
+    def between(self, src: int, dst: int) -> range:
+        """The links from one gateway to another, over whichever underlay."""
+        pair = src * len(self.ids) + dst
+        first = bisect_left(self._pair, pair)
+        last = first
+        while last < len(self._pair) and self._pair[last] == pair:
+            last += 1
+        return range(first, last)
+
+    def allowed(self, rule: object, of: Callable[[], Sequence[bool]]) -> tuple[Bools, Bools]:
+        """Which gateways a rule allows, and which links between these; ``of`` is asked once a rule."""
+        if rule not in self._allowed:
+            nodes = np.array(of(), dtype=np.bool_)
+            self._allowed[rule] = (nodes, nodes[self.src] & nodes[self.dst])
+        return self._allowed[rule]
+
+
+def _key(graph: MeshGraph) -> _Key:
+    nodes = [(node.id, node.role, node.region, node.provider) for node in graph.nodes]
+    return nodes, [link.id for link in graph.links]
+
+
 class Arrays:
-    """A ``MeshGraph`` by number. Gateways and links are numbered in the order of their ids; links whose ends are not
-    both gateways of the graph are left out.
+    """A ``MeshGraph`` by number.
 
     Args:
         graph: The snapshot.
-        released_bps: What links carry for circuits that are to be planned anew; for planning it is free, up to the
-            link's capacity.
+        topology: That of an earlier snapshot, if it fits.
     """
 
-    def __init__(self, graph: MeshGraph, released_bps: Mapping[LinkId, float] | None = None) -> None:
-        released = released_bps or {}
-        self.nodes: list[Node] = sorted(graph.nodes, key=lambda node: node.id)
-        self.number: dict[str, int] = {node.id: index for index, node in enumerate(self.nodes)}
-        known = (link for link in graph.links if link.id.src in self.number and link.id.dst in self.number)
-        self.links: list[PredictedLink] = sorted(known, key=lambda link: link_key(link.id))
-        self.link_number: dict[LinkId, int] = {link.id: index for index, link in enumerate(self.links)}
-        self.src = [self.number[link.id.src] for link in self.links]
-        self.dst = [self.number[link.id.dst] for link in self.links]
-        self.reverse = [self.link_number.get(link.id.reverse, -1) for link in self.links]
-        self.out: list[list[int]] = [[] for _ in self.nodes]
-        self.into: list[list[int]] = [[] for _ in self.nodes]
-        for index in range(len(self.links)):
-            self.out[self.src[index]].append(index)
-            self.into[self.dst[index]].append(index)
-        self.relays = [node.role is not Role.EDGE for node in self.nodes]
+    def __init__(self, graph: MeshGraph, topology: Topology | None = None) -> None:
+        self.topology = topology or Topology(graph)
+        self.nodes: list[Node] = self.topology.nodes_of(graph)
+        self.links: list[PredictedLink] = self.topology.links_of(graph)
+        self.number = self.topology.number
+        self.rtt = Quantity.of([link.rtt_ms for link in self.links])
+        self.loss = Quantity.of([link.loss for link in self.links], most=1.0)
+        self.free = Quantity.of([link.free_bps for link in self.links], most=MOST_BPS)
+        self.load = Quantity.of([node.load for node in self.nodes], most=1.0)
+        price = [math.nan if link.egress_price is None else link.egress_price for link in self.links]
+        self.price = np.array(price, dtype=np.float64)
 
-        self.rtt = [figure(link.rtt_ms) for link in self.links]
-        self.loss = [figure(link.loss, most=1.0) for link in self.links]
-        self.price = [link.egress_price for link in self.links]
-        self.load = [figure(node.load, most=1.0) for node in self.nodes]
-        self.free = [_free(link, released.get(link.id, 0.0)) for link in self.links]
+    def release(self, carried_bps: Mapping[int, float]) -> None:
+        """Take what links carry for circuits that are to be planned anew for free, up to the links' capacities."""
+        for link, bps in carried_bps.items():
+            capacity = self.links[link].capacity_bps
+            if bps and capacity is not None:
+                for part in (self.free.median, self.free.pessimistic):
+                    part[link] = part[link] if math.isnan(part[link]) else min(capacity, part[link] + bps)
 
-        self.rtt_ns = [None if rtt is None else down(rtt.pessimistic, NS_PER_MS) for rtt in self.rtt]
-        self.log_loss = [None if loss is None else _log_loss_units(loss.pessimistic) for loss in self.loss]
-        self.price_units = [None if price is None else down(price, PRICE_SCALE) for price in self.price]
+    @cached_property
+    def rtt_ns(self) -> Ints:
+        return units_down(self.rtt.pessimistic, NS_PER_MS)
 
+    @cached_property
+    def log_loss(self) -> Ints:
+        with np.errstate(divide="ignore"):  # all is lost
+            return units_down(-np.log1p(-self.loss.pessimistic), LOSS_SCALE)
 
-def _free(link: PredictedLink, released_bps: float) -> Figure | None:
-    free = figure(link.free_bps)
-    if free is None or not released_bps or link.capacity_bps is None:
-        return free
-    median, pessimistic = (min(link.capacity_bps, part + released_bps) for part in (free.median, free.pessimistic))
-    return Figure(median=median, pessimistic=pessimistic)
+    @cached_property
+    def price_units(self) -> Ints:
+        return units_down(self.price, PRICE_SCALE)
 
+    def summed(self, name: str) -> Ints:
+        """What each link adds to the sum that a requirement is about; UNKNOWN if that is not known."""
+        if name == "maxLatency":
+            return self.rtt_ns
+        if name == "maxLoss":
+            return self.log_loss
+        return self.price_units if name == "maxEgressPrice" else self.topology.ones
 
-def _log_loss_units(loss: float) -> int:
-    value = log_loss(loss)
-    return TOTAL_LOSS if math.isinf(value) else down(value, LOSS_SCALE)
+    def sums(self, names: tuple[str, ...]) -> tuple[Ints, Bools]:
+        """``summed`` for several requirements, shape (names, links), what is unknown adding nothing; and by link
+        whether all of it is known."""
+        if names not in self._sums:
+            rows = np.empty((len(names), len(self.links)), dtype=np.int64)
+            for row, name in enumerate(names):
+                rows[row] = self.summed(name)
+            known: Bools = np.all(rows >= 0, axis=0)
+            self._sums[names] = (np.maximum(rows, 0), known)
+        return self._sums[names]
+
+    @cached_property
+    def _sums(self) -> dict[tuple[str, ...], tuple[Ints, Bools]]:
+        return {}

@@ -7,19 +7,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+
+import numpy as np
 
 from foremesh.model.circuit import Figures
 from foremesh.model.intent import Encryption, Requirements
-from foremesh.model.link import Figure, LinkId, Node
+from foremesh.model.link import LinkId, Node
 from foremesh.model.plan import Path
 from foremesh.model.policy import Prefer
-from foremesh.routing.arrays import BPS_SCALE, LOSS_SCALE, NO_LIMIT, NS_PER_MS, PRICE_SCALE, Arrays, down, log_loss, up
+from foremesh.routing.arrays import (
+    BPS_SCALE,
+    LOSS_SCALE,
+    MOST_BPS,
+    NO_LIMIT,
+    NS_PER_MS,
+    PRICE_SCALE,
+    Arrays,
+    down,
+    log_loss,
+    up,
+)
 from foremesh.routing.cost import COST_SCALE, TERMS, Pricer, Prices, Weights, names
-from foremesh.routing.labels import Limit, Problem, Route, routes
-
-T = TypeVar("T")
+from foremesh.routing.kernels import NEVER
+from foremesh.routing.labels import Problem, Route, first_route, routes
+from foremesh.routing.ledger import Ledger
+from foremesh.routing.values import Bools, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +52,8 @@ class Ask:
     """Of each of these groups, the path must pass at least one gateway (its ends count)."""
     along: frozenset[LinkId] | None = None
     """If set, the path may use no other link."""
-    reserved_bps: Mapping[LinkId, float] = field(default_factory=dict)
-    """What others have been promised on links."""
+    reserved_bps: Mapping[LinkId, float] | None = None
+    """What others have been promised on links; None: what the Router's ledger says."""
 
     @property
     def encryption(self) -> Encryption:
@@ -52,72 +65,72 @@ class Router:
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
+        self.ledger = Ledger(arrays)
+        """What is promised as far as Asks without promises of their own are concerned."""
+        self._own: tuple[Mapping[LinkId, float], Ledger] | None = None
         self._pricer = Pricer(arrays)
 
+    def ledger_of(self, ask: Ask) -> Ledger:
+        if ask.reserved_bps is None:
+            return self.ledger
+        if self._own is None or self._own[0] is not ask.reserved_bps:
+            self._own = (ask.reserved_bps, Ledger(self.arrays, ask.reserved_bps))
+        return self._own[1]
+
     def prices(self, ask: Ask) -> Prices:
-        return self._pricer.price(
-            ask.weights,
-            encryption=ask.encryption,
-            prefer=ask.prefer,
-            reserved_bps={
-                self.arrays.link_number[link]: taken
-                for link, taken in ask.reserved_bps.items()
-                if link in self.arrays.link_number
-            },
-        )
+        return self._pricer.price_for(ask.weights, ask.encryption, ask.prefer, self.ledger_of(ask))
 
     def frame(self, ask: Ask, prices: Prices) -> Problem:
         """Lay an Ask over the graph: drop what the requirements exclude link by link, collect the sums to keep."""
-        arrays, needs = self.arrays, ask.requirements
-        allowed = [_allowed(node, ask) for node in arrays.nodes]
-        usable = [allowed[src] and allowed[dst] for src, dst in zip(arrays.src, arrays.dst, strict=True)]
+        arrays, topology, needs = self.arrays, self.arrays.topology, ask.requirements
+        names, most = _limits(needs)
+        sums, known = arrays.sums(names)
+        rule = (needs.regions, needs.avoid)
+        allowed, usable = topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
+        usable = usable & known
         if ask.along is not None:
-            usable = [use and link.id in ask.along for use, link in zip(usable, arrays.links, strict=True)]
-        if needs.min_bandwidth is not None:
-            usable = [use and self.carries(index, needs.min_bandwidth, ask) for index, use in enumerate(usable)]
-        if needs.reverse is not None:
-            usable = [use and self.carries(arrays.reverse[i], needs.reverse, ask) for i, use in enumerate(usable)]
-        sources = _numbered(ask.sources, arrays, allowed)
-        destinations = _numbered(ask.destinations, arrays, allowed)
-        if needs.max_latency is not None:
-            sources = {gateway: rtt for gateway, rtt in sources.items() if rtt is not None}
-            destinations = {gateway: rtt for gateway, rtt in destinations.items() if rtt is not None}
-        limits = {}
-        for name, (figures, _) in self._sums(needs).items():
-            usable = [use and value is not None for use, value in zip(usable, figures, strict=True)]
-            limits[name] = self.sum_limit(ask, name, sources, destinations)
-        start = {gateway: prices.start[gateway] + prices.offset(rtt) for gateway, rtt in sources.items()}
-        end = {gateway: prices.offset(rtt) for gateway, rtt in destinations.items()}
-        groups = [sum(names(node.id, group) << bit for bit, group in enumerate(ask.through)) for node in arrays.nodes]
-        objective = Limit(prices.link, start, end, NO_LIMIT)
-        return Problem(arrays, usable, objective, prices.exposure, limits, groups, len(ask.through))
+            usable &= self._among(ask.along)
+        for name, need in (("minBandwidth", needs.min_bandwidth), ("reverse", needs.reverse)):
+            if need is not None:
+                usable &= self.free_units(name, ask) >= least_units(need)
+        shape = (len(names), allowed.size)
+        start, sum_start = np.full(allowed.size, NEVER), np.zeros(shape, dtype=np.int64)
+        end, sum_end = np.full(allowed.size, NEVER), np.zeros(shape, dtype=np.int64)
+        timed = needs.max_latency is not None
+        for ends, costs, totals in ((ask.sources, start, sum_start), (ask.destinations, end, sum_end)):
+            for gateway, rtt in ends.items():
+                number = arrays.number.get(gateway)
+                if number is None or not allowed[number] or (timed and rtt is None):
+                    continue
+                costs[number] = prices.offset(rtt) + (prices.start[number] if ends is ask.sources else 0)
+                if timed:
+                    totals[0, number] = attachment_ns(rtt)
+        return Problem(
+            topology=topology,
+            usable=usable,
+            link=prices.link,
+            start=start,
+            end=end,
+            exposure=prices.exposure,
+            names=names,
+            sum_link=sums,
+            sum_start=sum_start,
+            sum_end=sum_end,
+            most=np.array(most, dtype=np.int64),
+            groups=self._groups(ask.through),
+            group_count=len(ask.through),
+        )
 
-    def _sums(self, needs: Requirements) -> dict[str, tuple[Sequence[int | None], int]]:
-        """The figures by link that requirements sum up, and what they may come to; by the requirement's name."""
-        arrays = self.arrays
-        sums: dict[str, tuple[Sequence[int | None], int]] = {}
-        if needs.max_latency is not None:
-            sums["maxLatency"] = (arrays.rtt_ns, up(needs.max_latency, NS_PER_MS))
-        if needs.max_loss is not None:
-            most = NO_LIMIT if needs.max_loss >= 1 else up(log_loss(needs.max_loss), LOSS_SCALE)
-            sums["maxLoss"] = (arrays.log_loss, most)
-        if needs.max_hops is not None:
-            sums["maxHops"] = ([1] * len(arrays.links), needs.max_hops)
-        if needs.max_egress_price is not None:
-            sums["maxEgressPrice"] = (arrays.price_units, up(needs.max_egress_price, PRICE_SCALE))
-        return sums
+    def _among(self, links: Iterable[LinkId]) -> Bools:
+        numbers, chosen = self.arrays.topology.link_number, np.zeros(len(self.arrays.links), dtype=np.bool_)
+        chosen[[numbers[link] for link in links if link in numbers]] = True
+        return chosen
 
-    def sum_limit(self, ask: Ask, name: str, sources: Iterable[int], destinations: Iterable[int]) -> Limit:
-        """One requirement as a limit. What is unknown counts nothing here: ``frame`` has taken it off the graph."""
-        figures, most = self._sums(ask.requirements)[name]
-        start, end = dict.fromkeys(sources, 0), dict.fromkeys(destinations, 0)
-        if name == "maxLatency":
-            start = {number: self._attachment_ns(ask.sources, number) for number in start}
-            end = {number: self._attachment_ns(ask.destinations, number) for number in end}
-        return Limit([value or 0 for value in figures], start, end, most)
-
-    def _attachment_ns(self, ends: Mapping[str, float | None], number: int) -> int:
-        return down(max(0.0, ends[self.arrays.nodes[number].id] or 0.0), NS_PER_MS)
+    def _groups(self, through: Sequence[tuple[str, ...]]) -> Ints:
+        if not through:
+            return self.arrays.topology.no_groups
+        bits = [sum(names(id, group) << bit for bit, group in enumerate(through)) for id in self.arrays.topology.ids]
+        return np.array(bits, dtype=np.int64)
 
     def path(self, route: Route, ask: Ask, prices: Prices) -> Path:
         """A route with its figures.
@@ -128,68 +141,77 @@ class Router:
             bandwidth are pessimistic, the latter what is left before this path takes its share. A figure is None if a
             part of it is unknown; bandwidth also where there is no link to limit it.
         """
-        arrays, gateways = self.arrays, self.gateways(route)
+        arrays, links = self.arrays, list(route.links)
+        gateways = self.gateways(route)
         offsets = (ask.sources[gateways[0]], ask.destinations[gateways[-1]])
-        attached = [None if rtt is None else Figure(median=rtt, pessimistic=rtt) for rtt in offsets]
-        rtt = _known([*(arrays.rtt[link] for link in route.links), *attached])
-        loss = _known([arrays.loss[link] for link in route.links])
-        price = _known([arrays.price[link] for link in route.links])
-        free = _known([self.free_units(link, ask) for link in route.links])
-        latency_offset = sum(prices.offset(offset) for offset in offsets)
-        sums = [
-            sum(terms)
-            for terms in zip(
-                prices.start_terms[route.steps[0]], *(prices.link_terms[link] for link in route.links), strict=True
-            )
-        ]
-        sums[0] += latency_offset
-        sums.append(prices.exposure * max(0, route.hops - 1))
-        delivered = None if loss is None else math.prod(1 - part.pessimistic for part in loss)
-        models = {arrays.links[link].forecast_model for link in route.links} - {""}
+        attached = [math.nan if rtt is None else rtt for rtt in offsets]
+        delivered = math.prod(1 - part for part in arrays.loss.pessimistic[links].tolist())
+        free = self.ledger_of(ask).free_units[links].tolist()
+        terms = prices.terms(route.steps[0], links)
+        terms[0] += sum(prices.offset(rtt) for rtt in offsets)
+        terms.append(prices.exposure * max(0, route.hops - 1))
+        models = {arrays.links[link].forecast_model for link in links} - {""}
         return Path(
             gateways=gateways,
-            links=tuple(arrays.links[link].id for link in route.links),
+            links=tuple(arrays.topology.link_ids[link] for link in links),
             figures=Figures(
-                latency_ms=None if rtt is None else math.fsum(part.median for part in rtt),
-                latency_p90_ms=None if rtt is None else math.fsum(part.pessimistic for part in rtt),
-                loss=None if delivered is None else 1 - delivered,
-                bandwidth_bps=min(free) / BPS_SCALE if free else None,
+                latency_ms=_known_sum([*arrays.rtt.median[links].tolist(), *attached]),
+                latency_p90_ms=_known_sum([*arrays.rtt.pessimistic[links].tolist(), *attached]),
+                loss=None if math.isnan(delivered) else 1 - delivered,
+                bandwidth_bps=min(free) / BPS_SCALE if free and min(free) >= 0 else None,
                 hops=route.hops,
-                egress_price=None if price is None else math.fsum(price),
-                cost=sum(sums) / COST_SCALE,
+                egress_price=_known_sum(arrays.price[links].tolist()),
+                cost=sum(terms) / COST_SCALE,
             ),
-            terms={name: units / COST_SCALE for name, units in zip(TERMS, sums, strict=True)},
+            terms={name: units / COST_SCALE for name, units in zip(TERMS, terms, strict=True)},
             forecast_models=tuple(sorted(models)),
         )
 
     def gateways(self, route: Route) -> tuple[str, ...]:
-        first, links = route.steps[0], route.links
-        return (self.arrays.nodes[first].id, *(self.arrays.links[link].id.dst for link in links))
+        topology = self.arrays.topology
+        return (topology.ids[route.steps[0]], *(topology.link_ids[link].dst for link in route.links))
 
-    def free_units(self, link: int, ask: Ask) -> int | None:
-        """Pessimistic free bandwidth of a link after reservations, in BPS_SCALE; None is unknown (or no such link)."""
-        free = self.arrays.free[link] if link >= 0 else None
-        if free is None:
-            return None
-        left = free.pessimistic - ask.reserved_bps.get(self.arrays.links[link].id, 0.0)
-        return math.ceil(max(0.0, left) * BPS_SCALE)
-
-    def carries(self, link: int, need_bps: float, ask: Ask) -> bool:
-        free = self.free_units(link, ask)
-        return free is not None and free >= math.floor(need_bps * BPS_SCALE)
+    def free_units(self, name: str, ask: Ask) -> Ints:
+        """Pessimistic free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, by link, in
+        BPS_SCALE; UNKNOWN also where there is no such link."""
+        free, reverse = self.ledger_of(ask).free_units, self.arrays.topology.reverse
+        return free[:-1] if name == "minBandwidth" else free[reverse]
 
     def routes(self, ask: Ask, prices: Prices | None = None) -> Iterator[Route]:
         """Every path that meets the Ask, best first, found as it is asked for."""
         return routes(self.frame(ask, prices or self.prices(ask)))
 
     def best(self, ask: Ask) -> Route | None:
-        return next(self.routes(ask), None)
+        return first_route(self.frame(ask, self.prices(ask)))
 
 
-def _allowed(node: Node, ask: Ask) -> bool:
+def _limits(needs: Requirements) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The requirements that sum up, ``maxLatency`` first, and what each may come to."""
+    found = []
+    if needs.max_latency is not None:
+        found.append(("maxLatency", up(needs.max_latency, NS_PER_MS)))
+    if needs.max_loss is not None:
+        found.append(("maxLoss", NO_LIMIT if needs.max_loss >= 1 else up(log_loss(needs.max_loss), LOSS_SCALE)))
+    if needs.max_hops is not None:
+        found.append(("maxHops", min(needs.max_hops, NO_LIMIT)))
+    if needs.max_egress_price is not None:
+        found.append(("maxEgressPrice", up(needs.max_egress_price, PRICE_SCALE)))
+    return tuple(name for name, _ in found), tuple(most for _, most in found)
+
+
+def attachment_ns(rtt_ms: float | None) -> int:
+    """What an attachment adds to a path's round trip; nothing where it is unknown, for then it is not on the graph."""
+    return down(max(0.0, rtt_ms or 0.0), NS_PER_MS)
+
+
+def least_units(need_bps: float) -> int:
+    """A bandwidth asked for, to be compared with ``free_units``."""
+    return math.floor(min(4 * MOST_BPS, need_bps) * BPS_SCALE)
+
+
+def _allowed(node: Node, needs: Requirements) -> bool:
     """Whether the path may touch a gateway. One whose region is not stated is in none of the required regions, and
     cannot be avoided by region or provider either."""
-    needs = ask.requirements
     return (
         (not needs.regions or node.region in needs.regions)
         and not (node.region and node.region in needs.avoid.regions)
@@ -198,12 +220,7 @@ def _allowed(node: Node, ask: Ask) -> bool:
     )
 
 
-def _numbered(ends: Mapping[str, float | None], arrays: Arrays, allowed: Sequence[bool]) -> dict[int, float | None]:
-    numbered = ((arrays.number[gateway], rtt) for gateway, rtt in ends.items() if gateway in arrays.number)
-    return {gateway: rtt for gateway, rtt in numbered if allowed[gateway]}
-
-
-def _known(parts: Sequence[T | None]) -> list[T] | None:
-    """The parts, or None if one of them is unknown."""
-    known = [part for part in parts if part is not None]
-    return known if len(known) == len(parts) else None
+def _known_sum(parts: Sequence[float]) -> float | None:
+    """The sum, or None if a part of it is unknown."""
+    total = math.fsum(parts)
+    return None if math.isnan(total) else total

@@ -14,10 +14,15 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
+
 from foremesh.model.intent import Encryption, Profile
-from foremesh.model.link import Figure, Node
+from foremesh.model.link import Node
 from foremesh.model.policy import CostWeights, Prefer
-from foremesh.routing.arrays import Arrays, log_loss
+from foremesh.model.series import Floats
+from foremesh.routing.arrays import MOST, Arrays
+from foremesh.routing.ledger import Ledger
+from foremesh.routing.values import Ints
 
 COST_SCALE = 10**9
 """Costs are summed in billionths of a unit, as integers; see ``arrays``."""
@@ -106,103 +111,127 @@ def preferred(node: Node, prefer: Prefer) -> bool:
     return node.region in prefer.regions or names(node.id, prefer.gateways)
 
 
-@dataclass(frozen=True, slots=True)
 class Prices:
-    """Costs in COST_SCALE, ready to be summed. A link's cost holds its own terms and the load of the gateway it leads
-    into; the load of the first gateway is the cost of starting there."""
+    """Costs in COST_SCALE, ready to be summed, for one set of weights; they follow what is promised of links.
 
-    link_terms: Sequence[tuple[int, ...]]
-    """By link, in the order of TERMS, ``encryption`` left out."""
-    link: Sequence[int]
-    start_terms: Sequence[tuple[int, ...]]
-    start: Sequence[int]
-    """By gateway: the cost of starting there."""
-    exposure: int
-    """Cost of each gateway strictly inside the path, where it sees the traffic in clear."""
-    offset_per_ms: float
-    unknown_offset: int
+    A link's cost holds its own terms and the load of the gateway it leads into; the load of the first gateway is the
+    cost of starting there.
+    """
+
+    def __init__(self, pricer: Pricer, ledger: Ledger, weights: Weights, exposed: bool, prefer: tuple[Prefer, ...]):
+        arrays = pricer.arrays
+        self._dst, self._ledger = arrays.topology.dst, ledger
+        self._bandwidth_weight = weights.bandwidth * COST_SCALE
+        self._latency = _priced(pricer.latency, weights.latency * COST_SCALE)
+        self._loss = _priced(pricer.loss, weights.loss * COST_SCALE)
+        self._price = _priced(pricer.price, weights.egress_price * COST_SCALE)
+        self._load = _priced(pricer.load * weights.load, COST_SCALE)
+        self._hop = round(weights.hops / HOPS_UNIT * COST_SCALE)
+        shunned = [sum(not preferred(node, wish) for wish in prefer) for node in arrays.nodes]
+        self._factor = UNPREFERRED_FACTOR ** np.array(shunned, dtype=np.float64) - 1
+        self._fixed = self._latency + self._loss + self._price + self._load[self._dst] + self._hop
+        self._seen = 0
+        self._blind = np.isnan(ledger.left_bps)
+        self._worst_bandwidth = 0.0
+        self.link: Ints = np.empty(0, dtype=np.int64)
+        """By link."""
+        self.start = self._load + _priced(self._load * self._factor, 1.0)
+        """By gateway: the cost of starting there."""
+        self.exposure = round(weights.encryption * COST_SCALE) if exposed else 0
+        """Cost of each gateway strictly inside the path, where it sees the traffic in clear."""
+        self._offset_per_ms = weights.latency * COST_SCALE / LATENCY_UNIT_MS
+        self._unknown_offset = round(pricer.worst_latency * (weights.latency * COST_SCALE))
+        self._reprice()
+
+    def follow(self) -> None:
+        """Take in what was promised since this was called last."""
+        changed = self._ledger.changes[self._seen :]
+        if not changed:
+            return
+        if self._blind.any() and self._worst() != self._worst_bandwidth:
+            self._reprice()
+            return
+        self._seen += len(changed)
+        for link in changed:
+            own = int(self._fixed[link]) + self._bandwidth(link)
+            self.link[link] = own + min(MOST, round(own * float(self._factor[self._dst[link]])))
 
     def offset(self, rtt_ms: float | None) -> int:
         """Cost of an attachment's round trip before the first or after the last gateway."""
-        return self.unknown_offset if rtt_ms is None else round(max(0.0, rtt_ms) * self.offset_per_ms)
+        return self._unknown_offset if rtt_ms is None else min(MOST, round(max(0.0, rtt_ms) * self._offset_per_ms))
+
+    def terms(self, first: int, links: Sequence[int]) -> list[int]:
+        """The cost of a path in the order of TERMS, attachments and exposure left out."""
+        sums = [0, 0, 0, self._hop * len(links), 0, int(self._load[first]), int(self.start[first] - self._load[first])]
+        for link in links:
+            bandwidth, end = self._bandwidth(link), self._dst[link]
+            sums[0] += int(self._latency[link])
+            sums[1] += bandwidth
+            sums[2] += int(self._loss[link])
+            sums[4] += int(self._price[link])
+            sums[5] += int(self._load[end])
+            sums[6] += int(self.link[link]) - int(self._fixed[link]) - bandwidth
+        return sums
+
+    def _bandwidth(self, link: int) -> int:
+        left = float(self._ledger.left_bps[link])
+        units = self._worst_bandwidth if math.isnan(left) else BANDWIDTH_UNIT_BPS / max(LEAST_FREE_BPS, left)
+        return min(MOST, round(units * self._bandwidth_weight))
+
+    def _worst(self) -> float:
+        return _worst(BANDWIDTH_UNIT_BPS / np.maximum(LEAST_FREE_BPS, self._ledger.left_bps))
+
+    def _reprice(self) -> None:
+        self._seen = len(self._ledger.changes)
+        known = BANDWIDTH_UNIT_BPS / np.maximum(LEAST_FREE_BPS, self._ledger.left_bps)
+        units, self._worst_bandwidth = _known_or_worst(known)
+        own = self._fixed + _priced(units, self._bandwidth_weight)
+        self.link = own + _priced(own * self._factor[self._dst], 1.0) if self._factor.any() else own
 
 
 class Pricer:
     """Turns a snapshot into prices. Everything that does not depend on who asks is worked out once."""
 
     def __init__(self, arrays: Arrays) -> None:
-        self._arrays = arrays
-        self._latency = _known_or_worst([None if rtt is None else _latency_units(rtt) for rtt in arrays.rtt])
-        self._loss = _known_or_worst([None if loss is None else _loss_units(loss) for loss in arrays.loss])
-        self._price = _known_or_worst([None if price is None else price / PRICE_UNIT for price in arrays.price])
-        self._load = _known_or_worst([None if load is None else load.median / LOAD_UNIT for load in arrays.load])
+        self.arrays = arrays
+        rtt, loss = arrays.rtt, np.minimum(MOST_LOSS, arrays.loss.median)
+        spread = np.maximum(0.0, rtt.pessimistic - rtt.median)
+        self.latency, self.worst_latency = _known_or_worst((rtt.median + RISK_SHARE * spread) / LATENCY_UNIT_MS)
+        self.loss, _ = _known_or_worst(-np.log1p(-loss) / LOSS_UNIT)
+        self.price, _ = _known_or_worst(arrays.price / PRICE_UNIT)
+        self.load, _ = _known_or_worst(arrays.load.median / LOAD_UNIT)
+        self._made: dict[tuple[object, ...], Prices] = {}
 
-    def price(
-        self,
-        weights: Weights,
-        *,
-        encryption: Encryption = Encryption.END_TO_END,
-        prefer: Iterable[Prefer] = (),
-        reserved_bps: Mapping[int, float] | None = None,
-    ) -> Prices:
-        """Price every link and gateway.
+    def price_for(self, weights: Weights, encryption: Encryption, prefer: tuple[Prefer, ...], ledger: Ledger) -> Prices:
+        """The price of every link and gateway.
 
         Args:
             weights: Importance of each term.
             encryption: Transits that see the traffic in clear cost only where it is hop by hop.
             prefer: What matching policies prefer; see UNPREFERRED_FACTOR.
-            reserved_bps: By link number, what other circuits have taken of its free bandwidth.
+            ledger: What other circuits have taken of links' free bandwidth.
         """
-        arrays, reserved, wishes = self._arrays, reserved_bps or {}, tuple(prefer)
-        bandwidth = _known_or_worst(
-            [
-                None if free is None else _bandwidth_units(free.median - reserved.get(index, 0.0))
-                for index, free in enumerate(arrays.free)
-            ]
-        )
-        load = [round(units * weights.load * COST_SCALE) for units in self._load[0]]
-        factor = [UNPREFERRED_FACTOR ** sum(not preferred(node, wish) for wish in wishes) - 1 for node in arrays.nodes]
-        hop = round(weights.hops / HOPS_UNIT * COST_SCALE)
-        w_latency, w_bandwidth, w_loss, w_price = (
-            weight * COST_SCALE for weight in (weights.latency, weights.bandwidth, weights.loss, weights.egress_price)
-        )
-        link_terms: list[tuple[int, ...]] = []
-        for index, end in enumerate(arrays.dst):
-            own = (
-                round(self._latency[0][index] * w_latency),
-                round(bandwidth[0][index] * w_bandwidth),
-                round(self._loss[0][index] * w_loss),
-                hop,
-                round(self._price[0][index] * w_price),
-                load[end],
-            )
-            link_terms.append((*own, round(sum(own) * factor[end])))
-        start_terms = [(0, 0, 0, 0, 0, cost, round(cost * extra)) for cost, extra in zip(load, factor, strict=True)]
         exposed = encryption is Encryption.HOP_BY_HOP
-        return Prices(
-            link_terms=link_terms,
-            link=[sum(terms) for terms in link_terms],
-            start_terms=start_terms,
-            start=[sum(terms) for terms in start_terms],
-            exposure=round(weights.encryption * COST_SCALE) if exposed else 0,
-            offset_per_ms=w_latency / LATENCY_UNIT_MS,
-            unknown_offset=round(self._latency[1] * w_latency),
-        )
+        key = (weights, exposed, prefer, ledger)
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = Prices(self, ledger, weights, exposed, prefer)
+        found.follow()
+        return found
 
 
-def _latency_units(rtt: Figure) -> float:
-    return (rtt.median + RISK_SHARE * max(0.0, rtt.pessimistic - rtt.median)) / LATENCY_UNIT_MS
+def _priced(units: Floats | Ints, weight: float) -> Ints:
+    """Units of cost times their weight, as integers."""
+    return np.minimum(np.rint(units * weight), MOST).astype(np.int64)
 
 
-def _bandwidth_units(free_bps: float) -> float:
-    return BANDWIDTH_UNIT_BPS / max(LEAST_FREE_BPS, free_bps)
+def _worst(units: Floats) -> float:
+    """The worst that is known; never 0, even where the worst is."""
+    known = units[~np.isnan(units)]
+    return float(known.max(initial=0.0)) or NOBODY_KNOWS_UNITS
 
 
-def _loss_units(loss: Figure) -> float:
-    return log_loss(min(MOST_LOSS, loss.median)) / LOSS_UNIT
-
-
-def _known_or_worst(units: Sequence[float | None]) -> tuple[list[float], float]:
-    """Every unknown replaced by the worst that is known, and that worst itself; never 0, even where the worst is."""
-    worst = max((value for value in units if value is not None), default=0.0) or NOBODY_KNOWS_UNITS
-    return [worst if value is None else value for value in units], worst
+def _known_or_worst(units: Floats) -> tuple[Floats, float]:
+    """Every unknown replaced by the worst that is known, and that worst itself."""
+    worst = _worst(units)
+    return np.where(np.isnan(units), worst, units), worst

@@ -14,11 +14,14 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from foremesh.model.intent import Avoid
+import numpy as np
+
+from foremesh.model.intent import Avoid, Requirements
 from foremesh.model.plan import Infeasible
-from foremesh.routing.arrays import BPS_SCALE, NO_LIMIT
-from foremesh.routing.ask import Ask, Router
-from foremesh.routing.labels import Limit, Problem, Route, routes
+from foremesh.routing.arrays import BPS_SCALE
+from foremesh.routing.ask import Ask, Router, least_units
+from foremesh.routing.kernels import NEVER
+from foremesh.routing.labels import Problem, Route, first_route
 from foremesh.routing.needs import (
     BOTTLENECKS,
     FIELDS,
@@ -36,6 +39,7 @@ from foremesh.routing.needs import (
     touched,
     unit_text,
     unknown,
+    unknown_mask,
     value_of,
     with_value,
     without,
@@ -109,7 +113,7 @@ def relaxations(router: Router, ask: Ask) -> list[Relaxation]:
 
 def _relax_sum(router: Router, ask: Ask, name: str) -> Relaxation | None:
     loose = with_value(ask, name, UNBOUNDED[name])
-    route = next(routes(router.frame(loose, router.prices(loose)).minimising(name)), None)
+    route = first_route(router.frame(loose, router.prices(loose)).minimising(name))
     if route is None:
         return None
     value = value_of(name, route.cost)
@@ -128,24 +132,20 @@ def _relax_sum(router: Router, ask: Ask, name: str) -> Relaxation | None:
 
 def _relax_bottleneck(router: Router, ask: Ask, name: str) -> Relaxation | None:
     """Bisect over the bandwidths that links have to offer, for only at one of these can feasibility change."""
-    arrays = router.arrays
-    measured = range(len(arrays.links)) if name == "minBandwidth" else arrays.reverse
-    levels = sorted({free for link in measured if (free := router.free_units(link, ask)) is not None})
-
-    def at(level: int) -> Route | None:
-        return router.best(with_value(ask, name, UNITS[name](level / BPS_SCALE)))
-
-    low, high, route = 0, len(levels), None
+    free = router.free_units(name, ask)
+    problem = _loosened(router, ask, name)
+    levels = np.unique(free[problem.usable & (free >= 0)])
+    low, high, route = 0, levels.size, None
     while low < high:
         middle = (low + high) // 2
-        found = at(levels[middle])
+        found = first_route(problem.within(free >= levels[middle]))
         if found is None:
             high = middle
         else:
             low, route = middle + 1, found
     if route is None:
         return None
-    value = levels[low - 1] / BPS_SCALE
+    value = int(levels[low - 1]) / BPS_SCALE
     nearest = UNITS[name](rounded(name, value))
     excess = float(getattr(ask.requirements, FIELDS[name])) / value - 1 if value > 0 else math.inf
     return Relaxation(
@@ -169,8 +169,8 @@ def _relax_set(router: Router, ask: Ask, name: str) -> Relaxation | None:
             return None
         return Relaxation(name=name, nearest="none of them", value=None, excess=math.inf, ask=loose, route=past)
     bad = offends(name, ask)
-    problem = _counting(router.frame(loose, router.prices(loose)), [int(bad(node)) for node in nodes])
-    route = next(routes(problem), None)
+    count = np.array([bad(node) for node in nodes], dtype=np.int64)
+    route = first_route(router.frame(loose, router.prices(loose)).counting(count))
     if route is None:
         return None
     offenders = [
@@ -200,7 +200,7 @@ def _relax_set(router: Router, ask: Ask, name: str) -> Relaxation | None:
 
 def _without_these(router: Router, ask: Ask, dropped: tuple[str, ...], imposed: Mapping[str, str]) -> Infeasible | None:
     loose = without(ask, dropped)
-    route = next(routes(_fewest_unknown(router, loose, dropped)), None)
+    route = first_route(_fewest_unknown(router, loose, dropped))
     if route is None:
         return None
     wanted = "; ".join(_asked(ask, name, imposed) for name in dropped)
@@ -218,32 +218,26 @@ def _without_these(router: Router, ask: Ask, dropped: tuple[str, ...], imposed: 
     )
 
 
+def _loosened(router: Router, ask: Ask, name: str) -> Problem:
+    """The problem of an Ask without one of its requirements."""
+    loose = without(ask, (name,))
+    return router.frame(loose, router.prices(loose))
+
+
 def _fewest_unknown(router: Router, ask: Ask, wanted: Iterable[str]) -> Problem:
     """The problem of an Ask, its objective being the number of figures that ``wanted`` requirements miss."""
     arrays, names = router.arrays, tuple(wanted)
-    problem = router.frame(ask, router.prices(ask))
     blind = [int(not node.region) if "regions" in names else 0 for node in arrays.nodes]
-    counted = _counting(problem, blind)
-    link = [
-        base + sum(unknown(arrays, name, index) is not None for name in names)
-        for index, base in enumerate(counted.objective.link)
-    ]
-    start, end = dict(counted.objective.start), dict(counted.objective.end)
+    problem = router.frame(ask, router.prices(ask)).counting(np.array(blind, dtype=np.int64))
+    link = problem.link + sum(unknown_mask(arrays, name) for name in names)
+    start, end = problem.start, problem.end
     if "maxLatency" in names:
-        start = {number: count + _is_unknown(ask.sources, arrays.nodes[number].id) for number, count in start.items()}
-        end = {number: count + _is_unknown(ask.destinations, arrays.nodes[number].id) for number, count in end.items()}
-    return replace(counted, objective=Limit(link, start, end, NO_LIMIT))
-
-
-def _is_unknown(ends: Mapping[str, float | None], gateway: str) -> int:
-    return int(ends[gateway] is None)
-
-
-def _counting(problem: Problem, per_gateway: list[int]) -> Problem:
-    """The problem with a count over the path's gateways as its objective."""
-    start = {gateway: per_gateway[gateway] for gateway in problem.objective.start}
-    link = [per_gateway[end] for end in problem.arrays.dst]
-    return replace(problem, objective=Limit(link, start, dict.fromkeys(problem.objective.end, 0), NO_LIMIT), exposure=0)
+        for ends, costs in ((ask.sources, start), (ask.destinations, end)):
+            for gateway, rtt_ms in ends.items():
+                number = arrays.number.get(gateway)
+                if rtt_ms is None and number is not None and costs[number] != NEVER:
+                    costs[number] += 1
+    return replace(problem, link=link)
 
 
 def _unknowns(router: Router, ask: Ask, route: Route, wanted: Iterable[str]) -> list[str]:
@@ -266,22 +260,34 @@ def _unknowns(router: Router, ask: Ask, route: Route, wanted: Iterable[str]) -> 
 
 def _unknowns_that_might_do(router: Router, ask: Ask, name: str) -> list[str]:
     """Figures which, were they good enough, would let a path through as it is asked: unknown, they meet nothing."""
-    if name in SETS:
+    missing = unknown_mask(router.arrays, name)
+    apart = name == "maxLatency" and None in (*ask.sources.values(), *ask.destinations.values())
+    if name in SETS or not (missing.any() or apart):
         return []
     loose = without(ask, (name,))
     problem = _fewest_unknown(router, loose, (name,))
     if name in BOTTLENECKS:
-        need = getattr(ask.requirements, FIELDS[name])
-        measured = range(len(problem.usable)) if name == "minBandwidth" else router.arrays.reverse
-        usable = [
-            use and (unknown(router.arrays, name, index) is not None or router.carries(link, need, ask))
-            for index, (use, link) in enumerate(zip(problem.usable, measured, strict=True))
-        ]
-        hopeful = replace(problem, usable=usable)
+        need = least_units(getattr(ask.requirements, FIELDS[name]))
+        hopeful = problem.within(missing | (router.free_units(name, ask) >= need))
     else:
-        limit = router.sum_limit(ask, name, problem.objective.start, problem.objective.end)
-        hopeful = replace(problem, limits={**problem.limits, name: limit})
-    route = next(routes(hopeful), None)
+        # What is unknown adds nothing, and ends whose attachment is unknown are let in.
+        needs = Requirements(**{FIELDS[name]: getattr(ask.requirements, FIELDS[name])})
+        open_ends = replace(
+            ask,
+            requirements=needs,
+            sources={gateway: rtt or 0.0 for gateway, rtt in ask.sources.items()},
+            destinations={gateway: rtt or 0.0 for gateway, rtt in ask.destinations.items()},
+        )
+        limits = router.frame(open_ends, router.prices(open_ends))
+        hopeful = replace(
+            problem,
+            names=(*problem.names, name),
+            sum_link=np.vstack((problem.sum_link, limits.sum_link)),
+            sum_start=np.vstack((problem.sum_start, limits.sum_start)),
+            sum_end=np.vstack((problem.sum_end, limits.sum_end)),
+            most=np.append(problem.most, limits.most),
+        )
+    route = first_route(hopeful)
     return [] if route is None else _unknowns(router, loose, route, (name,))
 
 

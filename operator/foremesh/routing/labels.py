@@ -4,6 +4,7 @@ Label setting for the resource-constrained shortest path: partial paths leave a 
 they can cost at best; one that cannot meet a limit even by the best rest of the way (reverse lower bounds, one per
 resource) is dropped, and so is one that an earlier partial path to the same gateway beats in every resource. Nothing
 is approximate. Bandwidth, regions and what is avoided hold per link and gateway, so they shrink the graph beforehand.
+The search itself is in ``kernels``.
 
 Runners-up follow by splitting off every deviation from the paths found so far (Lawler's form of Yen's method).
 
@@ -15,23 +16,15 @@ weight-constrained shortest path problem", Networks 42(3), 2003. Lawler, Managem
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from foremesh.routing.arrays import Arrays
+import numpy as np
 
-END = -1
-"""The step that ends a path, where a link's number would stand for going on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A sum along the path that must stay within ``most``."""
-
-    link: Sequence[int]
-    start: Mapping[int, int]
-    end: Mapping[int, int]
-    most: int
+from foremesh.routing import kernels
+from foremesh.routing.arrays import Topology
+from foremesh.routing.kernels import END, NEVER
+from foremesh.routing.values import Bools, Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,6 @@ class Route:
     """A path by number: its first gateway, then its links; ordered by cost, then links, then ids."""
 
     cost: int
-    hops: int
     steps: tuple[int, ...]
     """Number of the first gateway, then numbers of the links."""
     end: int
@@ -49,108 +41,108 @@ class Route:
         return self.steps[1:]
 
     @property
+    def hops(self) -> int:
+        return len(self.steps) - 1
+
+    @property
     def key(self) -> tuple[int, int, tuple[int, ...]]:
-        return (self.cost, self.hops, self.steps)
+        return (self.cost, len(self.steps), self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is left of an Ask once it is laid over the arrays: a graph of usable links, an objective and limits."""
+    """What is left of an Ask once it is laid over a topology: a graph of usable links, an objective and limits."""
 
-    arrays: Arrays
-    usable: Sequence[bool]
-    objective: Limit
+    topology: Topology
+    usable: Bools
+    link: Ints
+    """The objective: what each link costs,"""
+    start: Ints
+    """what it costs to begin at a gateway, NEVER where a path may not,"""
+    end: Ints
+    """and what it costs to end there, likewise."""
     exposure: int
     """Added to the objective for each gateway strictly inside the path."""
-    limits: Mapping[str, Limit]
-    """By the requirement's name in the Intent."""
-    groups: Sequence[int]
+    names: tuple[str, ...]
+    """Of the limits, as in the Intent: sums along the path that must stay within ``most``."""
+    sum_link: Ints
+    """Shape (limits, links)."""
+    sum_start: Ints
+    """Shape (limits, gateways), as ``sum_end``; of no meaning where ``start`` is NEVER."""
+    sum_end: Ints
+    most: Ints
+    groups: Ints
     """By gateway, as bits, the groups it belongs to of which the path must pass one gateway each."""
     group_count: int = 0
 
     def minimising(self, name: str) -> Problem:
         """The same problem with one of its limits as the objective."""
-        return replace(self, objective=self.limits[name], exposure=0)
+        row = self.names.index(name)
+        return self.with_objective(self.sum_link[row], self.sum_start[row], self.sum_end[row])
+
+    def counting(self, per_gateway: Ints) -> Problem:
+        """The same problem with a count over the path's gateways as the objective."""
+        return self.with_objective(per_gateway[self.topology.dst], per_gateway, np.zeros_like(per_gateway))
+
+    def with_objective(self, link: Ints, start: Ints, end: Ints) -> Problem:
+        """The same problem with other costs; ends stay what they are."""
+        return replace(
+            self,
+            link=np.ascontiguousarray(link),
+            start=np.where(self.start == NEVER, NEVER, start),
+            end=np.where(self.end == NEVER, NEVER, end),
+            exposure=0,
+        )
+
+    def limited(self, name: str, link: Ints, most: int) -> Problem:
+        """The same problem with one more limit, to which ends add nothing."""
+        nothing = np.zeros((1, self.start.size), dtype=np.int64)
+        return replace(
+            self,
+            names=(*self.names, name),
+            sum_link=np.vstack((self.sum_link, link)),
+            sum_start=np.vstack((self.sum_start, nothing)),
+            sum_end=np.vstack((self.sum_end, nothing)),
+            most=np.append(self.most, most),
+        )
+
+    def within(self, usable: Bools) -> Problem:
+        """The same problem on fewer links."""
+        return replace(self, usable=self.usable & usable)
+
+    def route(self, steps: Sequence[int]) -> Route | None:
+        """A path, given by its steps, as an answer; None if it is none. It must not come to a gateway twice."""
+        first, links = steps[0], list(steps[1:])
+        inside = [int(gateway) for gateway in self.topology.dst[links]]
+        end = inside.pop() if inside else first
+        if self.start[first] == NEVER or self.end[end] == NEVER or not self.usable[links].all():
+            return None
+        if inside and not self.topology.relays[inside].all():
+            return None
+        if self.group_count and np.bitwise_or.reduce(self.groups[[first, *inside, end]]) + 1 != 1 << self.group_count:
+            return None
+        if self.names:
+            sums = self.sum_start[:, first] + self.sum_end[:, end] + self.sum_link[:, links].sum(axis=1)
+            if (sums > self.most).any():
+                return None
+        cost = self.start[first] + self.end[end] + self.link[links].sum() + self.exposure * len(inside)
+        return Route(int(cost), (first, *links), end)
 
 
-class _Bound:
-    """The least of a sum from each state to any destination. A state is a gateway and the groups passed so far, its own
-    among them: ``gateway << group_count | passed``."""
-
-    __slots__ = ("arriving", "starting")
-
-    def __init__(self, problem: Problem, limit: Limit) -> None:
-        arrays, ends, shift = problem.arrays, problem.objective.end, problem.group_count
-        all_groups = (1 << shift) - 1
-        self.starting: list[int | None] = [None] * (len(arrays.nodes) << shift)
-        """At a gateway where the path begins."""
-        self.arriving: list[int | None] = list(self.starting)
-        """At a gateway that the path has come to: one that does not relay can only end it."""
-        queue = [(limit.end[gateway], gateway << shift | all_groups) for gateway in ends]
-        heapq.heapify(queue)
-        while queue:
-            rest, state = heapq.heappop(queue)
-            if self.starting[state] is not None:
-                continue
-            self.starting[state] = rest
-            gateway, passed = state >> shift, state & all_groups
-            if arrays.relays[gateway]:
-                carried = rest
-            elif gateway in ends and passed == all_groups:
-                carried = limit.end[gateway]
-            else:
-                continue
-            self.arriving[state] = carried
-            before = _without_some(passed, problem.groups[gateway])
-            for link in arrays.into[gateway]:
-                if problem.usable[link]:
-                    source, total = arrays.src[link], carried + limit.link[link]
-                    for earlier in before:
-                        if self.starting[source << shift | earlier] is None:
-                            heapq.heappush(queue, (total, source << shift | earlier))
+_NONE = np.empty(0, dtype=np.int64)
 
 
-def _without_some(passed: int, here: int) -> list[int]:
-    """What may have been passed before a gateway of the groups ``here``, if after it it is ``passed``."""
-    if here & ~passed:
-        return []
-    before, some = [passed], here
-    while some:
-        before.append(passed & ~some)
-        some = (some - 1) & here
-    return before
-
-
-class _Label:
-    """A partial path: where it is, what it has summed up."""
-
-    __slots__ = ("cost", "gateway", "state", "sums", "visited")
-
-    def __init__(self, gateway: int, state: int, cost: int, sums: tuple[int, ...], visited: int) -> None:
-        self.gateway = gateway
-        self.state = state
-        """As in ``_Bound``."""
-        self.cost = cost
-        self.sums = sums
-        self.visited = visited
-        """Gateways on the path, as bits."""
-
-
-_Queue = list[tuple[int, bool, int, tuple[int, ...], _Label]]
-"""Paths by (cost at best, complete, links, ids): a complete path comes after partial ones of the same cost, so that a
-tie is only decided once every path that shares it is complete."""
-
-
-class _Search:
+class Search:
     """Label setting on one problem, from any prefix of a path with any first steps ruled out."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.limits = list(problem.limits.values())
-        self.bound = _Bound(problem, problem.objective)
-        self.bounds = [_Bound(problem, limit) for limit in self.limits]
-        self.guarded = 0 if problem.group_count else -1
-        """Gateways, as bits, that no partial path may come to twice."""
+        size, rows = problem.start.size, 1 + len(problem.names)
+        shape = (rows, size << problem.group_count)
+        self._starting, self._arriving = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
+        self._ready = np.zeros(rows, dtype=np.bool_)
+        self._guarded = np.full(size, problem.group_count == 0)
+        """Gateways that no path may come to twice."""
 
     def best(self, prefix: tuple[int, ...] = (), banned: frozenset[int] = frozenset()) -> Route | None:
         """The first path, by cost, links and ids, that begins with ``prefix`` and does not go on with a banned step
@@ -161,112 +153,50 @@ class _Search:
         guarded that turned up twice in an answer, until the answer is simple (decremental state space relaxation:
         Righini and Salani, Networks 51(3), 2008).
         """
+        problem, topology = self.problem, self.problem.topology
+        begin = np.array(prefix, dtype=np.int64) if prefix else _NONE
+        closed = np.array(sorted(banned), dtype=np.int64) if banned else _NONE
         while True:
-            route = self._best(prefix, banned)
-            if route is None:
+            found = kernels.best(
+                topology.src,
+                topology.dst,
+                topology.out_start,
+                topology.into_start,
+                topology.into,
+                topology.relays,
+                problem.usable,
+                problem.groups,
+                problem.group_count,
+                problem.exposure,
+                problem.link,
+                problem.start,
+                problem.end,
+                problem.sum_link,
+                problem.sum_start,
+                problem.sum_end,
+                problem.most,
+                self._starting,
+                self._arriving,
+                self._ready,
+                begin,
+                closed,
+                self._guarded,
+            )
+            if not found.size:
                 return None
-            twice = self._passed_twice(route)
-            if not twice:
-                return route
-            self.guarded |= twice
-
-    def _passed_twice(self, route: Route) -> int:
-        once, twice = 1 << route.steps[0], 0
-        for link in route.links:
-            bit = 1 << self.problem.arrays.dst[link]
-            twice |= once & bit
-            once |= bit
-        return twice
-
-    def _best(self, prefix: tuple[int, ...], banned: frozenset[int]) -> Route | None:
-        queue: _Queue = []
-        for steps in [prefix] if prefix else [(gateway,) for gateway in self.problem.objective.start]:
-            label, arriving = self._walk(steps), len(steps) > 1
-            rest = (self.bound.arriving if arriving else self.bound.starting)[label.state]
-            if rest is not None and self._within(label, arriving) and (prefix or label.gateway not in banned):
-                queue.append((label.cost + rest, False, len(steps) - 1, steps, label))
-        heapq.heapify(queue)
-        guarded = self.guarded | (self._walk(prefix).visited if prefix else 0)
-        settled: dict[int, list[_Label]] = {}
-        while queue:
-            _, complete, hops, steps, label = heapq.heappop(queue)
-            if complete:
-                return Route(label.cost, hops, steps, label.gateway)
-            if hops and steps != prefix:
-                kept = settled.setdefault(label.state, [])
-                if any(self._dominates(other, label, guarded) for other in kept):
+            cost, end, *steps = found.tolist()
+            if problem.group_count:
+                passed = [steps[0], *topology.dst[steps[1:]].tolist()]
+                twice = [gateway for gateway in passed if passed.count(gateway) > 1]
+                if twice:
+                    self._guarded[twice] = True
                     continue
-                kept.append(label)
-            self._extend(queue, hops, steps, label, banned if steps == prefix else frozenset(), guarded)
-        return None
-
-    def _dominates(self, one: _Label, other: _Label, guarded: int) -> bool:
-        """Whether a label that left the queue earlier, in the same state, makes another superfluous: whatever the other
-        goes on to, the one can too, at no more of anything. Where no gateway has to be passed, gateways that the one
-        has been to do not matter: if the other's way crosses them, cutting out the loop is no worse."""
-        if self.problem.group_count and one.visited & ~other.visited & guarded:
-            return False
-        return all(a <= b for a, b in zip(one.sums, other.sums, strict=True))
-
-    def _extend(
-        self,
-        queue: _Queue,
-        hops: int,
-        steps: tuple[int, ...],
-        label: _Label,
-        banned: frozenset[int],
-        guarded: int,
-    ) -> None:
-        problem, arrays, gateway, shift = self.problem, self.problem.arrays, label.gateway, self.problem.group_count
-        passed = label.state & ((1 << shift) - 1)
-        if gateway in problem.objective.end and END not in banned and passed + 1 == 1 << shift:
-            sums = tuple(s + limit.end[gateway] for s, limit in zip(label.sums, self.limits, strict=True))
-            if all(s <= limit.most for s, limit in zip(sums, self.limits, strict=True)):
-                cost = label.cost + problem.objective.end[gateway]
-                done = _Label(gateway, label.state, cost, sums, label.visited)
-                heapq.heappush(queue, (cost, True, hops, steps, done))
-        if hops and not arrays.relays[gateway]:
-            return
-        base = label.cost + (problem.exposure if hops else 0)
-        closed = label.visited & guarded
-        for link in arrays.out[gateway]:
-            onward = arrays.dst[link]
-            state = onward << shift | passed | problem.groups[onward]
-            rest = self.bound.arriving[state]
-            if rest is None or not problem.usable[link] or link in banned or closed >> onward & 1:
-                continue
-            sums = tuple(s + limit.link[link] for s, limit in zip(label.sums, self.limits, strict=True))
-            cost = base + problem.objective.link[link]
-            extended = _Label(onward, state, cost, sums, label.visited | 1 << onward)
-            if self._within(extended, arriving=True):
-                heapq.heappush(queue, (cost + rest, False, hops + 1, (*steps, link), extended))
-
-    def _within(self, label: _Label, arriving: bool) -> bool:
-        """Whether the best rest of the way keeps every limit."""
-        for total, limit, bound in zip(label.sums, self.limits, self.bounds, strict=True):
-            rest = (bound.arriving if arriving else bound.starting)[label.state]
-            if rest is None or total + rest > limit.most:
-                return False
-        return True
-
-    def _walk(self, steps: tuple[int, ...]) -> _Label:
-        """The label of a path known to be allowed."""
-        problem, arrays, first = self.problem, self.problem.arrays, steps[0]
-        cost = problem.objective.start[first] + problem.exposure * max(0, len(steps) - 2)
-        sums = [limit.start[first] for limit in self.limits]
-        gateway, visited, passed = first, 1 << first, problem.groups[first]
-        for link in steps[1:]:
-            cost += problem.objective.link[link]
-            sums = [s + limit.link[link] for s, limit in zip(sums, self.limits, strict=True)]
-            gateway = arrays.dst[link]
-            visited |= 1 << gateway
-            passed |= problem.groups[gateway]
-        return _Label(gateway, gateway << problem.group_count | passed, cost, tuple(sums), visited)
+            return Route(cost, tuple(steps), end)
 
 
 def routes(problem: Problem) -> Iterator[Route]:
     """Every path that solves the problem, in the order of cost, links, ids; found as it is asked for."""
-    search = _Search(problem)
+    search = Search(problem)
     first = search.best()
     queue: list[tuple[tuple[int, int, tuple[int, ...]], Route, int, frozenset[int]]] = []
     if first is not None:
@@ -281,3 +211,7 @@ def routes(problem: Problem) -> Iterator[Route]:
             found = search.best(route.steps[:position], closed)
             if found is not None:
                 heapq.heappush(queue, (found.key, found, position, closed))
+
+
+def first_route(problem: Problem) -> Route | None:
+    return Search(problem).best()

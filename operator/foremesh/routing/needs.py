@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
+import numpy as np
 from msgspec import structs
 
 from foremesh.model.intent import Avoid
@@ -17,6 +18,7 @@ from foremesh.model.units import Bandwidth, Milliseconds, Price, Ratio, Unit
 from foremesh.routing.arrays import BPS_SCALE, LOSS_SCALE, NO_LIMIT, NS_PER_MS, PRICE_SCALE, Arrays
 from foremesh.routing.ask import Ask
 from foremesh.routing.cost import names
+from foremesh.routing.values import Bools
 
 DIGITS = 4
 """Significant digits of a nearest figure: enough to act on; it is rounded to the side on which it stays feasible."""
@@ -170,23 +172,32 @@ class Unknown:
         return f"{self.what} of {self.where} unknown: {self.why}"
 
 
+def unknown_mask(arrays: Arrays, name: str) -> Bools:
+    """By link, whether a requirement misses a figure of it."""
+    if name in BOTTLENECKS:
+        missing = np.append(np.isnan(arrays.free.pessimistic), True)
+        return missing[:-1] if name == "minBandwidth" else missing[arrays.topology.reverse]
+    if name in SUMS:
+        return arrays.summed(name) < 0
+    return np.zeros(len(arrays.links), dtype=np.bool_)
+
+
 def unknown(arrays: Arrays, name: str, link: int) -> Unknown | None:
     """What a requirement misses about a link, if anything."""
-    id = arrays.links[link].id
+    if not unknown_mask(arrays, name)[link]:
+        return None
+    id, back = arrays.topology.link_ids[link], int(arrays.topology.reverse[link])
     where = f"{short(id.src)}->{short(id.dst)}"
-    if name == "maxLatency" and arrays.rtt[link] is None:
+    if name == "maxLatency":
         return Unknown("round-trip time", where, "no samples")
-    if name == "maxLoss" and arrays.loss[link] is None:
+    if name == "maxLoss":
         return Unknown("loss", where, "no samples")
-    if name == "maxEgressPrice" and arrays.price[link] is None:
+    if name == "maxEgressPrice":
         return Unknown("egress price", where, f"{short(id.src)} declares none")
-    if name == "minBandwidth" and arrays.free[link] is None:
+    if name == "minBandwidth":
         return Unknown("free bandwidth", where, _why_no_bandwidth(arrays, link))
-    if name == "reverse" and (back := arrays.reverse[link]) < 0:
-        return Unknown("free bandwidth", f"{short(id.dst)}->{short(id.src)}", "there is no such link")
-    if name == "reverse" and arrays.free[back] is None:
-        return Unknown("free bandwidth", f"{short(id.dst)}->{short(id.src)}", _why_no_bandwidth(arrays, back))
-    return None
+    why = "there is no such link" if back < 0 else _why_no_bandwidth(arrays, back)
+    return Unknown("free bandwidth", f"{short(id.dst)}->{short(id.src)}", why)
 
 
 def _why_no_bandwidth(arrays: Arrays, link: int) -> str:

@@ -144,11 +144,13 @@ class _Planner:
         settings: PlannerSettings,
     ) -> None:
         self._graph = graph
-        self._router = Router(Arrays(graph, carried_bps))
+        arrays = Arrays(graph)
+        numbers = arrays.topology.link_number
+        arrays.release({numbers[link]: bps for link, bps in carried_bps.items() if link in numbers})
+        self._router = Router(arrays)
         self._pins = pins
         self._policies = policies
         self._settings = settings
-        self._reserved: dict[LinkId, float] = {}
         self._jobs: list[_Job] = []
         self._sharing: dict[tuple[str, _Pair], list[_Job]] = {}
         """By class and ends, the demands that one circuit carries."""
@@ -182,7 +184,6 @@ class _Planner:
             weights=option.effective.weights,
             prefer=option.effective.prefer,
             through=option.effective.through,
-            reserved_bps=self._reserved,
         )
 
     def _along(self, ask: Ask, gateways: tuple[str, ...]) -> Ask:
@@ -245,8 +246,9 @@ class _Planner:
         needs = job.option.effective.requirements
         for link in job.path.links:
             for id, bps in ((link, needs.min_bandwidth), (link.reverse, needs.reverse)):
-                if bps:
-                    self._reserved[id] = self._reserved.get(id, 0.0) + sign * bps
+                number = self._router.arrays.topology.link_number.get(id)
+                if bps and number is not None:
+                    self._router.ledger.add(number, sign * bps)
 
     def _join(self, job: _Job, asks: list[tuple[Option, Ask]]) -> bool:
         """Look for a path that serves a demand together with those whose circuit it has to share."""

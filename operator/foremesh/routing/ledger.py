@@ -1,0 +1,41 @@
+"""What has been promised of links' bandwidth, and what is left: kept up to date link by link, for every price and
+requirement that depends on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from foremesh.model.link import LinkId
+from foremesh.routing.arrays import BPS_SCALE, MOST_BPS, UNKNOWN, Arrays
+
+
+class Ledger:
+    """Promises on the links of one snapshot."""
+
+    def __init__(self, arrays: Arrays, reserved_bps: Mapping[LinkId, float] | None = None) -> None:
+        self._taken: dict[int, float] = {}
+        self._median, self._low = arrays.free.median, arrays.free.pessimistic
+        left = np.where(np.isnan(self._low), UNKNOWN, np.ceil(self._low * BPS_SCALE)).astype(np.int64)
+        self.free_units = np.append(left, UNKNOWN)
+        """Pessimistic free bandwidth by link, in BPS_SCALE; one more at the end for the link that is not there."""
+        self.left_bps = self._median.copy()
+        """Median free bandwidth by link, below 0 where more is promised than there is; NaN is unknown."""
+        self.changes: list[int] = []
+        """Links whose promises changed, in the order of events."""
+        for id, bps in (reserved_bps or {}).items():
+            link = arrays.topology.link_number.get(id)
+            if link is not None:
+                self.add(link, bps)
+
+    def add(self, link: int, bps: float) -> None:
+        """Promise so much more of a link, or give it back if it is negative."""
+        taken = self._taken[link] = self._taken.get(link, 0.0) + bps
+        low = float(self._low[link])
+        if not math.isnan(low):
+            left = min(MOST_BPS, max(0.0, low - taken))
+            self.free_units[link] = math.ceil(left * BPS_SCALE)
+            self.left_bps[link] = self._median[link] - taken
+            self.changes.append(link)

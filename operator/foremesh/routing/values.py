@@ -1,0 +1,11 @@
+"""Names for arrays of numbers; ``Floats`` are in ``model.series``."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints: TypeAlias = NDArray[np.int64]
+Bools: TypeAlias = NDArray[np.bool_]
