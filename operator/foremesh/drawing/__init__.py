@@ -8,6 +8,7 @@ from foremesh.drawing.dot import dot
 from foremesh.drawing.graph import html
 from foremesh.drawing.mermaid import mermaid
 from foremesh.drawing.mesh import newest, picture, picture_of
+from foremesh.drawing.report import render_report
 from foremesh.drawing.svg import svg
 from foremesh.drawing.values import (
     Applied,
@@ -45,5 +46,6 @@ __all__ = [
     "newest",
     "picture",
     "picture_of",
+    "render_report",
     "svg",
 ]

@@ -78,6 +78,20 @@ PICTURE = (
 .fm .small{font-size:10.5px}
 .fm .soft{fill:var(--soft)}
 .fm .bad{fill:var(--bad)}
+.fm .band{opacity:.2}
+.fm .median{fill:none;stroke-width:1.4}
+.fm .actual{fill:none;stroke:var(--ink);stroke-width:1.2;stroke-linejoin:round}
+.fm .limit{fill:none;stroke:var(--bad);stroke-width:1.2;stroke-dasharray:6 4}
+.fm .missed{fill:var(--bad)}
+.fm .move{stroke:var(--c7);stroke-width:1;stroke-dasharray:2 3}
+.fm .flag{fill:var(--c7)}
+.fm .slice{fill:#000;fill-opacity:0}
+.fm .slice:hover{fill:var(--ink);fill-opacity:.06}
+.fm .stretch{fill-opacity:.22}
+.fm .stretch.none{fill:var(--bad)}
+.fm .start{stroke-width:2.5}
+.fm .bar{fill:var(--faint)}
+.fm .bar.f0{fill:var(--c0)}
 .fm.focus .circuit{opacity:.1}
 .fm.focus .circuit.lit{opacity:1}
 """.replace("FONT", FONT)

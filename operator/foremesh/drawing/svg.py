@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from foremesh.drawing.axes import px
 from foremesh.drawing.figures import edge_label, edge_lines, ms, path_figures, path_text, share, short
 from foremesh.drawing.labels import Canvas, text_width
 from foremesh.drawing.layout import Layout, lay_out
@@ -81,22 +82,22 @@ def svg(mesh: MeshPicture, *, title: str = "Mesh", alone: bool = True) -> Markup
         tag("title", title),
         tag("desc", _described(mesh)),
         tag("style", Markup(theme(".fm") + PICTURE)) if alone else Markup(),
-        tag("rect", class_="ground", width=_n(layout.width), height=_n(height)) if alone else Markup(),
+        tag("rect", class_="ground", width=px(layout.width), height=px(height)) if alone else Markup(),
         _graticule(layout),
         _edges(sheet),
         _circuits(sheet),
         _gateways(sheet),
         _link_labels(sheet),
-        tag("g", legend.markup, transform=f"translate(0 {_n(layout.height)})") if alone else Markup(),
+        tag("g", legend.markup, transform=f"translate(0 {px(layout.height)})") if alone else Markup(),
     ]
     return tag(
         "svg",
         *parts,
         xmlns="http://www.w3.org/2000/svg",
         class_="fm mesh",
-        viewBox=f"0 0 {_n(layout.width)} {_n(height)}",
-        width=_n(layout.width) if alone else None,
-        height=_n(height) if alone else None,
+        viewBox=f"0 0 {px(layout.width)} {px(height)}",
+        width=px(layout.width) if alone else None,
+        height=px(height) if alone else None,
         role="img",
         aria_label=title,
     )
@@ -126,11 +127,11 @@ def _described(mesh: MeshPicture) -> str:
 def _graticule(layout: Layout) -> Markup:
     lines = []
     for one in layout.meridians:
-        lines.append(tag("path", class_="grid", d=f"M{_n(one.at)} 0V{_n(layout.height)}"))
-        lines.append(tag("text", one.text, class_="grid-text", x=_n(one.at + 3), y=_n(layout.height - 5)))
+        lines.append(tag("path", class_="grid", d=f"M{px(one.at)} 0V{px(layout.height)}"))
+        lines.append(tag("text", one.text, class_="grid-text", x=px(one.at + 3), y=px(layout.height - 5)))
     for one in layout.parallels:
-        lines.append(tag("path", class_="grid", d=f"M0 {_n(one.at)}H{_n(layout.width)}"))
-        lines.append(tag("text", one.text, class_="grid-text", x="4", y=_n(one.at - 3)))
+        lines.append(tag("path", class_="grid", d=f"M0 {px(one.at)}H{px(layout.width)}"))
+        lines.append(tag("text", one.text, class_="grid-text", x="4", y=px(one.at - 3)))
     return tag("g", *lines, aria_hidden="true") if lines else Markup()
 
 
@@ -207,15 +208,15 @@ def _symbol(one: DrawnGateway, x: float, y: float, few: bool) -> Markup:
     size = 7.0 if few else 4.5
     role = one.node.role
     if role is Role.CORE:
-        return tag("circle", class_="node core", cx=_n(x), cy=_n(y), r=_n(size))
+        return tag("circle", class_="node core", cx=px(x), cy=px(y), r=px(size))
     if role is Role.TRANSIT:
         return tag("polygon", class_="node transit", points=_diamond(x, y, size + 1.5))
-    return tag("circle", class_="node edge-role", cx=_n(x), cy=_n(y), r=_n(size - 0.5))
+    return tag("circle", class_="node edge-role", cx=px(x), cy=px(y), r=px(size - 0.5))
 
 
 def _diamond(x: float, y: float, size: float) -> str:
     corners = ((x, y - size), (x + size, y), (x, y + size), (x - size, y))
-    return " ".join(f"{_n(one)},{_n(other)}" for one, other in corners)
+    return " ".join(f"{px(one)},{px(other)}" for one, other in corners)
 
 
 def _name(sheet: _Sheet, one: DrawnGateway, few: bool) -> Markup:
@@ -230,9 +231,9 @@ def _name(sheet: _Sheet, one: DrawnGateway, few: bool) -> Markup:
     left, top, anchor = spot
     at = {"start": left, "middle": left + wide / 2, "end": left + wide}[anchor]
     look = "name halo" if few else "name halo small"
-    lines = [tag("text", one.name, class_=look, x=_n(at), y=_n(top + size - 2), text_anchor=anchor)]
+    lines = [tag("text", one.name, class_=look, x=px(at), y=px(top + size - 2), text_anchor=anchor)]
     if where:
-        lines.append(tag("text", where, class_="soft small halo", x=_n(at), y=_n(top + tall - 2), text_anchor=anchor))
+        lines.append(tag("text", where, class_="soft small halo", x=px(at), y=px(top + tall - 2), text_anchor=anchor))
     return join(lines)
 
 
@@ -250,7 +251,7 @@ def _link_labels(sheet: _Sheet) -> Markup:
             x, y = points[share_of_way] if points else (0.0, 0.0)
             if points and sheet.canvas.free(x - wide / 2, y - 6, x + wide / 2, y + 6):
                 sheet.canvas.take(x - wide / 2, y - 6, x + wide / 2, y + 6)
-                labels.append(tag("text", text, class_="small halo", x=_n(x), y=_n(y + 4), text_anchor="middle"))
+                labels.append(tag("text", text, class_="small halo", x=px(x), y=px(y + 4), text_anchor="middle"))
                 break
     return tag("g", *labels, aria_hidden="true")
 
@@ -271,13 +272,13 @@ def _legend(mesh: MeshPicture, width: float) -> _Block:
         if look == "transit":
             symbols.append(tag("polygon", class_="node transit", points=_diamond(x, y - 4, 8)))
         else:
-            symbols.append(tag("circle", class_=f"node {look}", cx=_n(x), cy=_n(y - 4), r="6.5"))
-        symbols.append(tag("text", text, x=_n(x + 14), y=_n(y)))
-    symbols.append(tag("path", class_="active c0", d=f"M300 {_n(y - 4)}h34"))
-    symbols.append(tag("text", "active path", x="342", y=_n(y)))
-    symbols.append(tag("path", class_="standby c0", d=f"M440 {_n(y - 4)}h34"))
-    symbols.append(tag("text", "standby path", x="482", y=_n(y)))
-    symbols.append(tag("text", "figures on links: median round trip", class_="soft", x="590", y=_n(y)))
+            symbols.append(tag("circle", class_=f"node {look}", cx=px(x), cy=px(y - 4), r="6.5"))
+        symbols.append(tag("text", text, x=px(x + 14), y=px(y)))
+    symbols.append(tag("path", class_="active c0", d=f"M300 {px(y - 4)}h34"))
+    symbols.append(tag("text", "active path", x="342", y=px(y)))
+    symbols.append(tag("path", class_="standby c0", d=f"M440 {px(y - 4)}h34"))
+    symbols.append(tag("text", "standby path", x="482", y=px(y)))
+    symbols.append(tag("text", "figures on links: median round trip", class_="soft", x="590", y=px(y)))
     rows.append(tag("g", *symbols))
     for index, circuit in enumerate(mesh.circuits):
         y += 22
@@ -285,7 +286,7 @@ def _legend(mesh: MeshPicture, width: float) -> _Block:
         text = f"{names}: {path_text(circuit.path.gateways)}, {ms(circuit.path.figures.latency_ms)}"
         text += f"; standby {path_text(circuit.standby.gateways)}" if circuit.standby else "; no standby"
         text += f"; falls short: {circuit.unmet}" if circuit.unmet else ""
-        line = tag("path", class_=f"active c{index % len(PALETTE)}", d=f"M18 {_n(y - 4)}h26")
+        line = tag("path", class_=f"active c{index % len(PALETTE)}", d=f"M18 {px(y - 4)}h26")
         rows.append(tag("g", tag("title", "\n".join(circuit_lines(circuit))), line, _row(text, y, width)))
     for intent in mesh.local:
         y += 22
@@ -299,7 +300,7 @@ def _legend(mesh: MeshPicture, width: float) -> _Block:
 def _row(text: str, y: float, width: float, look: str | None = None) -> Markup:
     fits = int((width - 70) / 6.6)
     cut = text if len(text) <= fits else text[: fits - 1] + "…"
-    return tag("text", tag("title", text), cut, class_=look, x="54", y=_n(y))
+    return tag("text", tag("title", text), cut, class_=look, x="54", y=px(y))
 
 
 def _offset(place: int, count: int) -> float:
@@ -324,7 +325,7 @@ def _curve(sheet: _Sheet, key: EdgeKey, offset: float) -> str:
     if found is None:
         return ""
     (x, y), (mx, my), (ex, ey) = found
-    return f"M{_n(x)} {_n(y)}Q{_n(mx)} {_n(my)} {_n(ex)} {_n(ey)}"
+    return f"M{px(x)} {px(y)}Q{px(mx)} {px(my)} {px(ex)} {px(ey)}"
 
 
 def _points(sheet: _Sheet, key: EdgeKey, offset: float) -> list[Point]:
@@ -341,9 +342,3 @@ def _points(sheet: _Sheet, key: EdgeKey, offset: float) -> list[Point]:
         )
         for t in steps
     ]
-
-
-def _n(value: float) -> str:
-    """A coordinate: tenths of a pixel."""
-    text = f"{value:.1f}"
-    return text.removesuffix(".0") if text != "-0.0" else "0"

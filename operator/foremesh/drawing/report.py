@@ -1,0 +1,206 @@
+"""The report of a simulated time as one page that needs nothing else: what was asked, chosen, predicted and true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foremesh.drawing.figures import clock, known, ms, number, share, short
+from foremesh.drawing.graph import link_table, map_figure
+from foremesh.drawing.markup import Markup, join, tag
+from foremesh.drawing.page import cells, page, swatch, table
+from foremesh.drawing.plots import MEASURES, bars, forecast_plot, timeline
+from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, ReportPolicy
+
+MOST_PLOTS = 12
+"""Intents with a plot of their own: what can be looked at in one sitting."""
+
+MOST_ROWS = 40
+"""Intents on the timeline."""
+
+MOST_MOVES = 400
+"""Moves in the list."""
+
+MOST_APPLIED = 1_000_000
+"""Characters of texts to apply; the page stays below three megabytes."""
+
+
+def render_report(report: Report) -> str:
+    """The report as HTML. Equal reports give equal bytes; nothing is loaded when it is opened."""
+    return page(
+        report.title,
+        tag("h1", report.title),
+        tag("p", report.summary, class_="lead"),
+        tag("div", _card("Simulated", report.simulated), _card("Real", report.real), class_="two"),
+        tag("h2", "The mesh"),
+        map_figure(report.mesh, f"Map of the mesh: {report.title}"),
+        link_table(report.mesh),
+        tag("h2", "What became of each intent"),
+        _intents(report),
+        *_plots(report),
+        *_moves(report),
+        *_policies(report),
+        *_applied(report.applied),
+    )
+
+
+def most_interesting(intents: Sequence[ReportIntent], most: int) -> tuple[ReportIntent, ...]:
+    """All of them if they are few, else those with the most minutes missed, then the most moves."""
+    if len(intents) <= most:
+        return tuple(intents)
+    ranked = sorted(intents, key=lambda one: (-(one.violation_minutes or 0.0), -len(one.moves), one.name, one.source))
+    return tuple(ranked[:most])
+
+
+def _card(title: str, lines: Sequence[str]) -> Markup:
+    return tag("section", tag("h3", title), tag("ul", *(tag("li", line) for line in lines)), class_="card")
+
+
+def _intents(report: Report) -> Markup:
+    heads = [("Intent", ""), ("Asked", ""), ("Path at the end", ""), ("Predicted", "n"), ("Actual", "n")]
+    heads += [("Moves", "n"), ("Minutes missed", "n")]
+    colours = {intent: index for index, one in enumerate(report.mesh.circuits) for intent in one.intents}
+    return table(
+        heads, [_intent(one, colours.get(one.name)) for one in report.intents], caption=f"Served by {_by(report)}."
+    )
+
+
+def _by(report: Report) -> str:
+    return f"the {report.policy} policy" if report.policy else "one policy"
+
+
+def _intent(one: ReportIntent, colour: int | None) -> Markup:
+    ends = f"{short(one.source)} to {short(one.destination)}" if one.source and one.destination else short(one.source)
+    name = join([swatch(colour) if colour is not None else "", short(one.name), tag("div", ends, class_="soft")])
+    path: object = join(
+        [one.path.replace(" > ", " → "), tag("div", one.why_not, class_="bad") if one.why_not else ""]
+        if one.path
+        else [tag("span", f"✕ no path: {one.why_not or 'none was found'}", class_="bad")]
+    )
+    missed = number(one.violation_minutes, 0)
+    return tag(
+        "tr",
+        cells(
+            name,
+            one.asked,
+            path,
+            (ms(one.predicted_ms), "n"),
+            (ms(one.actual_ms), "n"),
+            (str(len(one.moves)), "n"),
+            (missed, "n bad" if known(one.violation_minutes) and one.violation_minutes else "n"),
+        ),
+        data_lights=colour,
+        tabindex=None if colour is None else 0,
+    )
+
+
+def _plots(report: Report) -> list[Markup]:
+    placed = [one for one in report.intents if one.series is not None]
+    if not placed:
+        return []
+    shown = most_interesting(placed, MOST_PLOTS)
+    left = len(placed) - len(shown)
+    note = (
+        "Black: what was true. Blue: what was predicted for that time when the plan was made, median and band. "
+        "Triangles: moves. Red marks at the bottom: minutes in which a requirement was missed. Times are UTC."
+    )
+    parts = [tag("h2", "Forecast against actual"), tag("p", note, class_="soft")]
+    if left:
+        said = f"The {len(shown)} intents with the most minutes missed, then the most moves; {left} more are left out."
+        parts.append(tag("p", said, class_="soft"))
+    for one in shown:
+        assert one.series is not None
+        ends = f" from {short(one.source)}" if one.source else ""
+        title = join([tag("strong", short(one.name)), f"{ends}: {one.asked}"])
+        parts.append(tag("figure", tag("figcaption", title), forecast_plot(one, one.series)))
+    return parts
+
+
+def _moves(report: Report) -> list[Markup]:
+    heading = tag("h2", "Moves")
+    moved = [one for one in report.intents if one.moves]
+    if not moved:
+        return [heading, tag("p", "No circuit moved: every intent stayed on the path it got first.")]
+    shown = most_interesting(moved, MOST_ROWS)
+    every: list[tuple[ReportMove, ReportIntent]] = sorted(
+        ((move, one) for one in moved for move in one.moves), key=lambda pair: (pair[0].at_s, pair[1].name)
+    )
+    rows = [
+        tag(
+            "tr",
+            cells(clock(move.at_s), short(one.name), move.before or "no path", move.after or "no path", move.reason),
+        )
+        for move, one in every[:MOST_MOVES]
+    ]
+    left = len(every) - len(rows)
+    note = f"{left} later moves are left out." if left else ""
+    listed = table([("UTC", ""), ("Intent", ""), ("From", ""), ("To", ""), ("Why", "")], rows, caption=note)
+    hidden = len(moved) - len(shown)
+    said = f"{len(every)} moves of {len(moved)} intents. A change of colour is a move; point at it for the reason."
+    said += f" {hidden} intents with fewer moves are left out." if hidden else ""
+    return [
+        heading,
+        tag("p", said, class_="soft"),
+        tag("figure", timeline(shown)),
+        tag("details", tag("summary", f"All moves ({len(every)})"), listed),
+    ]
+
+
+def _policies(report: Report) -> list[Markup]:
+    if not report.policies:
+        return []
+    heading = tag("h2", "Ways to choose paths, side by side" if len(report.policies) > 1 else "Scores")
+    about = "Every policy met the same world and the same probes. Shorter bars are better; the oracle knows the future."
+    panels = [
+        tag("figure", tag("figcaption", one.title), bars(one, report.policies, report.policy))
+        for one in MEASURES
+        if any(known(one.value(policy)) for policy in report.policies)
+    ]
+    compared = (
+        [tag("p", about, class_="soft"), tag("div", *panels, class_="panels")] if len(report.policies) > 1 else []
+    )
+    heads = [("Policy", ""), ("How it chooses", ""), ("Minutes missed", "n"), ("Mean", "n"), ("p95", "n")]
+    heads += [("Moves a day", "n"), ("Egress USD", "n"), ("Gap closed", "n"), ("Planning s", "n")]
+    return [heading, *compared, table(heads, [_policy(one, report.policy) for one in report.policies])]
+
+
+def _policy(one: ReportPolicy, ours: str) -> Markup:
+    gap = (
+        share(one.gap_closed)
+        if one.gap_closed is None or abs(one.gap_closed) < 1e-9
+        else f"{100 * one.gap_closed:.0f} %"
+    )
+    return tag(
+        "tr",
+        cells(
+            one.name,
+            (one.about, "soft"),
+            (number(one.violation_minutes, 0), "n"),
+            (ms(one.mean_latency_ms), "n"),
+            (ms(one.p95_latency_ms), "n"),
+            (number(one.moves_per_day, 1), "n"),
+            (number(one.egress_usd, 2), "n"),
+            ("–" if one.gap_closed is None else gap, "n"),
+            (number(one.plan_seconds, 2), "n"),
+        ),
+        class_="ours" if one.name == ours else None,
+    )
+
+
+def _applied(applied: Sequence[Applied]) -> list[Markup]:
+    if not applied:
+        return []
+    parts = [
+        tag("h2", "What would be applied"),
+        tag("p", "What each agent would set up. Keys are placeholders: agents make their own.", class_="soft"),
+    ]
+    room = MOST_APPLIED
+    for place, one in enumerate(applied):
+        room -= sum(map(len, one.texts.values()))
+        if room < 0:
+            parts.append(
+                tag("p", f"{len(applied) - place} more members are left out, to keep the page small.", class_="soft")
+            )
+            break
+        texts = [join([tag("h3", title), tag("pre", text)]) for title, text in one.texts.items()]
+        parts.append(tag("details", tag("summary", one.member), *texts))
+    return parts
