@@ -33,7 +33,7 @@ lint: setup ## ruff, mypy, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-charts: setup ## regenerate charts/foremesh-crds from crds/
+charts: setup ## regenerate charts/foremesh-crds and the schemas for files from crds/
 	$(BIN)/python charts/generate.py
 
 lock: ## resolve the newest allowed versions into requirements/*.txt (needs uv)

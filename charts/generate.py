@@ -1,16 +1,21 @@
-"""Generates charts/foremesh-crds/templates from crds/, which is the source.
+"""Generates charts/foremesh-crds/templates and the schemas that files are checked against from crds/, the source.
 
-Helm installs a chart's own crds/ folder once and never upgrades it, so the CRDs are a chart of templates. Run it with
-``make charts``; a test compares the bytes.
+Helm installs a chart's own crds/ folder once and never upgrades it, so the CRDs are a chart of templates. And a folder
+of manifests is held to the same rules without an API server, so what an installed foremesh carries are the schemas of
+their specs. Run it with ``make charts``; tests compare the bytes.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import yaml
 
 CHARTS = Path(__file__).parent
 SOURCE = CHARTS.parent / "crds"
 TARGET = CHARTS / "foremesh-crds/templates"
+SCHEMAS = CHARTS.parent / "operator/foremesh/files/schemas.json"
 
 METADATA = """\
   labels:
@@ -55,6 +60,16 @@ def templates() -> dict[str, str]:
     return {source.name: template(source.name, source.read_text()) for source in sorted(SOURCE.glob("*.yaml"))}
 
 
+def schemas() -> str:
+    """The schema of each kind's spec, as JSON by kind."""
+    found = {}
+    for source in sorted(SOURCE.glob("*.yaml")):
+        crd = yaml.safe_load(source.read_text())["spec"]
+        (version,) = crd["versions"]
+        found[crd["names"]["kind"]] = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+
+
 def main() -> None:
     wanted = templates()
     TARGET.mkdir(parents=True, exist_ok=True)
@@ -64,6 +79,8 @@ def main() -> None:
     for name, text in wanted.items():
         (TARGET / name).write_text(text)
         print(f"charts/foremesh-crds/templates/{name}")
+    SCHEMAS.write_text(schemas())
+    print(SCHEMAS.relative_to(CHARTS.parent))
 
 
 if __name__ == "__main__":

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from foremesh.decide.values import Declared
-from foremesh.files.errors import InputError
+from foremesh.files.errors import InputError, listed
+from foremesh.files.history import find_history, read_history
 from foremesh.files.links import LinkRow, read_links
 from foremesh.files.manifests import read_manifests
-from foremesh.files.names import Names, UnclearName
+from foremesh.files.names import Names, UnclearName, gateway_names
 from foremesh.model.link import LinkFacts, LinkId
-from foremesh.model.resource import Resource
+from foremesh.model.resource import Resource, Role
 from foremesh.model.series import Metric, SeriesKey
-from foremesh.routing.graph import DEFAULT_UNDERLAY
+from foremesh.network.attachment import attach
+from foremesh.routing.graph import DEFAULT_UNDERLAY, adjacency
 from foremesh.telemetry.recorded import Samples
 
-LINKS = "links.csv"
+LINKS: Final = "links.csv"
+
+Series = dict[Metric, dict[SeriesKey, Samples]]
 
 
 @dataclass(frozen=True)
@@ -47,52 +52,130 @@ def read_bundle(folder: Path, *, history: Path | None = None) -> Bundle:
         history: A history that lies elsewhere, instead of ``history.csv`` or ``history.parquet`` in the folder.
 
     Raises:
-        InputError: If anything in it cannot be used. A reference to something that is not there is no such thing: the
-            plan says so, as the operator would.
+        InputError: If anything in it cannot be used. An Intent that names something that is not there is no such
+            thing: the plan says so, as the operator would.
     """
     manifests = read_manifests(folder)
     declared = manifests.declared()
-    mesh = _Mesh(declared.resources)
-    now_s = 0.0
-    series: dict[Metric, dict[SeriesKey, Samples]] = {}
-    path = folder / LINKS
-    rows = read_links(path) if path.exists() else ()
-    facts: dict[LinkId, LinkFacts] = {}
-    attachments: dict[tuple[str, str], float] = {}
-    for row in rows:
-        link = mesh.link(row, path)
-        if isinstance(link, tuple):
-            attachments[link] = row.rtt_ms or 0.0
-            continue
+    wiring = _Wiring(declared.resources)
+    path = history or find_history(folder)
+    series: Series = {}
+    if path is not None:
+        series = read_history(path, gateway_names(declared.resources), wiring.links.values())
+    now_s = max((one.times_s[-1] for keyed in series.values() for one in keyed.values()), default=0.0)
+    csv = folder / LINKS
+    if csv.exists() or csv.is_symlink():
+        wiring.take(read_links(csv), csv)
+    for metric, key, value in wiring.figures:
+        series.setdefault(metric, {}).setdefault(key, Samples(np.array([now_s]), np.array([value])))
+    return Bundle(
+        declared=replace(declared, links=wiring.facts),
+        attachment_rtt_ms=wiring.attachment_rtt_ms,
+        series=series,
+        now_s=float(now_s),
+        by_hand=manifests.by_hand,
+    )
+
+
+class _Wiring:
+    """What rows of ``links.csv`` say, held against the resources that they name."""
+
+    def __init__(self, resources: Mapping[str, Resource]) -> None:
+        self._resources = resources
+        self._gateways = [one for one in resources.values() if one.is_gateway]
+        self._names = Names(resources)
+        self._found: dict[str, Resource] = {}
+        self.links = {(link.src, link.dst): link for link in adjacency(self._gateways)}
+        """Every link that the mesh can have, by its ends: two gateways share one network at most."""
+        self.facts: dict[LinkId, LinkFacts] = {}
+        self.figures: list[tuple[Metric, LinkId, float]] = []
+        self.attachment_rtt_ms: dict[tuple[str, str], float] = {}
+
+    def take(self, rows: Iterable[LinkRow], path: Path) -> None:
+        """Take what the rows say.
+
+        Raises:
+            InputError: If a row is about something that the manifests do not have.
+        """
+        lines: dict[object, int] = {}
+        for row in rows:
+            try:
+                src, dst = self._ends(row)
+                link = self.links.get((src.id, dst.id)) if src.is_gateway and dst.is_gateway else None
+                if link is not None:
+                    self._take_link(link, row, lines)
+                else:
+                    self._take_attachment(src, dst, row, lines)
+            except UnclearName as error:
+                raise InputError(path, row.line, error.cause, error.cure) from error
+
+    def _ends(self, row: LinkRow) -> tuple[Resource, Resource]:
+        src, dst = self._end(row.src), self._end(row.dst)
+        if src.id == dst.id:
+            raise UnclearName(f"{row.src} and {row.dst} are the same gateway, {src.id}", "name two different ones")
+        return src, dst
+
+    def _end(self, name: str) -> Resource:
+        if name not in self._found:
+            self._found[name] = self._resources[self._names.resolve(name)]
+        return self._found[name]
+
+    def _take_link(self, link: LinkId, row: LinkRow, lines: dict[object, int]) -> None:
+        if row.underlay not in ("", link.underlay):
+            cause = f"{row.src} and {row.dst} are on the network {link.underlay}, not on {row.underlay}"
+            raise UnclearName(cause, f"write {link.underlay} as underlay, or leave it empty")
+        if link in lines:
+            raise UnclearName(f"the link {link} is in line {lines[link]} already", "remove one of the two rows")
+        if row.rtt_ms == 0:
+            cause = f"rtt_ms of {row.src}->{row.dst} is 0, and no link has a round trip of zero"
+            raise UnclearName(cause, "leave the field empty if it is unknown")
+        lines[link] = row.line
         if row.capacity_bps is not None or row.egress_price is not None:
-            facts[link] = LinkFacts(capacity_bps=row.capacity_bps, egress_price=row.egress_price)
+            self.facts[link] = LinkFacts(capacity_bps=row.capacity_bps, egress_price=row.egress_price)
         for metric, value in (
             (Metric.RTT, row.rtt_ms),
             (Metric.LOSS, row.loss),
             (Metric.THROUGHPUT, row.throughput_bps),
         ):
             if value is not None:
-                series.setdefault(metric, {}).setdefault(link, Samples(np.array([now_s]), np.array([value])))
-    return Bundle(
-        declared=replace(declared, links=facts),
-        attachment_rtt_ms=attachments,
-        series=series,
-        now_s=now_s,
-        by_hand=manifests.by_hand,
+                self.figures.append((metric, link, value))
+
+    def _take_attachment(self, src: Resource, dst: Resource, row: LinkRow, lines: dict[object, int]) -> None:
+        if src.is_gateway and dst.is_gateway:
+            raise _unlinkable(src, dst)
+        if not (src.is_gateway or dst.is_gateway):
+            cause = f"{row.src} and {row.dst} are both no gateways, and links join gateways"
+            raise UnclearName(cause, "give the round trip between each of them and a gateway of its site")
+        workload, gateway = (dst, src) if src.is_gateway else (src, dst)
+        near = attach(workload, self._gateways)
+        if gateway.id not in near.gateways:
+            site = workload.spec.location.site
+            cause = near.reason or f"{gateway.meta.name} is not at {site}, the site of {workload.meta.name}"
+            cure = f"its gateways are {listed(near.gateways)}" if near.gateways else "then give the row again"
+            raise UnclearName(cause, f"remove the row, or mend location.site; {cure}")
+        if row.underlay or {row.loss, row.throughput_bps, row.capacity_bps, row.egress_price} != {None}:
+            cause = f"{workload.meta.name} is attached to {gateway.meta.name}, which is no link of the mesh"
+            raise UnclearName(cause, "give rtt_ms alone and leave the other fields empty")
+        key = (workload.id, gateway.id)
+        if key in lines and self.attachment_rtt_ms.get(key) != row.rtt_ms:
+            cause = f"line {lines[key]} gives another round trip between {row.dst} and {row.src}"
+            raise UnclearName(cause, "remove one of the two rows: it is the same both ways")
+        lines[key] = row.line
+        if row.rtt_ms is not None:
+            self.attachment_rtt_ms[key] = row.rtt_ms
+
+
+def _unlinkable(src: Resource, dst: Resource) -> UnclearName:
+    """Why two gateways are never linked."""
+    here, there = (one.spec.network or DEFAULT_UNDERLAY for one in (src, dst))
+    names = f"{src.meta.name} and {dst.meta.name}"
+    if here != there:
+        cause = f"{src.meta.name} is on the network {here} and {dst.meta.name} on {there}"
+        return UnclearName(f"{cause}, so they cannot be linked", "remove the row, or mend spec.network")
+    if Role.EDGE is src.role is dst.role:
+        return UnclearName(
+            f"{names} are both Edge gateways, which are never linked", "remove the row, or mend their roles"
+        )
+    return UnclearName(
+        f"neither {names.replace(' and ', ' nor ')} has an endpoint to dial", "remove the row, or give one"
     )
-
-
-class _Mesh:
-    def __init__(self, resources: Mapping[str, Resource]) -> None:
-        self._resources = resources
-        self._names = Names(resources)
-
-    def link(self, row: LinkRow, path: Path) -> LinkId | tuple[str, str]:
-        try:
-            src, dst = self._names.resolve(row.src), self._names.resolve(row.dst)
-        except UnclearName as error:
-            raise InputError(path, row.line, error.cause, error.cure) from error
-        ends = (self._resources[src], self._resources[dst])
-        if all(end.is_gateway for end in ends):
-            return LinkId(src=src, dst=dst, underlay=row.underlay or ends[0].spec.network or DEFAULT_UNDERLAY)
-        return (dst, src) if ends[0].is_gateway else (src, dst)

@@ -150,9 +150,9 @@ class _Reader:
             self._loader.dispose()
 
     def _node(self, event: yaml.NodeEvent) -> None:
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1  # type: ignore[union-attr]  # only events made by hand have no mark
         if isinstance(event, yaml.AliasEvent):
-            self._put(self._alias(event.anchor, line), line)
+            self._put(self._alias(str(event.anchor), line), line)
         elif isinstance(event, yaml.ScalarEvent):
             owner = self._open[-1] if self._open else None
             if owner and isinstance(owner.value, dict) and owner.key is None:
@@ -255,7 +255,8 @@ class _Reader:
     def _tag(self, event: yaml.ScalarEvent) -> str:
         if event.tag is not None and not (event.tag == "!" and event.implicit[0]):
             return str(event.tag)
-        return str(self._loader.resolve(yaml.ScalarNode, event.value, event.implicit))
+        resolved: str = self._loader.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
+        return resolved
 
     def _scalar(self, event: yaml.ScalarEvent, line: int) -> Any:
         tag, text = self._tag(event), event.value

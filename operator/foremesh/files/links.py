@@ -183,7 +183,7 @@ def _rate_bps(text: str) -> float:
 def _capacity_bps(text: str) -> float:
     rate_bps = _rate_bps(text)
     if rate_bps < LEAST_CAPACITY_BPS:
-        cure = "write a rate in bits per second with k, M, G or T, for instance 200M; remove the row of a link that is none"
+        cure = "write a rate in bits per second with k, M, G or T, for instance 200M"
         raise _Unfit("which is less than 1k bits per second", cure)
     return rate_bps
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from foremesh.decide.values import Declared
 from foremesh.files.documents import Document, parse
 from foremesh.files.errors import InputError, listed, nearest, shown
+from foremesh.files.schema import first_fault
 from foremesh.files.text import read_text, unreadable
 from foremesh.model.circuit import Circuit
 from foremesh.model.intent import Intent
@@ -145,6 +146,9 @@ def _objects(document: Document) -> Iterator[Document]:
 def _take(found: Manifests, document: Document) -> None:
     body = document.value
     kind = body["kind"]
+    fault = first_fault(kind, body)
+    if fault is not None:
+        raise document.error(fault.where, f"{_called(body)}: {fault.cause}", fault.cure)
     if body["metadata"].get("deletionTimestamp"):
         return  # on its way out: the operator does not count it either
     if kind != "MeshPolicy":
@@ -152,12 +156,35 @@ def _take(found: Manifests, document: Document) -> None:
         body = {**body, "metadata": metadata}
     try:
         one = KINDS[kind].from_manifest(body)
-    except ManifestError as error:
-        raise document.error(("spec",), error.cause, "correct it") from error
+        status = read(STATUSES[kind], body.get("status") or {}) if kind in STATUSES else None
+    except ManifestError as error:  # the spec was checked, so it is the status
+        cure = "take it as kubectl get -o yaml shows it, or remove status"
+        raise document.error(("status",), f"{_called(body)}: {error.cause}", cure) from error
+    _check_ends(one, document)
     if (before := found.places.get((kind, one.id))) is not None:
-        cause = f"{kind} {one.id} is declared twice, here and at {before.path}:{before.lines.line}"
+        cause = f"{kind} {one.id} is declared twice, here and at {before.path}:{before.lines.at(('metadata', 'name'))}"
         raise document.error(("metadata", "name"), cause, "remove one of the two, or give it another name")
     found.places[kind, one.id] = document
     found.objects[kind][one.id] = one
-    if kind in STATUSES:
-        found.statuses[kind][one.id] = read(STATUSES[kind], body.get("status") or {})
+    if status is not None:
+        found.statuses[kind][one.id] = status
+
+
+def _called(body: dict[str, Any]) -> str:
+    """Kind and name, as far as they are there."""
+    metadata = body.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    return f"{body['kind']} {name}" if isinstance(name, str) and name else str(body["kind"])
+
+
+def _check_ends(one: Object, document: Document) -> None:
+    """An Intent may name its own source in full, which the CRD's rule cannot see."""
+    if not isinstance(one, Intent) or one.spec.from_.resource is None or one.spec.to.resource is None:
+        return
+    ends = [
+        name if "/" in name else f"{one.meta.namespace}/{name}"
+        for name in (one.spec.from_.resource, one.spec.to.resource)
+    ]
+    if ends[0] == ends[1]:
+        cause = f"{_called(document.value)}: from.resource and to.resource are the same, {ends[0]}"
+        raise document.error(("spec", "to", "resource"), cause, "an Intent is between two different resources")

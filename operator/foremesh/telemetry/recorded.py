@@ -1,7 +1,8 @@
 """Series from a file or from memory, read as Prometheus would be: for backtests, simulation and tests.
 
 A file is in the long format: columns ``series``, ``time``, ``value``, CSV or Parquet, one row a sample. ``time`` is ISO
-8601 (UTC where it names no zone) or Unix seconds; an empty ``value`` is a sample that could not be taken.
+8601 (UTC where it names no zone) or Unix seconds; an empty ``value`` is a sample that could not be taken. A fourth
+column, ``metric``, lets one file hold several: ``rtt``, ``loss``, ``throughput`` and ``load``.
 """
 
 from __future__ import annotations
@@ -10,26 +11,43 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foremesh.model.link import LinkId
 from foremesh.model.series import Floats, Metric, SeriesBatch, SeriesKey
 from foremesh.telemetry.source import TelemetryUnavailable, samples_in
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 COLUMNS = ("series", "time", "value")
+METRIC = "metric"
+
+PARQUET = (".parquet", ".pq")
+"""Endings of Parquet files; everything else is read as CSV."""
+
+NO_SAMPLE = ("", "nan", "NaN", "NAN", "null", "None", "NA")
+"""How programs write a sample that could not be taken."""
+
+LAST_TIME_S = 1e11
+"""Unix seconds far beyond this century; a greater number counts milliseconds."""
 
 LINK_NAME = re.compile(r"(?P<src>.+)->(?P<dst>[^/]+(?:/[^/]+)?)/(?P<underlay>[^/]+)")
 """A link as ``str(LinkId)`` writes it. Ids may be ``namespace/name``."""
 
 
 class RecordingError(ValueError):
-    """A file that holds no series; carries ``path`` and ``cause``."""
+    """A file that holds no series; carries ``path``, ``cause`` and, where a row of a CSV is to blame, its ``line``."""
 
-    def __init__(self, path: Path, cause: str) -> None:
+    def __init__(self, path: Path, cause: str, line: int | None = None) -> None:
         self.path = path
         self.cause = cause
-        super().__init__(f"recording {path}: {cause}; nothing was read")
+        self.line = line
+        where = f"{path}:{line}" if line is not None else f"{path}"
+        super().__init__(f"recording {where}: {cause}; nothing was read")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +60,8 @@ class Samples:
     """In the metric's unit; NaN where a sample could not be taken."""
 
     def __post_init__(self) -> None:
-        if len(self.times_s) != len(self.values) or np.any(np.diff(self.times_s) < 0):
+        samples = len(self.times_s)
+        if samples != len(self.values) or (samples > 1 and np.any(np.diff(self.times_s) < 0)):
             raise ValueError("a series needs as many times as values, oldest first")
 
     @property
@@ -80,39 +99,109 @@ class RecordedSource(MemorySource):
     """
 
     def __init__(self, files: Mapping[Metric, Path]) -> None:
-        super().__init__({metric: load(path) for metric, path in files.items()})
+        super().__init__({metric: load(path, metric) for metric, path in files.items()})
 
 
-def load(path: Path) -> dict[SeriesKey, Samples]:
+def load(path: Path, metric: Metric = Metric.RTT) -> dict[SeriesKey, Samples]:
     """Read a file in the long format: rows in any order, names like ``ams->fra/internet`` as links.
+
+    Args:
+        path: The file; Parquet if it ends in ``.parquet`` or ``.pq``, otherwise CSV.
+        metric: What is wanted of a file that has a column ``metric``; any other file holds nothing else.
 
     Raises:
         RecordingError: If it is not there or not in that format.
     """
+    frame = _read(path, metric)
+    return {series_key(name): samples for name, samples in _series(frame[frame[METRIC] == metric]).items()}
+
+
+def load_metrics(path: Path) -> dict[Metric, dict[str, Samples]]:
+    """Read a file that may hold several metrics, by metric and by name as written; ``rtt`` where it does not say.
+
+    Raises:
+        RecordingError: If it is not there, not in the long format, or holds a value that its metric cannot take.
+    """
+    frame = _read(path, Metric.RTT)
+    found = {}
+    for metric in Metric:
+        rows = frame[frame[METRIC] == metric]
+        values = rows["value"].to_numpy()
+        _refuse(rows, values < 0, path, f"{metric} is {{value:g}}, which is negative")
+        _refuse(rows, values > metric.ceiling, path, f"{metric} is {{value:g}}, and a share is at most 1")
+        if len(rows):
+            found[metric] = _series(rows)
+    return found
+
+
+def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
+    """The four columns of a file, times in Unix seconds, ``otherwise`` where no metric is named; a row's label is its
+    place in the file, counted from 0."""
     import pandas as pd  # takes a second to import, and the operator reads no files
 
     try:
-        frame = pd.read_parquet(path) if path.suffix in (".parquet", ".pq") else pd.read_csv(path)
+        if path.suffix in PARQUET:
+            frame = pd.read_parquet(path).reset_index(drop=True)
+        else:
+            frame = pd.read_csv(
+                path,
+                encoding="utf-8-sig",
+                dtype={"series": str, METRIC: str},
+                # A gateway may be called NA; and a blank line keeps its place, so that lines can be counted.
+                keep_default_na=False,
+                na_values={"value": NO_SAMPLE, "time": [""]},
+                skip_blank_lines=False,
+            )
     except (OSError, ValueError) as error:  # what pyarrow and the CSV reader raise derives from these
-        raise RecordingError(path, str(error)) from error
+        line = re.search(r" in line (\d+)", str(error))
+        raise RecordingError(path, str(error).strip(), int(line[1]) if line else None) from error
     if absent := [name for name in COLUMNS if name not in frame]:
         raise RecordingError(path, f"has no column {', '.join(absent)}; it needs {', '.join(COLUMNS)}")
-    try:
-        values = pd.to_numeric(frame["value"]).to_numpy(dtype=np.float64, na_value=np.nan)
-        if pd.api.types.is_numeric_dtype(frame["time"]):
-            times_s = frame["time"].to_numpy(dtype=np.float64)
-        else:
-            when = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
-            times_s = (when - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy()
-    except (TypeError, ValueError) as error:
-        raise RecordingError(path, str(error)) from error
-    if not np.isfinite(times_s).all():
-        raise RecordingError(path, "has rows without a time")
-    values = np.where(np.isfinite(values), values, np.nan)
+    named = frame[METRIC].fillna("").replace("", otherwise.value) if METRIC in frame else otherwise.value
+    frame = frame[[*COLUMNS]].assign(**{METRIC: named})
+    unnamed = frame["series"].isna() | (frame["series"] == "")
+    frame = frame[~(unnamed & frame["time"].isna() & frame["value"].isna())]
+    _refuse(frame, unnamed[frame.index].to_numpy(), path, "a row without a series")
+    _refuse(frame, frame["time"].isna().to_numpy(), path, "a row without a time")
+    values = pd.to_numeric(frame["value"], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    unread = np.isnan(values) & frame["value"].notna().to_numpy()
+    _refuse(frame, unread, path, "the value {value!r} is no number")
+    times_s = _times_s(frame["time"])
+    _refuse(frame, ~np.isfinite(times_s), path, "the time {time!r} is none")
+    late = np.abs(times_s) > LAST_TIME_S
+    _refuse(frame, late, path, "the time {time} is no count of seconds, but maybe of milliseconds")
+    known = [metric.value for metric in Metric]
+    unknown = ~frame[METRIC].isin(known).to_numpy()
+    _refuse(frame, unknown, path, f"unknown metric {{metric!r}}; there are {', '.join(known)}")
+    return frame.assign(time=times_s, value=np.where(np.isfinite(values), values, np.nan))
+
+
+def _times_s(column: pd.Series) -> Floats:
+    """Unix times; NaN where there is none to be read."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    when = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
+    seconds = (when - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy()
+    return np.where(np.isnan(seconds), pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64), seconds)
+
+
+def _refuse(frame: pd.DataFrame, wrong: NDArray[np.bool_], path: Path, cause: str) -> None:
+    """Raise at the first row that is wrong, if there is one; ``cause`` names its fields in braces."""
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        line = None if path.suffix in PARQUET else int(frame.index.to_numpy()[at]) + 2  # the header is line 1
+        fields = {str(name): value for name, value in frame.iloc[at].items()}
+        raise RecordingError(path, cause.format(**fields), line)
+
+
+def _series(frame: pd.DataFrame) -> dict[str, Samples]:
+    times_s, values = frame["time"].to_numpy(), frame["value"].to_numpy()
     found = {}
     for name, rows in frame.groupby("series", sort=True).indices.items():
         order = rows[np.argsort(times_s[rows], kind="stable")]
-        found[series_key(str(name))] = Samples(times_s[order], values[order])
+        found[str(name)] = Samples(times_s[order], values[order])
     return found
 
 
