@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +23,9 @@ from foremesh.model.mesh import MeshState
 from foremesh.model.meta import Meta, Ref
 from foremesh.model.registration import Acknowledgement
 from foremesh.model.series import Metric, SeriesKey
-from foremesh.settings import Settings
+from foremesh.model.status import IntentStatus, PlacementStatus
+from foremesh.network.compile import diff
+from foremesh.settings import ApiPods, ApiSettings, Settings
 from foremesh.telemetry import Samples, on_grid
 
 if TYPE_CHECKING:
@@ -41,28 +44,47 @@ HELD = "last"
 """Name of the forecaster that holds the newest value."""
 
 
-def plan_bundle(bundle: Bundle, settings: Settings, *, forecasts: Forecasts | None = None) -> Decision:
+def installed_settings() -> Settings:
+    """The operator's settings as the Helm chart installs it by default, under the name that the README gives."""
+    labels = {
+        "app.kubernetes.io/name": "foremesh",
+        "app.kubernetes.io/instance": "foremesh",
+        "app.kubernetes.io/component": "api",
+    }
+    return Settings(api=ApiSettings(pods=ApiPods(namespace="foremesh-system", match_labels=labels)))
+
+
+def plan_bundle(
+    bundle: Bundle, settings: Settings, *, forecasts: Forecasts | None = None, before: Decision | None = None
+) -> Decision:
     """Decide as the operator would, and carry on until every agent has done what it was told.
 
     Args:
         bundle: What the files say. Circuits with a status are in place, and stay as the operator would let them.
         settings: As the operator reads them.
         forecasts: From ``forecasts_of``, if they are at hand.
+        before: A decision that is carried out already, from which this one starts: circuits stay or move as they would
+            in a running mesh, and numbers and addresses that are given stay so.
 
     Returns:
         The decision with configs as they end up: circuits active on the paths chosen, nothing on its way any more.
+        ``changed`` names those that differ from ``before``, ``removed`` those that are gone.
     """
     declared = bundle.declared
     known = forecasts_of(bundle, settings) if forecasts is None else forecasts
     # Policies depend on members alone: rendered once at the end instead of in every round.
     without_policies = msgspec.structs.replace(settings, network_policies="None")
     observed = joined(declared.resources, bundle.attachment_rtt_ms)
+    if before is not None:
+        observed, declared = _acknowledged(observed, before), _recorded(declared, before)
     decision = decide(declared, observed, known, without_policies, now_s=bundle.now_s)
     decision = _settled(decision, declared, observed, without_policies, now_s=bundle.now_s)
+    changes = diff(before.configs if before else {}, decision.configs)
     return replace(
         decision,
         pinned=pinning_policies(decision.state.members, settings),
-        changed=tuple(sorted(decision.configs)),
+        changed=changes.changed,
+        removed=changes.removed,
     )
 
 
@@ -166,12 +188,12 @@ def _settled(
 ) -> Decision:
     """The decision once every agent has applied its configs, round after round, and everything is on record."""
     for _ in range(MOST_ROUNDS):
-        if not _on_its_way(decision.state):
+        if not _on_its_way(decision.state) and decision.configs.keys() <= declared.resources.keys():
             return decision
         observed = _acknowledged(observed, decision)
         declared = _recorded(declared, decision)
         decision = carry_on(declared, observed, decision.chosen, settings, now_s=now_s)
-        if not decision.changed:
+        if not (decision.changed or decision.removed):
             return decision
     moving = sorted(circuit.id for circuit in decision.state.circuits if _moves(circuit.labels))
     raise RuntimeError(f"circuits {', '.join(moving)} still move after {MOST_ROUNDS} rounds; the plan is not complete")
@@ -186,19 +208,35 @@ def _moves(labels: tuple[LabelAllocation, ...]) -> bool:
 
 
 def _acknowledged(observed: Observed, decision: Decision) -> Observed:
-    """The same a moment later: every config is in force and applied."""
+    """The same a moment later: every config is in force and applied, and who has left is forgotten."""
+    configs = {id_: config for id_, config in decision.configs.items() if id_ not in decision.removed}
     acks = {
         id_: Acknowledgement(
             gateway=id_, epoch=config.epoch, revision=config.revision, applied=True, labels=config.labels
         )
-        for id_, config in decision.configs.items()
+        for id_, config in configs.items()
     }
-    return replace(observed, configs=decision.configs, acks=acks)
+    return replace(observed, configs=configs, acks=acks)
 
 
 def _recorded(declared: Declared, decision: Decision) -> Declared:
-    """The same with every circuit's allocations on record, as the operator writes them."""
-    served = decision.served
+    """The same with everything that was allocated and chosen on record, as the operator writes it."""
+    served, statuses = decision.served, dict(declared.intent_status)
+    for id_, placements in groupby(decision.chosen.plan.placements, key=lambda one: one.intent):
+        if id_ in declared.intents:
+            statuses[id_] = IntentStatus(
+                placements=tuple(
+                    PlacementStatus(
+                        source=one.source,
+                        destination=one.destination or "",
+                        circuit=decision.circuit_of(one),
+                        path=one.path.text if one.path else "",
+                        reason=one.reason,
+                        infeasible=one.infeasible,
+                    )
+                    for one in placements
+                )
+            )
     circuits = {}
     for placed in decision.state.circuits:
         ref, old = Ref.parse(placed.id), declared.circuits.get(placed.id)
@@ -214,4 +252,4 @@ def _recorded(declared: Declared, decision: Decision) -> Declared:
                 intents=served.get(placed.id, ()),
             ),
         )
-    return replace(declared, circuits=circuits)
+    return replace(declared, circuits=circuits, intent_status=statuses)

@@ -15,6 +15,7 @@ import click
 
 from foremesh.cli.agent import agent
 from foremesh.cli.graph import graph
+from foremesh.cli.plan import plan
 
 DEFAULT_CONFIG = Path("/etc/foremesh/config.yaml")
 
@@ -78,6 +79,7 @@ def _settings(path: Path):  # type: ignore[no-untyped-def]
 
 cli.add_command(agent)
 cli.add_command(graph)
+cli.add_command(plan)
 
 
 def main() -> None:

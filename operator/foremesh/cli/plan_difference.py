@@ -1,0 +1,225 @@
+"""What changes between two plans, as for a pull request: plain data first, then text from it.
+
+The later plan starts from the earlier one carried out, so what stays keeps its numbers and addresses, and a difference
+is what agents and the cluster would really see.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from foremesh.cli.plan_document import PLACED
+from foremesh.cli.plan_table import Line, Names, counted, figures_text, fitting, wrapped
+from foremesh.model.manifest import encode
+
+Document = Mapping[str, Any]
+
+Key = tuple[str, str | None]
+"""Intent and source; no source where an intent is about nobody."""
+
+NOTHING = "no difference"
+
+SIGNS = (("+", "added", "green"), ("-", "removed", "red"), ("~", "changed", ""))
+
+
+def difference(before: Document, after: Document) -> dict[str, Any]:
+    """Everything that the later plan changes; every list sorted, all of them empty where nothing does."""
+    return {
+        "circuits": _circuits(before, after),
+        "intents": _intents(before, after),
+        "policies": _policies(before, after),
+        "configs": _configs(before["configs"], after["configs"]),
+        "objects": _objects(before, after),
+    }
+
+
+def is_empty(found: Document) -> bool:
+    return not any(entries for part in found.values() for entries in part.values())
+
+
+def _circuits(before: Document, after: Document) -> dict[str, Any]:
+    old = {one["circuit"]: one for one in before["circuits"]}
+    new = {one["circuit"]: one for one in after["circuits"]}
+    return {
+        "made": [new[id_] for id_ in sorted(new.keys() - old.keys())],
+        "removed": [old[id_] for id_ in sorted(old.keys() - new.keys())],
+        "moved": [
+            {"circuit": id_, "from": _way(old[id_]), "to": _way(new[id_])}
+            for id_ in sorted(old.keys() & new.keys())
+            if old[id_].get("path") != new[id_].get("path")
+        ],
+    }
+
+
+def _intents(before: Document, after: Document) -> dict[str, Any]:
+    old, new = _by_key(before), _by_key(after)
+    gone = {intent for intent, _ in old} - {intent for intent, _ in new}
+    found: dict[str, list[Any]] = {"infeasible": [], "feasible": [], "rerouted": [], "added": [], "removed": []}
+    for key, one in new.items():
+        was = old.get(key)
+        if one["state"] != PLACED:
+            if _was_well(key, old):
+                found["infeasible"].append(one)
+        elif was is None:
+            # A source that could not be found before has a name now.
+            found["feasible" if not _was_well(key, old) else "added"].append(one)
+        elif was["state"] != PLACED:
+            found["feasible"].append(one)
+        elif (was["destination"], was["path"]) != (one["destination"], one["path"]):
+            found["rerouted"].append(
+                {
+                    "intent": one["intent"],
+                    "source": one["source"],
+                    "from": {"destination": was["destination"], **_way(was)},
+                    "to": {"destination": one["destination"], **_way(one)},
+                    "reason": one["reason"],
+                }
+            )
+    for (intent, source), one in old.items():
+        if (intent, source) not in new and (intent in gone or (intent, None) not in new):
+            found["removed"].append({"intent": intent, "source": source, "pathText": one.get("pathText")})
+    return found
+
+
+def _by_key(document: Document) -> dict[Key, Document]:
+    return {(one["intent"], one["source"]): one for one in document["placements"]}
+
+
+def _was_well(key: Key, old: Mapping[Key, Document]) -> bool:
+    """Whether an intent from a source was placed before, or is new."""
+    if key in old:
+        return bool(old[key]["state"] == PLACED)
+    others = [one for (intent, _), one in old.items() if intent == key[0]]
+    return not others or any(one["state"] == PLACED for one in others)
+
+
+def _way(one: Document) -> dict[str, Any]:
+    return {name: one.get(name) for name in ("path", "pathText", "predicted")}
+
+
+def _policies(before: Document, after: Document) -> dict[str, Any]:
+    old, new = ({one["policy"]: one for one in document["policies"]} for document in (before, after))
+    return {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": [id_ for id_ in sorted(old.keys() & new.keys()) if old[id_]["spec"] != new[id_]["spec"]],
+    }
+
+
+def _configs(old: Mapping[str, Document], new: Mapping[str, Document]) -> dict[str, Any]:
+    changes = {id_: _fields(old[id_], new[id_]) for id_ in sorted(old.keys() & new.keys())}
+    return {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": [{"config": id_, "fields": fields} for id_, fields in changes.items() if fields],
+    }
+
+
+def _fields(old: Document, new: Document) -> dict[str, Any]:
+    """Field to how many of its entries appear and disappear; the epoch, which counts changes, is none."""
+    found = {}
+    for name in sorted({*old, *new} - {"epoch"}):
+        was, now = _entries(old.get(name)), _entries(new.get(name))
+        if was != now:
+            found[name] = {"added": (now - was).total(), "removed": (was - now).total()}
+    return found
+
+
+def _entries(value: Any) -> Counter[bytes]:
+    if value is None:
+        return Counter()
+    return Counter(encode(one) for one in (value if isinstance(value, list | tuple) else [value]))
+
+
+def _objects(before: Document, after: Document) -> dict[str, Any]:
+    old, new = ({_object_key(one): one for one in document["objects"]} for document in (before, after))
+    return {
+        "added": [_named(key) for key in sorted(new.keys() - old.keys())],
+        "removed": [_named(key) for key in sorted(old.keys() - new.keys())],
+        "changed": [_named(key) for key in sorted(old.keys() & new.keys()) if old[key] != new[key]],
+    }
+
+
+def _object_key(manifest: Document) -> tuple[str, str, str, str]:
+    meta = manifest["metadata"]
+    return (manifest["apiVersion"], manifest["kind"], meta.get("namespace", ""), meta["name"])
+
+
+def _named(key: tuple[str, str, str, str]) -> dict[str, str]:
+    return dict(zip(("apiVersion", "kind", "namespace", "name"), key, strict=True))
+
+
+def difference_table(found: Document, before: Document, after: Document) -> list[Line]:
+    """The difference for people: ``+`` comes, ``-`` goes, ``~`` changes, ``!`` cannot be placed."""
+    if is_empty(found):
+        return [(NOTHING, "")]
+    name = Names.of(before, after)
+    lines = [*_circuit_lines(found["circuits"], name), *_intent_lines(found["intents"], name)]
+    for sign, kind, style in SIGNS:
+        lines += [(f"{sign} MeshPolicy {id_}", style) for id_ in found["policies"][kind]]
+    configs = found["configs"]
+    lines += [(f"+ config {name(id_)}", "green") for id_ in configs["added"]]
+    lines += [(f"- config {name(id_)}", "red") for id_ in configs["removed"]]
+    for one in configs["changed"]:
+        fields = ", ".join(f"{field} {_counts(count)}" for field, count in one["fields"].items())
+        lines += wrapped(f"~ config {name(one['config'])}: ", fields)
+    for sign, kind, style in SIGNS:
+        for one in found["objects"][kind]:
+            where = f"{one['namespace']}/" if one["namespace"] else ""
+            lines.append((f"{sign} {one['kind']} {where}{one['name']}", style))
+    return [*lines, (_summary(found, name), "bold")]
+
+
+def _circuit_lines(circuits: Document, name: Names) -> Iterator[Line]:
+    for one in circuits["made"]:
+        yield from wrapped(f"+ circuit {name(one['circuit'])}: ", _path_text(one), "green")
+    for one in circuits["removed"]:
+        yield from wrapped(f"- circuit {name(one['circuit'])}: ", one.get("pathText") or "path unknown", "red")
+    for one in circuits["moved"]:
+        yield f"~ circuit {name(one['circuit'])} moves", ""
+        yield from wrapped("    from ", _path_text(one["from"]))
+        yield from wrapped("    to   ", _path_text(one["to"]))
+
+
+def _intent_lines(intents: Document, name: Names) -> Iterator[Line]:
+    for one in intents["infeasible"]:
+        why = one.get("infeasible") or one["problem"]
+        yield from wrapped(f"! intent {_whose(one, name)} cannot be placed: ", why["message"], "bold red")
+    for one in intents["feasible"]:
+        yield from wrapped(f"+ intent {_whose(one, name)} can be placed now: ", _path_text(one), "green")
+    for one in intents["rerouted"]:
+        if one["from"]["destination"] != one["to"]["destination"]:
+            to = f"{name(one['from']['destination'])} to {name(one['to']['destination'])}"
+            yield f"~ intent {_whose(one, name)} goes from {to}", ""
+        yield from wrapped(f"~ intent {_whose(one, name)}: ", one["reason"])
+    for one in intents["added"]:
+        yield from wrapped(f"+ intent {_whose(one, name)}: ", _path_text(one), "green")
+    for one in intents["removed"]:
+        yield f"- intent {_whose(one, name)}", "red"
+
+
+def _whose(one: Document, name: Names) -> str:
+    return f"{name(one['intent'])} from {name(one['source']) if one['source'] else 'nobody'}"
+
+
+def _path_text(one: Document) -> str:
+    return f"{one['pathText']} ({figures_text(one['predicted'])})" if one.get("pathText") else "path unknown"
+
+
+def _counts(count: Mapping[str, int]) -> str:
+    signs = (("+", count["added"]), ("-", count["removed"]))
+    return " ".join(f"{sign}{number}" for sign, number in signs if number)
+
+
+def _summary(found: Document, name: Names) -> str:
+    circuits, configs, objects = found["circuits"], found["configs"], found["objects"]
+    changed = sum(len(entries) for entries in configs.values())
+    applied = sum(len(entries) for entries in objects.values())
+    text = (
+        f"circuits: {len(circuits['made'])} made, {len(circuits['removed'])} removed, {len(circuits['moved'])} moved; "
+        f"{counted(changed, 'config')}, {counted(applied, 'object')}"
+    )
+    failed = [f"see {name(one['intent'])}" for one in found["intents"]["infeasible"]]
+    return fitting(f"{text}; ", failed) if failed else text

@@ -1,0 +1,356 @@
+"""A plan as plain data, the one value that every format shows: JSON, YAML, the table, the difference.
+
+Keys are camelCase as in the CRDs, and where a CRD has a field for it, it has the same name here. Null is unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from foremesh.controller import manifests
+from foremesh.decide import Decision, Forecasts
+from foremesh.files import Bundle
+from foremesh.model.circuit import Figures
+from foremesh.model.intent import Intent, Requirements
+from foremesh.model.link import LinkId, PredictedLink
+from foremesh.model.manifest import write
+from foremesh.model.mesh import PlacedCircuit
+from foremesh.model.plan import Path, Placement
+from foremesh.model.series import Metric
+from foremesh.routing import Candidate, Demand, adjacency
+from foremesh.routing.policy import matches
+
+DECIMALS = {"latencyMs": 3, "latencyP90Ms": 3, "loss": 6, "bandwidthBps": 0, "egressPrice": 6, "cost": 6}
+"""Decimals that mean something, as in statuses: a microsecond, a packet in a million, a bit."""
+
+LEAST_TERM = 0.5e-6
+"""Cost below which a difference in a term is rounded away."""
+
+PLACED, UNMET, NOT_PLACED = "Placed", "Unmet", "NotPlaced"
+"""A path meets the requirements; traffic stays on one that does not; no traffic is carried."""
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan with what it rests on."""
+
+    bundle: Bundle
+    forecasts: Forecasts
+    decision: Decision
+
+    @cached_property
+    def circuits(self) -> dict[str, PlacedCircuit]:
+        return {circuit.id: circuit for circuit in self.decision.state.circuits}
+
+    @cached_property
+    def served(self) -> Mapping[str, tuple[str, ...]]:
+        """Circuit id to the ids of the intents it carries."""
+        return self.decision.served
+
+    @cached_property
+    def carried(self) -> dict[str, Placement]:
+        """Circuit id to a placement that it carries; they all have one path."""
+        placements = self.decision.chosen.plan.placements
+        return {id_: one for one in reversed(placements) if one.path and (id_ := self.decision.circuit_of(one))}
+
+    @cached_property
+    def links(self) -> dict[LinkId, PredictedLink]:
+        return {link.id: link for link in self.decision.chosen.graph.links}
+
+
+def standby_of(placement: Placement) -> Path | None:
+    return getattr(placement, "standby", None)
+
+
+def document(planned: Planned) -> Document:
+    """Everything the operator would do, in a fixed order: equal plans give equal documents."""
+    decision = planned.decision
+    placements = _placements(planned)
+    objects = [*_circuit_manifests(planned), *(pinned.manifest for pinned in decision.pinned)]
+    states = [one["state"] for one in placements]
+    return {
+        "mesh": _mesh(planned),
+        "placements": placements,
+        "circuits": [_circuit(planned, circuit) for circuit in decision.state.circuits],
+        "policies": [
+            {"policy": id_, "matchedIntents": decision.chosen.matched[id_], "spec": write(policy.spec)}
+            for id_, policy in sorted(planned.bundle.declared.policies.items())
+        ],
+        "unknown": _unknown(planned),
+        "notes": list(_notes(planned)),
+        "configs": {id_: _config(decision, id_) for id_ in sorted(decision.configs)},
+        "objects": objects,
+        "totals": {
+            "placed": states.count(PLACED),
+            "unmet": states.count(UNMET),
+            "notPlaced": states.count(NOT_PLACED),
+            "circuits": len(decision.state.circuits),
+            "configs": len(decision.configs),
+            "objects": len(objects),
+        },
+    }
+
+
+def _mesh(planned: Planned) -> Document:
+    declared = planned.bundle.declared
+    gateways = sum(resource.is_gateway for resource in declared.resources.values())
+    now_s = planned.bundle.now_s
+    return {
+        "gateways": gateways,
+        "workloads": len(declared.resources) - gateways,
+        "intents": len(declared.intents),
+        "policies": len(declared.policies),
+        "links": len(planned.decision.chosen.graph.links),
+        "newestSample": datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if now_s else None,
+    }
+
+
+def _placements(planned: Planned) -> list[Document]:
+    """One for each intent and source, sorted; one for an intent that nobody or nothing matches."""
+    decision = planned.decision
+    found = []
+    for id_, intent in planned.bundle.declared.intents.items():
+        problem = decision.chosen.resolved[id_].problem
+        if problem is not None:
+            found.append(_nowhere(intent, problem.reason, problem.message))
+    found += [_placement(planned, placement) for placement in decision.chosen.plan.placements]
+    return sorted(found, key=lambda one: (one["intent"], one["source"] or ""))
+
+
+def _nowhere(intent: Intent, reason: str, message: str) -> Document:
+    return {
+        "intent": intent.id,
+        "source": None,
+        "state": NOT_PLACED,
+        "profile": str(intent.spec.profile),
+        "requirements": _requirements(intent.spec.requirements),
+        "problem": {"reason": reason, "message": message},
+    }
+
+
+def _placement(planned: Planned, placement: Placement) -> Document:
+    decision, declared = planned.decision, planned.bundle.declared
+    intent = declared.intents[placement.intent]
+    demand = _demand(planned, placement)
+    found: Document = {
+        "intent": placement.intent,
+        "source": placement.source,
+        "state": NOT_PLACED,
+        "profile": str(intent.spec.profile),
+        "requirements": _requirements(intent.spec.requirements),
+        "policies": _policies(planned, demand, placement.destination),
+    }
+    unserved = decision.unserved.get((placement.intent, placement.source))
+    if unserved is not None:
+        return {**found, "problem": {"reason": unserved.reason, "message": unserved.message}}
+    if placement.infeasible is not None:
+        found["infeasible"] = msgspec.to_builtins(placement.infeasible)
+    if placement.path is None:
+        return found
+    path, circuit = placement.path, planned.circuits.get(decision.circuit_of(placement))
+    return {
+        **found,
+        "state": UNMET if placement.infeasible else PLACED,
+        "destination": placement.destination,
+        "circuit": circuit.id if circuit else None,
+        "class": circuit.spec.class_ if circuit else None,
+        **_path(path),
+        "standby": _path(standby) if (standby := standby_of(placement)) else None,
+        "forecastModel": ", ".join(path.forecast_models),
+        "kept": placement.kept,
+        "reason": placement.reason,
+        "explanation": _explanation(intent, placement),
+        "costTerms": _terms(path.terms),
+        "runnersUp": [_runner_up(one, path) for one in placement.runners_up],
+    }
+
+
+def _explanation(intent: Intent, placement: Placement) -> str:
+    """Why this path and no other, beyond what the reason says."""
+    assert placement.path is not None
+    cost = placement.path.figures.cost or 0.0
+    needs = requirements_text(_requirements(intent.spec.requirements))
+    if placement.infeasible is not None:
+        return f"it does not meet {needs}; nothing does"
+    chosen_freely = all((one.figures.cost or 0.0) >= cost for one in placement.runners_up)
+    which = "cheapest path" if chosen_freely and not placement.kept else "path"
+    return f"{which} that meets {needs} (cost {cost:.3f})" if needs else f"{which} (cost {cost:.3f})"
+
+
+def requirements_text(asked: Mapping[str, Any]) -> str:
+    """Requirements in one line, as they stand in the manifest: ``maxLatency 40ms, avoid providers cloud-b``."""
+    parts = []
+    for name, value in asked.items():
+        if isinstance(value, Mapping):
+            parts += [f"{name} {kind} {', '.join(entries)}" for kind, entries in value.items()]
+        else:
+            parts.append(f"{name} {', '.join(value) if isinstance(value, list | tuple) else value}")
+    return ", ".join(parts)
+
+
+def _demand(planned: Planned, placement: Placement) -> Demand:
+    demands = planned.decision.chosen.resolved[placement.intent].demands
+    return next(one for one in demands if one.source.id == placement.source)
+
+
+def _policies(planned: Planned, demand: Demand, destination: str | None) -> list[str]:
+    """MeshPolicies that are about a demand and where it goes to; about any of its candidates, if nowhere."""
+
+    def about(candidate: Candidate) -> bool:
+        return destination is None or candidate.resource.id == destination
+
+    return [
+        id_
+        for id_, policy in sorted(planned.bundle.declared.policies.items())
+        if any(
+            matches(
+                policy.spec.match,
+                demand.intent,
+                (demand.source, demand.source_addresses),
+                (candidate.resource, candidate.addresses),
+            )
+            for candidate in demand.candidates
+            if about(candidate)
+        )
+    ]
+
+
+def _path(path: Path) -> Document:
+    return {"path": list(path.gateways), "pathText": path.text, "predicted": figures(path.figures)}
+
+
+def _runner_up(path: Path, chosen: Path) -> Document:
+    extra = (path.figures.cost or 0.0) - (chosen.figures.cost or 0.0)
+    return {
+        **_path(path),
+        "extraCost": round(extra, DECIMALS["cost"]),
+        "extraTerms": _terms({name: value - chosen.terms.get(name, 0.0) for name, value in path.terms.items()}),
+    }
+
+
+def _terms(terms: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, DECIMALS["cost"]) for name, value in terms.items() if abs(value) >= LEAST_TERM}
+
+
+def figures(known: Figures) -> dict[str, float | int | None]:
+    """Every figure, rounded to what can be measured; null where it is unknown."""
+    found: dict[str, float | int | None] = {}
+    for field in msgspec.structs.fields(known):
+        value, decimals = getattr(known, field.name), DECIMALS.get(field.encode_name)
+        rounded = value if value is None or decimals is None else round(value, decimals)
+        found[field.encode_name] = int(rounded) if decimals == 0 and rounded is not None else rounded
+    return found
+
+
+def _requirements(asked: Requirements) -> Document:
+    found: Document = write(asked)
+    return found
+
+
+def _circuit(planned: Planned, circuit: PlacedCircuit) -> Document:
+    found = {
+        "circuit": circuit.id,
+        "from": circuit.spec.from_,
+        "to": circuit.spec.to,
+        "class": circuit.spec.class_,
+        "intents": list(planned.served.get(circuit.id, ())),
+    }
+    placement = planned.carried.get(circuit.id)
+    if placement is None or placement.path is None:
+        return found
+    standby = standby_of(placement)
+    return {
+        **found,
+        **_path(_between_gateways(placement.path, planned)),
+        "standby": _path(_between_gateways(standby, planned)) if standby else None,
+        "forecastModel": ", ".join(placement.path.forecast_models),
+    }
+
+
+def _between_gateways(path: Path, planned: Planned) -> Path:
+    """A path with the latency of its links alone: a circuit joins gateways, whoever is attached to them."""
+    rtts = [planned.links[link].rtt_ms for link in path.links if link in planned.links]
+    known = [rtt for rtt in rtts if rtt is not None]
+    complete = len(known) == len(path.links)
+    between = msgspec.structs.replace(
+        path.figures,
+        latency_ms=math.fsum(rtt.median for rtt in known) if complete else None,
+        latency_p90_ms=math.fsum(rtt.pessimistic for rtt in known) if complete else None,
+        cost=None,
+    )
+    return msgspec.structs.replace(path, figures=between)
+
+
+def _circuit_manifests(planned: Planned) -> Iterable[Document]:
+    for circuit in planned.decision.state.circuits:
+        manifest = manifests.circuit(circuit, [])
+        # Kubernetes collects a Circuit with the Intents that own it; their uids are the API server's to give.
+        del manifest["metadata"]["ownerReferences"]
+        yield manifest
+
+
+def _config(decision: Decision, id_: str) -> Document:
+    found: Document = write(decision.configs[id_])
+    return found
+
+
+def _unknown(planned: Planned) -> dict[str, list[Document]]:
+    """What is not known of links and attachments, and why."""
+    found: dict[str, list[Document]] = {
+        name: [] for name in ("roundTrip", "loss", "freeBandwidth", "egressPrice", "attachment")
+    }
+
+    def note(name: str, link: PredictedLink, why: str) -> None:
+        found[name].append({"link": str(link.id), "why": why})
+
+    for link in planned.decision.chosen.graph.links:
+        if link.rtt_ms is None:
+            note("roundTrip", link, _why(planned, Metric.RTT, link))
+        if link.loss is None:
+            note("loss", link, _why(planned, Metric.LOSS, link))
+        if link.free_bps is None:
+            missing = link.capacity_bps is None
+            why = "no capacity is declared" if missing else f"throughput: {_why(planned, Metric.THROUGHPUT, link)}"
+            note("freeBandwidth", link, why)
+        if link.egress_price is None:
+            note("egressPrice", link, f"{link.id.src} declares none")
+    for member in planned.decision.state.members:
+        found["attachment"] += [
+            {"resource": member.id, "gateway": gateway, "why": "no row in links.csv"}
+            for gateway in member.gateways
+            if (member.id, gateway) not in planned.bundle.attachment_rtt_ms
+        ]
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def _why(planned: Planned, metric: Metric, link: PredictedLink) -> str:
+    series = planned.bundle.series.get(metric, {}).get(link.id)
+    if series is None or not len(series.times_s):
+        return "no samples"
+    return f"newest sample is {planned.bundle.now_s - float(series.times_s[-1]):.0f} s old"
+
+
+def _notes(planned: Planned) -> Iterable[str]:
+    """What a person may have meant otherwise."""
+    bundle = planned.bundle
+    for id_ in bundle.by_hand:
+        yield f"Circuit {id_} was made by hand; foremesh does not serve such circuits yet"
+    for id_, resolution in planned.decision.chosen.resolved.items():
+        for message in resolution.left_out:
+            yield f"Intent {id_} leaves a source out: {message}"
+    for id_, count in sorted(planned.decision.chosen.matched.items()):
+        if not count:
+            yield f"MeshPolicy {id_} matches no Intent"
+    possible = set(adjacency(bundle.declared.resources.values()))
+    described = {*bundle.declared.links, *bundle.series.get(Metric.RTT, {})} - possible
+    for link in sorted(map(str, described)):
+        yield f"links.csv describes {link}, which cannot be: both are Edge, neither has an endpoint, or networks differ"

@@ -1,0 +1,226 @@
+"""A plan for people: a block for each intent and source, in 100 columns, and a last line that says what to do."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from foremesh.cli.plan_document import NOT_PLACED, PLACED
+from foremesh.cli.terminal import WIDTH
+from foremesh.model.meta import Ref
+from foremesh.model.units import Bandwidth
+
+Line = tuple[str, str]
+"""Text without a line break, and a style of rich's for all of it."""
+
+COLUMNS = ("RTT ms", "P90", "LOSS", "FREE", "USD/GB")
+COLUMN = 8
+LEFT = WIDTH - COLUMN * len(COLUMNS)
+"""Columns that a path has before its figures."""
+
+MOST_NAMES = 4
+"""Links that are listed as unknown for one reason; JSON has them all."""
+
+LEAST_SHOWN = 0.0005
+"""Difference in a term of the cost below which it is not shown: three decimals are."""
+
+UNKNOWN_NAMES = {
+    "roundTrip": "round trip",
+    "loss": "loss",
+    "freeBandwidth": "free bandwidth",
+    "egressPrice": "egress price",
+    "attachment": "round trip to the gateway",
+}
+
+Document = Mapping[str, Any]
+
+
+class Names:
+    """Ids as people read them: without the namespace where all of them are in one."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self._short = len({Ref.parse(id_).namespace for id_ in ids}) < 2
+
+    def __call__(self, id_: str) -> str:
+        return id_.rpartition("/")[2] if self._short else id_
+
+    @classmethod
+    def of(cls, *documents: Document) -> Names:
+        placements = [one for document in documents for one in document["placements"]]
+        ids = [one[name] for one in placements for name in ("intent", "source", "destination") if one.get(name)]
+        return cls([*ids, *(id_ for document in documents for id_ in document["configs"])])
+
+
+def table(document: Document, title: str) -> list[Line]:
+    """The whole plan.
+
+    Args:
+        document: From ``plan_document``.
+        title: What was planned, as the person named it.
+    """
+    name = Names.of(document)
+    return [
+        *_head(document, title),
+        *(line for one in document["placements"] for line in _placement(one, name)),
+        *_unknown(document["unknown"], name),
+        *(line for note in document["notes"] for line in wrapped("note: ", note, "yellow")),
+        (totals(document, name), "bold"),
+    ]
+
+
+def _head(document: Document, title: str) -> Iterator[Line]:
+    mesh = document["mesh"]
+    counts = ", ".join(
+        counted(mesh[name], one)
+        for name, one in (
+            ("gateways", "gateway"),
+            ("workloads", "workload"),
+            ("intents", "intent"),
+            ("policies", "policy"),
+            ("links", "link"),
+        )
+    )
+    until = mesh["newestSample"]
+    basis = f"history until {until}" if until else "links.csv as it stands"
+    yield from wrapped("", f"{title}: {counts}; figures: {basis}; an agent is taken to run on each", "bold")
+    yield " " * LEFT + "".join(f"{column:>{COLUMN}}" for column in COLUMNS), "dim"
+
+
+def _placement(one: Document, name: Names) -> Iterator[Line]:
+    profile = f"{one['profile']} profile"
+    ends = name(one["source"]) if one["source"] else "nobody"
+    if one.get("destination"):
+        ends += f" to {name(one['destination'])}"
+    about = f"{name(one['intent'])} ({ends}, {profile})"
+    if one["state"] != PLACED:
+        state = "not placed" if one["state"] == NOT_PLACED else "requirements not met"
+        yield f"{about}: {state}", "bold red"
+        why = one.get("infeasible") or one["problem"]
+        yield from wrapped("  why: ", why["message"], "red")
+    else:
+        yield about, "bold"
+    if one["state"] == NOT_PLACED:
+        if one.get("policies"):
+            yield from wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
+        return
+    yield from path_line("  ", one)
+    if one["standby"]:
+        yield from path_line("  standby ", one["standby"], "dim")
+    if one["circuit"]:
+        forecast = one["forecastModel"] or "unknown"
+        yield from wrapped("  circuit: ", f"{name(one['circuit'])}, class {one['class']}, forecast {forecast}")
+    else:
+        yield "  no circuit: both ends are attached to one gateway", ""
+    if one["state"] == PLACED:
+        fresh = one["reason"].startswith("placed on ") and "," not in one["reason"]
+        why = one["explanation"] if fresh else f"{one['reason']}; {one['explanation']}"
+        yield from wrapped("  why: ", why)
+    if one["policies"]:
+        yield from wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
+    for other in one["runnersUp"]:
+        terms = {term: extra for term, extra in other["extraTerms"].items() if abs(extra) >= LEAST_SHOWN}
+        parts = ", ".join(f"{term} {extra:+.3f}" for term, extra in terms.items()) or "every term alike"
+        yield from wrapped(f"  next {other['extraCost']:+.3f}: ", f"{other['pathText']}: {parts}", "dim")
+
+
+def path_line(indent: str, path: Document, style: str = "") -> Iterator[Line]:
+    """A path with its figures in columns; a path too long for its column has lines of its own."""
+    lines = textwrap.wrap(path["pathText"], LEFT - len(indent), break_long_words=False, break_on_hyphens=False)
+    for number, text in enumerate(lines):
+        before = indent if number == 0 else " " * len(indent)
+        figures = "".join(f"{text:>{COLUMN}}" for text in figure_texts(path["predicted"])) if number == 0 else ""
+        yield f"{before + text:<{LEFT}}{figures}".rstrip(), style
+
+
+def figure_texts(predicted: Document) -> list[str]:
+    """Latency, its pessimistic end, loss, free bandwidth, price; what is not known says so."""
+    bandwidth = predicted["bandwidthBps"]
+    # Where there is no link, none limits the bandwidth.
+    free = "any" if predicted["hops"] == 0 else bandwidth_text(bandwidth)
+    return [
+        _number(predicted["latencyMs"], "{:.1f}"),
+        _number(predicted["latencyP90Ms"], "{:.1f}"),
+        _number(predicted["loss"], "{:.2%}"),
+        free,
+        _number(predicted["egressPrice"], "{:.3g}"),
+    ]
+
+
+def figures_text(predicted: Document) -> str:
+    """The same in a sentence."""
+    latency, _, loss, free, price = figure_texts(predicted)
+    latency = latency if latency == "unknown" else f"{latency} ms"
+    return f"{latency}, loss {loss}, {free} free, {price} USD/GB"
+
+
+def bandwidth_text(bps: float | None) -> str:
+    return "unknown" if bps is None else str(Bandwidth(float(f"{bps:.3g}")))
+
+
+def _number(value: float | None, how: str) -> str:
+    return "unknown" if value is None else how.format(value)
+
+
+def _unknown(unknown: Mapping[str, Sequence[Document]], name: Names) -> Iterator[Line]:
+    for kind, entries in unknown.items():
+        reasons = Counter(entry["why"] if kind != "egressPrice" else "the gateway declares none" for entry in entries)
+        for reason, count in sorted(reasons.items()):
+            alike = [entry for entry in entries if kind == "egressPrice" or entry["why"] == reason]
+            where = [_where(entry, name) for entry in alike[:MOST_NAMES]]
+            more = f" and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
+            what = f"{UNKNOWN_NAMES[kind]} ({reason}): {', '.join(where)}{more}"
+            yield from wrapped("unknown ", what, "yellow")
+
+
+def _where(entry: Document, name: Names) -> str:
+    if "gateway" in entry:
+        return f"{name(entry['resource'])}-{name(entry['gateway'])}"
+    ends, _, _ = entry["link"].rpartition("/")
+    return "->".join(name(end) for end in ends.split("->"))
+
+
+def totals(document: Document, name: Names) -> str:
+    """What there is of everything, and what would help what could not be placed; in one line that fits."""
+    count = document["totals"]
+    every = count["placed"] + count["unmet"] + count["notPlaced"]
+    text = (
+        f"{count['placed']} of {every} placed, {counted(count['circuits'], 'circuit')}, "
+        f"{counted(count['configs'], 'config')}, {counted(count['objects'], 'object')}"
+    )
+    failed = [one for one in document["placements"] if one["state"] != PLACED]
+    return fitting(f"{text}; ", [_cure(one, name) for one in failed]) if failed else text
+
+
+def _cure(one: Document, name: Names) -> str:
+    why = one.get("infeasible")
+    if why is not None and why["nearest"]:
+        return f"relax {name(one['intent'])} to {why['requirement']} {why['nearest']}"
+    return f"see {name(one['intent'])} ({why['requirement'] if why else one['problem']['reason']})"
+
+
+def fitting(start: str, entries: Sequence[str]) -> str:
+    """As many entries as one line has room for."""
+    for shown in range(len(entries), 0, -1):
+        more = f" and {len(entries) - shown} more" if shown < len(entries) else ""
+        text = start + ", ".join(entries[:shown]) + more
+        if len(text) <= WIDTH:
+            return text
+    return f"{start}{len(entries)} to be looked at above"
+
+
+def wrapped(start: str, text: str, style: str = "") -> Iterator[Line]:
+    """Text in lines that fit, those after the first indented under it."""
+    indent = " " * min(len(start), 8)
+    for line in textwrap.wrap(
+        start + text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ):
+        yield line, style
+
+
+def counted(count: int, one: str) -> str:
+    """``3 gateways``, ``1 policy``."""
+    if count == 1:
+        return f"1 {one}"
+    return f"{count} policies" if one == "policy" else f"{count} {one}s"
