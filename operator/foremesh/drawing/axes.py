@@ -46,14 +46,15 @@ def _moment(at_s: float, length_s: float) -> str:
     return at.strftime("%d %b") if midnight and length_s > 25 * HOUR_S else at.strftime("%H:%M")
 
 
-def nice_ticks(top: float, most: int = 5) -> list[float]:
-    """Round numbers from 0 up to a value, at most so many."""
-    if not top > 0:
-        return [0.0]
-    rough = top / most
+def nice_ticks(low: float, high: float, most: int = 4) -> list[float]:
+    """Round numbers within two values, about so many."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(one * power for one in (1, 2, 5, 10) if one * power >= rough)
-    return [step * index for index in range(int(top / step + 1e-9) + 1)]
+    step = next(one * power for one in (1, 2, 5, 10) if one * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [step * index for index in range(first, int(high / step + 1e-9) + 1)]
 
 
 def extremes(values: Floats, most: int) -> list[list[tuple[float, float]]]:
@@ -107,5 +108,7 @@ def time_axis(span: Span, top: float, bottom: float) -> list[Markup]:
     drawn = []
     for x, text in span.ticks():
         drawn.append(tag("path", class_="grid", d=f"M{px(x)} {px(top)}V{px(bottom)}"))
-        drawn.append(tag("text", text, class_="soft small", x=px(x), y=px(bottom + 14), text_anchor="middle"))
+        # The last label would stick out of the picture.
+        anchor = "middle" if x < span.right - 16 else "end"
+        drawn.append(tag("text", text, class_="soft small", x=px(x), y=px(bottom + 14), text_anchor=anchor))
     return drawn

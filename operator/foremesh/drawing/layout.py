@@ -23,7 +23,7 @@ LEAST_HEIGHT, MOST_HEIGHT = 560.0, 780.0
 """Pixels; the height follows the mesh's extent between these."""
 MARGIN_X, MARGIN_Y = 110.0, 56.0
 """Pixels around the outermost gateways, room for their names."""
-WARPS = (0.0, 0.2, 0.4, 0.6)
+WARPS = (0.0, 0.2, 0.4, 0.6, 0.7)
 """Shares of each axis that go to evening out crowds; the least that makes room is taken."""
 GRATICULE_STEPS = (1, 2, 5, 10, 15, 30)
 """Degrees between lines of the graticule."""

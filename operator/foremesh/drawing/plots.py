@@ -20,6 +20,10 @@ BUCKETS = 480
 """Points across a plot: one for two or three pixels, three minutes of a day."""
 SLICES = 48
 """Parts of a plot that tell their figures when pointed at: half hours of a day."""
+USUAL = 0.95
+"""Share of the true round trips that the plot has to show in full; what is above leaves it and is told in figures."""
+OVER = 1.04
+"""How far beyond its top a peak is drawn, as a share of the plot."""
 MINUTE_S = 60.0
 
 
@@ -28,18 +32,19 @@ def forecast_plot(intent: ReportIntent, series: Series) -> Markup:
     left, right, top, bottom = 58.0, WIDTH - 8, 20.0, 168.0
     length = len(series.actual_ms)
     span = Span(series.start_s, series.start_s + length * series.step_s, left, right)
-    highest = _highest(intent, series)
+    lowest, highest = _reach(intent, series)
 
     def y(value: float) -> float:
-        return bottom - min(value / highest, 1.02) * (bottom - top)
+        return bottom - min((value - lowest) / (highest - lowest), OVER) * (bottom - top)
 
     def x(index: float) -> float:
         return span.x(series.start_s + index * series.step_s)
 
-    parts = [tag("path", class_="grid", d=f"M{px(left)} {px(y(tick))}H{px(right)}") for tick in nice_ticks(highest, 4)]
+    ticks = nice_ticks(lowest, highest)
+    parts = [tag("path", class_="grid", d=f"M{px(left)} {px(y(tick))}H{px(right)}") for tick in ticks]
     parts += [
         tag("text", f"{tick:g}", class_="soft small", x=px(left - 6), y=px(y(tick) + 4), text_anchor="end")
-        for tick in nice_ticks(highest, 4)
+        for tick in ticks
     ]
     parts.append(tag("text", "ms", class_="soft small", x=px(left - 6), y=px(top - 8), text_anchor="end"))
     parts += time_axis(span, top, bottom)
@@ -52,7 +57,7 @@ def forecast_plot(intent: ReportIntent, series: Series) -> Markup:
         parts.append(tag("path", class_="limit", d=f"M{px(left)} {px(at)}H{px(right)}"))
         said = f"limit {ms(intent.limit_ms)}"
         parts.append(tag("text", said, class_="bad small halo", x=px(right - 4), y=px(at - 4), text_anchor="end"))
-    parts += _beyond(series, highest, x, top)
+    parts += _beyond(series, lowest + OVER * (highest - lowest), x, top)
     parts += _slices(series, span, top, bottom)
     parts += [_missed(series, first, last, x, bottom) for first, last in runs(_violated(intent, series))]
     parts += [_move(move, span.x(move.at_s), top, bottom) for move in intent.moves]
@@ -128,14 +133,16 @@ def _picture(title: str, wide: float, tall: float, parts: Sequence[object], look
     )
 
 
-def _highest(intent: ReportIntent, series: Series) -> float:
-    """The top of the axis: all that is usual, and the limit; single peaks leave through the top."""
-    wanted = [1.0, (intent.limit_ms or 0.0) * 1.15]
-    for values, quantile in ((series.actual_ms, 0.99), (series.high_ms, 0.99), (series.forecast_ms, 0.99)):
+def _reach(intent: ReportIntent, series: Series) -> tuple[float, float]:
+    """The axis: all that is usual, and the limit; peaks leave through the top. From 0 where that wastes little."""
+    wanted = [] if intent.limit_ms is None else [intent.limit_ms]
+    for values, quantile in ((series.actual_ms, USUAL), (series.high_ms, 0.99), (series.forecast_ms, 0.99)):
         finite = values[np.isfinite(values)]
         if len(finite):
-            wanted.append(min(float(np.quantile(finite, quantile)) * 1.12, float(finite.max()) * 1.05))
-    return max(wanted)
+            wanted += [float(np.quantile(finite, quantile)), float(finite.min())]
+    lowest, highest = min(wanted, default=0.0), max(wanted, default=1.0)
+    slack = 0.15 * (highest - lowest) + 0.02 * highest + 0.01
+    return (lowest - slack if lowest > 0.4 * highest else 0.0), highest + slack
 
 
 def _band(low: Floats, high: Floats, x: Callable[[float], float], y: Callable[[float], float]) -> str:
@@ -164,7 +171,7 @@ def _beyond(series: Series, highest: float, x: Callable[[float], float], top: fl
     """Peaks that leave the plot say how high they are."""
     found: list[Markup] = []
     end = -1e9
-    for first, last in runs(series.actual_ms > highest * 1.02):
+    for first, last in runs(series.actual_ms > highest):
         peak = first + int(np.nanargmax(series.actual_ms[first:last]))
         if x(peak) - end < 60:
             continue
@@ -234,7 +241,7 @@ def _move(move: ReportMove, x: float, top: float, bottom: float) -> Markup:
 
 
 def _way(path: str) -> str:
-    return path or "no path"
+    return path.replace(" > ", " → ") or "no path"
 
 
 def _stretches(one: ReportIntent, span: Span, top: float, tall: float) -> list[Markup]:
@@ -251,7 +258,7 @@ def _stretches(one: ReportIntent, span: Span, top: float, tall: float) -> list[M
         look = f"stretch f{index}" if path else "stretch none"
         parts = [tag("title", text), tag("rect", class_=look, x=px(x), y=px(top), width=px(wide), height=px(tall))]
         parts.append(tag("path", class_=f"start c{index}" if path else "start", d=f"M{px(x + 1)} {px(top)}v{px(tall)}"))
-        fits = _cut(_way(path), wide - 10, 10.5)
+        fits = _cut(_way(path), wide - 14, 10.5)
         if len(fits) > 4:
             parts.append(tag("text", fits, class_="small", x=px(x + 6), y=px(top + 14)))
         drawn.append(tag("g", *parts))

@@ -14,6 +14,8 @@ from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, R
 MOST_PLOTS = 12
 """Intents with a plot of their own: what can be looked at in one sitting."""
 
+PLANNED = "predicted when the plan was made: median, and band up to p90"
+
 MOST_ROWS = 40
 """Intents on the timeline."""
 
@@ -70,27 +72,34 @@ def _by(report: Report) -> str:
 
 def _intent(one: ReportIntent, colour: int | None) -> Markup:
     ends = f"{short(one.source)} to {short(one.destination)}" if one.source and one.destination else short(one.source)
-    name = join([swatch(colour) if colour is not None else "", short(one.name), tag("div", ends, class_="soft")])
+    name = join(
+        [swatch(colour) if colour is not None else "", tag("strong", short(one.name)), tag("div", ends, class_="soft")]
+    )
     path: object = join(
         [one.path.replace(" > ", " → "), tag("div", one.why_not, class_="bad") if one.why_not else ""]
         if one.path
         else [tag("span", f"✕ no path: {one.why_not or 'none was found'}", class_="bad")]
     )
-    missed = number(one.violation_minutes, 0)
+    # Where there was no path, there is nothing to measure: that is not the same as unknown.
+    figures = [ms(one.predicted_ms), ms(one.actual_ms), str(len(one.moves)), number(one.violation_minutes, 0)]
+    if not one.path and not known(one.actual_ms):
+        figures = [text if known(value) else "–" for text, value in zip(figures, _values(one), strict=True)]
     return tag(
         "tr",
         cells(
             name,
             one.asked,
             path,
-            (ms(one.predicted_ms), "n"),
-            (ms(one.actual_ms), "n"),
-            (str(len(one.moves)), "n"),
-            (missed, "n bad" if known(one.violation_minutes) and one.violation_minutes else "n"),
+            *((text, "n") for text in figures[:3]),
+            (figures[3], "n bad" if known(one.violation_minutes) and one.violation_minutes else "n"),
         ),
         data_lights=colour,
         tabindex=None if colour is None else 0,
     )
+
+
+def _values(one: ReportIntent) -> tuple[float | None, ...]:
+    return one.predicted_ms, one.actual_ms, len(one.moves) or None, one.violation_minutes
 
 
 def _plots(report: Report) -> list[Markup]:
@@ -99,11 +108,7 @@ def _plots(report: Report) -> list[Markup]:
         return []
     shown = most_interesting(placed, MOST_PLOTS)
     left = len(placed) - len(shown)
-    note = (
-        "Black: what was true. Blue: what was predicted for that time when the plan was made, median and band. "
-        "Triangles: moves. Red marks at the bottom: minutes in which a requirement was missed. Times are UTC."
-    )
-    parts = [tag("h2", "Forecast against actual"), tag("p", note, class_="soft")]
+    parts = [tag("h2", "Forecast against actual"), _key()]
     if left:
         said = f"The {len(shown)} intents with the most minutes missed, then the most moves; {left} more are left out."
         parts.append(tag("p", said, class_="soft"))
@@ -113,6 +118,25 @@ def _plots(report: Report) -> list[Markup]:
         title = join([tag("strong", short(one.name)), f"{ends}: {one.asked}"])
         parts.append(tag("figure", tag("figcaption", title), forecast_plot(one, one.series)))
     return parts
+
+
+def _key() -> Markup:
+    """What lines and marks of the plots mean, each shown as it is drawn."""
+    shown = (
+        (tag("path", class_="actual", d="M0 7h30"), "actual"),
+        (
+            join([tag("path", class_="band f0", d="M0 2h30v10h-30Z"), tag("path", class_="median c0", d="M0 8h30")]),
+            PLANNED,
+        ),
+        (tag("path", class_="limit", d="M0 7h30"), "limit"),
+        (tag("path", class_="flag", d="M10 3h10l-5 8z"), "move"),
+        (tag("rect", class_="missed", x="4", y="4", width="22", height="6"), "a requirement missed"),
+    )
+    entries = [
+        tag("span", tag("svg", mark, class_="fm", width="30", height="14", aria_hidden="true"), text)
+        for mark, text in shown
+    ]
+    return tag("p", *entries, " Round trips in ms, times in UTC.", class_="soft key")
 
 
 def _moves(report: Report) -> list[Markup]:
