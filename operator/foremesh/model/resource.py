@@ -107,7 +107,7 @@ class Resource(Spec, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        return str(self.meta.ref)
+        return f"{self.meta.namespace}/{self.meta.name}"  # not by way of a Ref: it is asked for very often
 
     @property
     def is_gateway(self) -> bool:
