@@ -22,7 +22,7 @@ def map_figure(mesh: MeshPicture, title: str) -> Markup:
     """The map with its key."""
     key = (
         "● core   ◇ transit   ○ edge. Solid: active path, dashed: standby; grey: links that carry no circuit. "
-        "Figures on links are median round trips. Point at anything for more."
+        "Figures on links, where there is room, are median round trips. Point at anything for more."
     )
     return tag("figure", svg(mesh, title=title, alone=False), tag("figcaption", key, class_="soft"), id="map")
 

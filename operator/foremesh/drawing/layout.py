@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import networkx
 import numpy as np
 
 from foremesh.drawing.values import DrawnEdge, MeshPicture
@@ -25,6 +24,8 @@ MARGIN_X, MARGIN_Y = 110.0, 56.0
 """Pixels around the outermost gateways, room for their names."""
 WARPS = (0.0, 0.2, 0.4, 0.6, 0.7)
 """Shares of each axis that go to evening out crowds; the least that makes room is taken."""
+STRESS_ROUNDS = 150
+"""Steps towards distances that fit; later ones move nothing by a pixel."""
 GRATICULE_STEPS = (1, 2, 5, 10, 15, 30)
 """Degrees between lines of the graticule."""
 TALLER = 1.6
@@ -185,25 +186,53 @@ def _north(latitude: float) -> str:
 
 
 def _free(ids: Sequence[str], edges: Sequence[DrawnEdge], width: float) -> Layout:
-    """Distances follow round trips; an unknown one counts as the usual, no link at all as the farthest."""
-    trips = {(edge.a, edge.b): _round_trip(edge) for edge in edges}
-    usual = float(np.median([one for one in trips.values() if one is not None] or [1.0]))
-    graph = networkx.Graph()
-    graph.add_nodes_from(ids)
-    for (a, b), trip in trips.items():
-        graph.add_edge(a, b, weight=max(trip if trip is not None else usual, usual / 20))
-    far = dict(networkx.all_pairs_dijkstra_path_length(graph))
-    most = max((value for row in far.values() for value in row.values()), default=usual) or usual
-    wanted = {a: {b: far[a].get(b, 1.3 * most) for b in ids} for a in ids}
-    height = MOST_HEIGHT if len(ids) > 20 else 560.0
-    found = networkx.kamada_kawai_layout(graph, dist=wanted) if len(ids) > 1 else {ids[0]: (0.0, 0.0)}
-    at = np.array([found[id_] for id_ in ids], dtype=float)
+    """Distances follow round trips; an unknown one counts as the usual, no way at all as the farthest."""
+    height = MOST_HEIGHT if len(ids) > 20 else LEAST_HEIGHT
+    if len(ids) == 1:
+        return Layout(width, height, {ids[0]: (width / 2, height / 2)})
+    at = unfolded(_distances(ids, edges))
     at -= at.min(axis=0)
     span = np.where(np.ptp(at, axis=0) > 1e-6, np.ptp(at, axis=0), 1.0)
-    room = np.array([width - 2 * MARGIN_X, height - 2 * MARGIN_Y])
-    at = at / span * room + np.array([MARGIN_X, MARGIN_Y]) if len(ids) > 1 else np.array([[width / 2, height / 2]])
+    at = at / span * [width - 2 * MARGIN_X, height - 2 * MARGIN_Y] + [MARGIN_X, MARGIN_Y]
     at = apart(at, spacing(len(ids)), width, height)
     return Layout(width, height, {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)})
+
+
+def _distances(ids: Sequence[str], edges: Sequence[DrawnEdge]) -> Floats:
+    """Round trip between any two gateways by the shortest way there is."""
+    row = {id_: index for index, id_ in enumerate(ids)}
+    trips = [(row[edge.a], row[edge.b], _round_trip(edge)) for edge in edges]
+    usual = float(np.median([trip for _, _, trip in trips if trip is not None] or [1.0])) or 1.0
+    far = np.full((len(ids), len(ids)), np.inf)
+    np.fill_diagonal(far, 0.0)
+    for a, b, trip in trips:
+        far[a, b] = far[b, a] = min(far[a, b], max(usual if trip is None else trip, usual / 20))
+    for via in range(len(ids)):
+        np.minimum(far, far[:, via, None] + far[None, via, :], out=far)
+    most = float(far[np.isfinite(far)].max()) or usual
+    return np.where(np.isfinite(far), far, 1.3 * most)
+
+
+def unfolded(distances: Floats) -> Floats:
+    """Points in the plane whose distances come as near to the given ones as can be, the same every time.
+
+    Classical scaling first, then stress majorisation. Source: Borg & Groenen, "Modern Multidimensional Scaling", 2005,
+    chapters 8 and 12.
+    """
+    count = len(distances)
+    centre = np.eye(count) - 1 / count
+    values, vectors = np.linalg.eigh(-0.5 * centre @ distances**2 @ centre)
+    vectors = vectors[:, -2:] * np.sign(vectors[np.abs(vectors[:, -2:]).argmax(axis=0), [-2, -1]])
+    at = vectors * np.sqrt(np.clip(values[-2:], 0, None))
+    turn = np.arange(count) * 2 * math.pi / count
+    # Points that coincide, as those of a star do, would never part.
+    at = at[:, ::-1] + 0.01 * distances.max() * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    for _ in range(STRESS_ROUNDS):
+        delta = at[:, None] - at[None, :]
+        gap = np.hypot(delta[..., 0], delta[..., 1])
+        pull = np.divide(distances, gap, out=np.zeros_like(gap), where=gap > 0)
+        at = np.einsum("ij,ijk->ik", pull, delta) / count
+    return np.asarray(at)
 
 
 def _round_trip(edge: DrawnEdge) -> float | None:

@@ -20,6 +20,12 @@ MOST_HOVERED = 700
 """Links without circuits that still show figures when pointed at; more of them make one faint web, as nobody could
 point at any."""
 
+MOST_IN_FULL = 24
+"""Gateways that show where they are below their name; more have small symbols, and names where there is room."""
+
+MOST_LABELLED = 40
+"""Links whose round trips stand beside them; more of them would hide the map."""
+
 BEND = 0.07
 """How far links bend, as a share of their length, so that they do not run through gateways that lie in a row."""
 
@@ -54,6 +60,7 @@ class _Sheet:
 
     def __post_init__(self) -> None:
         self.names = {one.node.id: one.name for one in self.mesh.gateways}
+        self.few = len(self.mesh.gateways) <= MOST_IN_FULL
         self.parallel: dict[EdgeKey, int] = {}
         """Which of the underlays between its two gateways an edge is on, counted from 0."""
         for (a, b), edges in groupby(self.mesh.edges, lambda edge: (edge.a, edge.b)):
@@ -76,8 +83,9 @@ def svg(mesh: MeshPicture, *, title: str = "Mesh", alone: bool = True) -> Markup
     legend = _legend(mesh, layout.width) if alone else _Block(Markup(), 0.0)
     height = layout.height + legend.height
     sheet = _Sheet(mesh, layout, Canvas(layout.width, layout.height))
-    for point in layout.at.values():
-        sheet.canvas.take(point[0] - 10, point[1] - 10, point[0] + 10, point[1] + 10)
+    around = 10.0 if sheet.few else 5.0
+    for x, y in layout.at.values():
+        sheet.canvas.take(x - around, y - around, x + around, y + around)
     parts = [
         tag("title", title),
         tag("desc", _described(mesh)),
@@ -184,14 +192,13 @@ def _circuits(sheet: _Sheet) -> Markup:
 
 
 def _gateways(sheet: _Sheet) -> Markup:
-    few = len(sheet.mesh.gateways) <= 24
     busy = {id_ for one in sheet.mesh.circuits for id_ in one.path.gateways}
     symbols, names = [], []
     # Gateways with circuits first: their names get the best places.
     for one in sorted(sheet.mesh.gateways, key=lambda gateway: gateway.node.id not in busy):
         x, y = sheet.layout.at[one.node.id]
-        symbols.append(tag("g", tag("title", gateway_text(one)), _symbol(one, x, y, few), class_="gateway"))
-        names.append(_name(sheet, one, few))
+        symbols.append(tag("g", tag("title", gateway_text(one)), _symbol(one, x, y, sheet.few), class_="gateway"))
+        names.append(_name(sheet, one))
     return join([tag("g", *symbols), tag("g", *names)])
 
 
@@ -219,7 +226,8 @@ def _diamond(x: float, y: float, size: float) -> str:
     return " ".join(f"{px(one)},{px(other)}" for one, other in corners)
 
 
-def _name(sheet: _Sheet, one: DrawnGateway, few: bool) -> Markup:
+def _name(sheet: _Sheet, one: DrawnGateway) -> Markup:
+    few = sheet.few
     x, y = sheet.layout.at[one.node.id]
     size = 12.0 if few else 10.5
     where = " ".join(filter(None, (one.node.provider, one.node.region))) if few else ""
@@ -241,9 +249,8 @@ def _link_labels(sheet: _Sheet) -> Markup:
     """Median round trips on the links that carry circuits, where there is room."""
     edges = {edge.key: edge for edge in sheet.mesh.edges}
     labels = []
-    for key, strands in sorted(sheet.strands.items()):
-        if key not in edges or not any(one.active for one in strands):
-            continue
+    carrying = [key for key, strands in sheet.strands.items() if key in edges and any(one.active for one in strands)]
+    for key in sorted(carrying) if len(carrying) <= MOST_LABELLED else ():
         text = edge_label(edges[key])
         wide = text_width(text, 10.5)
         points = _points(sheet, key, 0.0)
