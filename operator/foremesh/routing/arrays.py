@@ -130,9 +130,11 @@ class Topology:
     def link_number(self) -> dict[LinkId, int]:
         return {id: number for number, id in enumerate(self.link_ids)}
 
-    def between(self, src: int, dst: int) -> range:
+    def over(self, src: str, dst: str) -> range:
         """The links from one gateway to another, over whichever underlay."""
-        pair = src * len(self.ids) + dst
+        if src not in self.number or dst not in self.number:
+            return range(0)
+        pair = self.number[src] * len(self.ids) + self.number[dst]
         first = bisect_left(self._pair, pair)
         last = first
         while last < len(self._pair) and self._pair[last] == pair:
@@ -171,6 +173,7 @@ class Arrays:
         self.load = Quantity.of([node.load for node in self.nodes], most=1.0)
         price = [math.nan if link.egress_price is None else link.egress_price for link in self.links]
         self.price = np.array(price, dtype=np.float64)
+        self._sums: dict[tuple[tuple[str, ...], bool], tuple[Ints, Bools]] = {}
 
     def release(self, carried_bps: Mapping[int, float]) -> None:
         """Take what links carry for circuits that are to be planned anew for free, up to the links' capacities."""
@@ -180,38 +183,24 @@ class Arrays:
                 for part in (self.free.median, self.free.pessimistic):
                     part[link] = part[link] if math.isnan(part[link]) else min(capacity, part[link] + bps)
 
-    @cached_property
-    def rtt_ns(self) -> Ints:
-        return units_down(self.rtt.pessimistic, NS_PER_MS)
-
-    @cached_property
-    def log_loss(self) -> Ints:
-        with np.errstate(divide="ignore"):  # all is lost
-            return units_down(-np.log1p(-self.loss.pessimistic), LOSS_SCALE)
-
-    @cached_property
-    def price_units(self) -> Ints:
-        return units_down(self.price, PRICE_SCALE)
-
-    def summed(self, name: str) -> Ints:
-        """What each link adds to the sum that a requirement is about; UNKNOWN if that is not known."""
+    def summed(self, name: str, medians: bool = False) -> Ints:
+        """What each link adds to the sum that a requirement is about, pessimistic unless ``medians``; UNKNOWN if that
+        is not known."""
         if name == "maxLatency":
-            return self.rtt_ns
+            return units_down(self.rtt.median if medians else self.rtt.pessimistic, NS_PER_MS)
         if name == "maxLoss":
-            return self.log_loss
-        return self.price_units if name == "maxEgressPrice" else self.topology.ones
+            with np.errstate(divide="ignore"):  # all is lost
+                return units_down(-np.log1p(-(self.loss.median if medians else self.loss.pessimistic)), LOSS_SCALE)
+        return units_down(self.price, PRICE_SCALE) if name == "maxEgressPrice" else self.topology.ones
 
-    def sums(self, names: tuple[str, ...]) -> tuple[Ints, Bools]:
+    def sums(self, names: tuple[str, ...], medians: bool = False) -> tuple[Ints, Bools]:
         """``summed`` for several requirements, shape (names, links), what is unknown adding nothing; and by link
         whether all of it is known."""
-        if names not in self._sums:
+        key = (names, medians)
+        if key not in self._sums:
             rows = np.empty((len(names), len(self.links)), dtype=np.int64)
             for row, name in enumerate(names):
-                rows[row] = self.summed(name)
+                rows[row] = self.summed(name, medians)
             known: Bools = np.all(rows >= 0, axis=0)
-            self._sums[names] = (np.maximum(rows, 0), known)
-        return self._sums[names]
-
-    @cached_property
-    def _sums(self) -> dict[tuple[str, ...], tuple[Ints, Bools]]:
-        return {}
+            self._sums[key] = (np.maximum(rows, 0), known)
+        return self._sums[key]

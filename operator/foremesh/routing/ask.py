@@ -80,11 +80,15 @@ class Router:
     def prices(self, ask: Ask) -> Prices:
         return self._pricer.price_for(ask.weights, ask.encryption, ask.prefer, self.ledger_of(ask))
 
-    def frame(self, ask: Ask, prices: Prices) -> Problem:
-        """Lay an Ask over the graph: drop what the requirements exclude link by link, collect the sums to keep."""
+    def frame(self, ask: Ask, prices: Prices, *, medians: bool = False) -> Problem:
+        """Lay an Ask over the graph: drop what the requirements exclude link by link, collect the sums to keep.
+
+        Args:
+            medians: Hold the requirements against medians instead of pessimistic figures.
+        """
         arrays, topology, needs = self.arrays, self.arrays.topology, ask.requirements
         names, most = _limits(needs)
-        sums, known = arrays.sums(names)
+        sums, known = arrays.sums(names, medians)
         rule = (needs.regions, needs.avoid)
         allowed, usable = topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
         usable = usable & known
@@ -92,7 +96,7 @@ class Router:
             usable &= self._among(ask.along)
         for name, need in (("minBandwidth", needs.min_bandwidth), ("reverse", needs.reverse)):
             if need is not None:
-                usable &= self.free_units(name, ask) >= least_units(need)
+                usable &= self.free_units(name, ask, medians=medians) >= least_units(need)
         shape = (len(names), allowed.size)
         start, sum_start = np.full(allowed.size, NEVER), np.zeros(shape, dtype=np.int64)
         end, sum_end = np.full(allowed.size, NEVER), np.zeros(shape, dtype=np.int64)
@@ -171,10 +175,11 @@ class Router:
         topology = self.arrays.topology
         return (topology.ids[route.steps[0]], *(topology.link_ids[link].dst for link in route.links))
 
-    def free_units(self, name: str, ask: Ask) -> Ints:
-        """Pessimistic free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, by link, in
-        BPS_SCALE; UNKNOWN also where there is no such link."""
-        free, reverse = self.ledger_of(ask).free_units, self.arrays.topology.reverse
+    def free_units(self, name: str, ask: Ask, *, medians: bool = False) -> Ints:
+        """Free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, pessimistic unless ``medians``,
+        by link, in BPS_SCALE; UNKNOWN also where there is no such link."""
+        ledger, reverse = self.ledger_of(ask), self.arrays.topology.reverse
+        free = ledger.median_units() if medians else ledger.free_units
         return free[:-1] if name == "minBandwidth" else free[reverse]
 
     def routes(self, ask: Ask, prices: Prices | None = None) -> Iterator[Route]:

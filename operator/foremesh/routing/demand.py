@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from foremesh.model.circuit import Circuit, LabelState
 from foremesh.model.intent import Intent
-from foremesh.model.link import LinkId, MeshGraph
 from foremesh.model.plan import Infeasible
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
+from foremesh.routing.arrays import Arrays
 from foremesh.routing.policy import Effective, effective
 
 
@@ -137,48 +137,47 @@ def _nothing(requirement: str, cause: str) -> Infeasible:
     return Infeasible(requirement=requirement, asked="", nearest="", message=f"{requirement}: {cause}")
 
 
-def circuit_of(demand: Demand, circuits: Iterable[Circuit]) -> Circuit | None:
-    """The circuit that carries a demand now, or would if its class and ends stay as they are: one that lists the
-    intent before one that does not, one with an active label before one that drains, then by id."""
-    ends = {gateway for candidate in demand.candidates for gateway in candidate.gateways}
-    fitting = [
-        circuit
-        for circuit in circuits
-        if circuit.spec.class_ == demand.class_
-        and circuit.spec.from_ in demand.source_gateways
-        and circuit.spec.to in ends
-    ]
+class Circuits:
+    """The circuits in place, found by what they are for."""
 
-    def rank(circuit: Circuit) -> tuple[bool, bool, str]:
-        active = any(label.state is LabelState.ACTIVE for label in circuit.status.labels)
-        return (demand.intent.id not in circuit.status.intents, not active, circuit.id)
+    def __init__(self, circuits: Iterable[Circuit]) -> None:
+        self._by_ends: dict[tuple[str, str, str], list[Circuit]] = {}
+        for one in circuits:
+            self._by_ends.setdefault((one.spec.class_, one.spec.from_, one.spec.to), []).append(one)
 
-    return min(fitting, key=rank, default=None)
+    def of(self, demand: Demand) -> Circuit | None:
+        """The circuit that carries a demand now, or would if its class and ends stay as they are: one that lists the
+        intent before one that does not, one with an active label before one that drains, then by id."""
+        ends = dict.fromkeys(gateway for candidate in demand.candidates for gateway in candidate.gateways)
+        fitting = [
+            circuit
+            for first in demand.source_gateways
+            for last in ends
+            for circuit in self._by_ends.get((demand.class_, first, last), ())
+        ]
 
+        def rank(circuit: Circuit) -> tuple[bool, bool, str]:
+            active = any(label.state is LabelState.ACTIVE for label in circuit.status.labels)
+            return (demand.intent.id not in circuit.status.intents, not active, circuit.id)
 
-def pairs_along(graph: MeshGraph, gateways: Iterable[str]) -> frozenset[LinkId]:
-    """Every link between gateways that follow each other on a path, over whichever underlay."""
-    path = tuple(gateways)
-    steps = set(pairwise(path))
-    return frozenset(link.id for link in graph.links if (link.id.src, link.id.dst) in steps)
+        return fitting[0] if len(fitting) == 1 else min(fitting, key=rank, default=None)
 
 
 def carried_in_place(
-    graph: MeshGraph, jobs: Iterable[tuple[Demand, Circuit | None]], measured_bps: Mapping[str, tuple[float, float]]
-) -> dict[LinkId, float]:
-    """What the circuits in place carry within their rights, by link, in bit/s.
+    arrays: Arrays, jobs: Iterable[tuple[Demand, Circuit | None]], measured_bps: Mapping[str, tuple[float, float]]
+) -> dict[int, float]:
+    """What the circuits in place carry within their rights, by number of the link, in bit/s.
 
     It is part of the throughput that links are predicted to carry, so it has to be taken out of that before the same
     circuits are planned again; else a circuit that fills its link would find no room on it and wander to and fro for
     ever. Traffic beyond what a circuit asked for counts as anybody's.
 
     Args:
-        graph: The snapshot.
+        arrays: The snapshot.
         jobs: Demands, each with its circuit.
         measured_bps: By circuit id, what it carries forward and back. One that is not measured is taken to use what it
             asked for.
     """
-    links = {link.id: link for link in graph.links}
     promised: dict[str, tuple[Circuit, float, float]] = {}
     for demand, circuit in jobs:
         if circuit is None or demand.intent.id not in circuit.status.intents:
@@ -187,17 +186,19 @@ def carried_in_place(
         _, forward, back = promised.get(circuit.id, (circuit, 0.0, 0.0))
         promised[circuit.id] = (circuit, forward + (needs.min_bandwidth or 0.0), back + (needs.reverse or 0.0))
 
-    def in_use(id: LinkId) -> float:
-        link = links[id]
-        return 0.0 if link.free_bps is None or link.capacity_bps is None else link.capacity_bps - link.free_bps.median
+    def in_use(link: int) -> float:
+        one = arrays.links[link]
+        return 0.0 if one.free_bps is None or one.capacity_bps is None else one.capacity_bps - one.free_bps.median
 
-    carried: dict[LinkId, float] = {}
+    carried: dict[int, float] = {}
     for circuit, forward, back in promised.values():
         sent, received = measured_bps.get(circuit.id, (forward, back))
-        for step in pairwise(circuit.status.path):
+        taken = (min(forward, sent), min(back, received))
+        for step in pairwise(circuit.status.path) if any(taken) else ():
             # The status names gateways: of parallel underlays, the one that carries more is taken for the path's.
-            link = max(sorted(pairs_along(graph, step), key=str), key=in_use, default=None)
+            link = max(arrays.topology.over(*step), key=in_use, default=None)
             if link is not None:
-                carried[link] = carried.get(link, 0.0) + min(forward, sent)
-                carried[link.reverse] = carried.get(link.reverse, 0.0) + min(back, received)
+                for number, bps in zip((link, int(arrays.topology.reverse[link])), taken, strict=True):
+                    if number >= 0:
+                        carried[number] = carried.get(number, 0.0) + bps
     return carried

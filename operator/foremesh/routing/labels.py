@@ -16,7 +16,7 @@ weight-constrained shortest path problem", Networks 42(3), 2003. Lawler, Managem
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -109,6 +109,13 @@ class Problem:
     def within(self, usable: Bools) -> Problem:
         """The same problem on fewer links."""
         return replace(self, usable=self.usable & usable)
+
+    def between(self, starts: Iterable[int], ends: Iterable[int]) -> Problem:
+        """The same problem with fewer ends."""
+        start, end = np.full_like(self.start, NEVER), np.full_like(self.end, NEVER)
+        for some, before, after in ((list(starts), self.start, start), (list(ends), self.end, end)):
+            after[some] = before[some]
+        return replace(self, start=start, end=end)
 
     def route(self, steps: Sequence[int]) -> Route | None:
         """A path, given by its steps, as an answer; None if it is none. It must not come to a gateway twice."""

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from foremesh.model.link import LinkId
+from foremesh.model.series import Floats
 from foremesh.routing.arrays import BPS_SCALE, MOST_BPS, UNKNOWN, Arrays
+from foremesh.routing.values import Ints
 
 
 class Ledger:
@@ -18,8 +20,7 @@ class Ledger:
     def __init__(self, arrays: Arrays, reserved_bps: Mapping[LinkId, float] | None = None) -> None:
         self._taken: dict[int, float] = {}
         self._median, self._low = arrays.free.median, arrays.free.pessimistic
-        left = np.where(np.isnan(self._low), UNKNOWN, np.ceil(self._low * BPS_SCALE)).astype(np.int64)
-        self.free_units = np.append(left, UNKNOWN)
+        self.free_units = _units(self._low)
         """Pessimistic free bandwidth by link, in BPS_SCALE; one more at the end for the link that is not there."""
         self.left_bps = self._median.copy()
         """Median free bandwidth by link, below 0 where more is promised than there is; NaN is unknown."""
@@ -30,6 +31,10 @@ class Ledger:
             if link is not None:
                 self.add(link, bps)
 
+    def median_units(self) -> Ints:
+        """``free_units`` of medians."""
+        return _units(np.maximum(0.0, self.left_bps))
+
     def add(self, link: int, bps: float) -> None:
         """Promise so much more of a link, or give it back if it is negative."""
         taken = self._taken[link] = self._taken.get(link, 0.0) + bps
@@ -39,3 +44,8 @@ class Ledger:
             self.free_units[link] = math.ceil(left * BPS_SCALE)
             self.left_bps[link] = self._median[link] - taken
             self.changes.append(link)
+
+
+def _units(free_bps: Floats) -> Ints:
+    left = np.where(np.isnan(free_bps), UNKNOWN, np.ceil(free_bps * BPS_SCALE)).astype(np.int64)
+    return np.append(left, UNKNOWN)

@@ -1,0 +1,154 @@
+"""A demand while a plan is made: what it asks, where it runs, what has become of it, and how that is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foremesh.model.circuit import Circuit
+from foremesh.model.plan import Infeasible, Path, Placement
+from foremesh.routing.ask import Ask
+from foremesh.routing.cost import COST_SCALE, Prices
+from foremesh.routing.demand import Demand, Option, PlannerSettings
+from foremesh.routing.labels import Problem, Route
+from foremesh.routing.needs import path_text
+
+EQUAL = 1e-9
+"""Share by which a gain may exceed the margin and still count as equal to it: noise of binary fractions."""
+
+Pair = tuple[str, str]
+"""First and last gateway of a circuit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A demand with what policies leave of it."""
+
+    demand: Demand
+    asks: tuple[tuple[Option, Ask], ...]
+    refused: Infeasible | None
+    """Why nothing is left."""
+    sharing: str
+    """What shares a circuit; a dedicated intent shares it with nobody but its own sources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One option of a demand, laid over the snapshot at the prices of the moment."""
+
+    option: Option
+    ask: Ask
+    prices: Prices
+    problem: Problem
+
+
+@dataclass(slots=True)
+class Job:
+    """A demand and what has become of it so far."""
+
+    prepared: Prepared
+    circuit: Circuit | None
+    option: Option | None = None
+    ask: Ask | None = None
+    route: Route | None = None
+    path: Path | None = None
+    """The route with its figures; set with it."""
+    runners_up: tuple[Path, ...] = ()
+    standby: Path | None = None
+    current: Path | None = None
+    """The path in use as it is now predicted, where it is left although it would do."""
+    kept: str = ""
+    """Why the path in use is kept, where another is cheaper."""
+    lost: str = ""
+    """Why the path in use will no longer do, where it will not."""
+    joint: bool = False
+    """The path serves several demands that one by one would have chosen others."""
+    infeasible: Infeasible | None = None
+
+    @property
+    def demand(self) -> Demand:
+        return self.prepared.demand
+
+    @property
+    def in_use(self) -> tuple[str, ...]:
+        return self.circuit.status.path if self.circuit else ()
+
+    @property
+    def carried(self) -> bool:
+        """Whether the circuit carries this demand already, and not only others of its class."""
+        return self.circuit is not None and self.demand.intent.id in self.circuit.status.intents
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        return self.circuit.spec.path if self.circuit else ()
+
+    @property
+    def ends(self) -> Pair:
+        assert self.path is not None
+        return (self.path.gateways[0], self.path.gateways[-1])
+
+    def placement(self) -> Placement:
+        """What the plan says."""
+        intent, source = self.demand.key
+        if self.path is None or self.option is None:
+            reason = self.infeasible.message if self.infeasible else ""
+            return Placement(intent=intent, source=source, infeasible=self.infeasible, reason=reason)
+        chosen = (self.path.gateways, self.path.links)
+        return Placement(
+            intent=intent,
+            source=source,
+            destination=self.option.resources[self.path.gateways[-1]],
+            path=self.path,
+            runners_up=tuple(one for one in self.runners_up if (one.gateways, one.links) != chosen),
+            standby=self.standby,
+            infeasible=self.infeasible,
+            kept=bool(self.kept),
+            reason=self._reason(self.path),
+        )
+
+    def _reason(self, path: Path) -> str:
+        if self.pinned:
+            return f"pinned to {path.text}: {latency_text(path)}"
+        shared = ", which serves all that share the circuit" if self.joint else ""
+        if self.infeasible is not None:
+            told = self._told(path, "") if not self.kept else self.kept
+            return f"{self.infeasible.message}; meanwhile {told}"
+        return self.kept or self._told(path, shared)
+
+    def _told(self, path: Path, shared: str) -> str:
+        if not (self.in_use and self.carried):
+            return f"placed on {path.text}: {latency_text(path)}{shared}"
+        if path.gateways == self.in_use:
+            return f"stays on {path.text}: {latency_text(path)}{shared}"
+        moved = f"moved from {path_text(self.in_use)} to {path.text}"
+        if self.current is None:
+            why = f"; the old path will not do ({self.lost})" if self.lost else ""
+            return f"{moved}: {latency_text(path)}{why}{shared}"
+        cheaper = f", cost {gain(cost_of(self.current), cost_of(path)):.0%} lower" if not self.joint else ""
+        return f"{moved}: {latency_text(self.current, unit='')} -> {latency_text(path)}{cheaper}{shared}"
+
+
+def within_share(settings: PlannerSettings, old: Route, new: Route) -> bool:
+    """Whether what another path saves of the cost is too little to move for."""
+    return gain(old.cost / COST_SCALE, new.cost / COST_SCALE) <= settings.margin * (1 + EQUAL)
+
+
+def within_ms(settings: PlannerSettings, old: Path, new: Path) -> bool:
+    """Whether what it saves of the round trip is. One that is not known is not shorter than one that is."""
+    before_ms, after_ms = old.figures.latency_ms, new.figures.latency_ms
+    if not settings.margin_ms or before_ms is None:
+        return False
+    return after_ms is None or before_ms - after_ms <= settings.margin_ms * (1 + EQUAL)
+
+
+def gain(before: float, after: float) -> float:
+    """Share of a cost that another saves."""
+    return (before - after) / before if before > 0 else 0.0
+
+
+def cost_of(path: Path) -> float:
+    return path.figures.cost or 0.0
+
+
+def latency_text(path: Path, unit: str = " ms") -> str:
+    latency_ms = path.figures.latency_ms
+    return "round trip unknown" if latency_ms is None else f"{latency_ms:.1f}{unit}"
