@@ -162,7 +162,8 @@ def fit(links: Sequence[tuple[int, ...]], weights: Floats, target_bps: Floats) -
         loads = np.bincount(link, weights=rates[pair], minlength=len(target_bps))
         step = np.log(target_bps / np.maximum(loads, 1e-9))
         rates = rates * np.exp(np.bincount(pair, weights=step[link], minlength=len(links)) / hops)
-    return rates
+    fitted: Floats = rates
+    return fitted
 
 
 def walks(rng: Generator, count: int, points: int, memory: Floats) -> Floats:

@@ -46,9 +46,10 @@ class Incident:
 
 
 CUTS_PER_DAY = 1 / 30
-"""Cuts of a corridor a day: six in three days on 60 corridors. Routes between providers stayed up for some weeks
-(Labovitz et al., "Experimental Study of Internet Stability and Backbone Failures", 1999); a backbone's typical edge
-fails every few weeks to months (Meza et al., "A Large Scale Study of Data Center Network Reliability", IMC 2018)."""
+"""Cuts of a corridor a day: six in three days on 60 corridors, and a few that they take along. Edges of a large
+backbone fail every few weeks to months (Meza et al., "A Large Scale Study of Data Center Network Reliability", IMC
+2018), routes between providers more often (Labovitz et al., "Experimental Study of Internet Stability and Backbone
+Failures", FTCS 1999)."""
 
 CUT_MIN = (8.0, 1.6)
 """Duration of a cut: median in minutes, and log-sigma. Most link failures last under ten minutes (Iannaccone et al.,
@@ -61,17 +62,18 @@ several links, through a router or optical equipment (Markopoulou et al., "Chara
 Operational IP Backbone Network", 2008)."""
 
 BROWN_OUTS_PER_DAY = 1 / 30
-"""Brown-outs of a corridor a day: as often as cuts. A link that limps is about as usual as one that is dead: delay
-anomalies of links outnumber lost ones (Fontugne et al., "Pinpointing Delay and Forwarding Anomalies Using Large-Scale
-Traceroute Measurements", IMC 2017)."""
+"""Brown-outs of a corridor a day: as often as cuts. Together they are 0.07 a day; 132 paths had 32 outages of over half
+an hour in 64 hours, 0.09 a day (Andersen et al., "Resilient Overlay Networks", SOSP 2001). That links limp as well as
+die: Fontugne et al., "Pinpointing Delay and Forwarding Anomalies Using Large-Scale Traceroute Measurements", IMC
+2017."""
 
 BROWN_OUT_MIN, BROWN_OUT_MS, BROWN_OUT_LOSS = (25.0, 1.2), (20.0, 0.7), (0.002, 0.03)
-"""Duration (median minutes, log-sigma), added round trip (median milliseconds, log-sigma: about one full buffer), and
-loss (log-uniform). Outages and bad spells of paths last tens of minutes (Andersen et al., "Resilient Overlay Networks",
-SOSP 2001)."""
+"""Duration (median minutes, log-sigma: two in five over half an hour), added round trip (median
+milliseconds, log-sigma: half of a full buffer, ``network.BUFFER_MS``), and loss (log-uniform)."""
 
 LOSSES_PER_DAY = 1 / 30
-"""Loss episodes of a corridor a day, without delay: a bad optic, a full line card."""
+"""Loss episodes of a corridor a day, without delay (a bad optic, a full line card): as often as the two other kinds,
+for want of a figure of their own."""
 
 LOSS_MIN, LOSS_SHARE = (10.0, 1.2), (0.005, 0.1)
 """Duration (median minutes, log-sigma) and share lost (log-uniform). Loss stays in one of a few regimes for minutes to
@@ -93,8 +95,9 @@ of RIPE Atlas round trips last from under an hour to days (Mouchet et al., "Larg
 Segmentation of Internet Path Delays with Infinite HMMs", IEEE Access 2020)."""
 
 ROUTES = 3
-"""Other routes of a corridor. The same change has the same effect each time in at least 72.5 % of cases (Rimondini et
-al., "From BGP to RTT and Beyond", 2014), and states recur (Mouchet et al., 2020)."""
+"""Other routes of a corridor, each with an effect of its own: 72.5 % of changes of routes have the same effect each
+time they occur (Rimondini et al., "Towards an Automated Investigation of the Impact of BGP Routing Changes on Network
+Delay Variations", PAM 2014), and states recur (Mouchet et al., 2020)."""
 
 ROUTE_SHARE, ROUTE_MS = 0.12, 1.5
 """Mean of what another route adds: share of the base round trip plus milliseconds, both exponential. Most shifts are

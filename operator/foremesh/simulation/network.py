@@ -65,7 +65,8 @@ class Underlay:
     """Shortest paths by base round trip, over links given by the places (numbers) that they join.
 
     A pair of places with a link of its own uses it, though two other links may be shorter: the underlay's routing does
-    not minimise delay, which is what overlays live on (Savage et al., "Detour", 1999).
+    not minimise delay, which is what overlays live on (Savage et al., "The End-to-End Effects of Internet Path
+    Selection", SIGCOMM 1999).
     """
 
     def __init__(self, places: int, src: Sequence[int], dst: Sequence[int], cost: Sequence[float]) -> None:

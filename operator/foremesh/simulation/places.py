@@ -9,9 +9,12 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
+from foremesh.files import InputError
 from foremesh.model.link import LinkId
 
 NAMESPACE = "simulated"
@@ -48,15 +51,6 @@ UNLIMITED_BPS = 1e12
 MOST_LINKS = 2000
 """Directed links that a world can be built for: a minute of all of them has to stay cheap, ten days have to fit
 memory."""
-
-
-class TopologyError(ValueError):
-    """A topology that cannot be had; carries ``source`` and ``cause``."""
-
-    def __init__(self, source: str, cause: str) -> None:
-        self.source = source
-        self.cause = cause
-        super().__init__(f"{source}: {cause}")
 
 
 @dataclass(frozen=True)
@@ -103,7 +97,7 @@ class Topology:
     """Places and links, sorted by name; every link has its way back.
 
     Raises:
-        TopologyError: If a link's end is no place, a link repeats or has no way back, or there are too many.
+        InputError: If a link's end is no place, a link repeats or has no way back, or there are too many.
     """
 
     name: str
@@ -115,24 +109,25 @@ class Topology:
     def __post_init__(self) -> None:
         names = {place.name for place in self.places}
         keys = {(link.src, link.dst, link.underlay) for link in self.links}
-        if len(keys) < len(self.links):
-            raise TopologyError(self.name, "a link is in it twice; a pair of places has one link each way and underlay")
-        if len(self.links) > MOST_LINKS:
-            raise TopologyError(
-                self.name,
-                f"{len(self.links)} directed links; a world has at most {MOST_LINKS}. Use a smaller topology",
-            )
-        for link in self.links:
-            if not {link.src, link.dst} <= names or link.src == link.dst:
-                raise TopologyError(self.name, f"link {link.src}->{link.dst} does not join two of its places")
-            if (link.dst, link.src, link.underlay) not in keys:
-                raise TopologyError(self.name, f"link {link.src}->{link.dst} has no way back; add it")
-            if not (math.isfinite(link.rtt_ms) and link.rtt_ms > 0 and link.capacity_bps > 0):
-                raise TopologyError(
-                    self.name, f"link {link.src}->{link.dst} needs a positive round trip and a positive capacity"
-                )
         if not self.links:
-            raise TopologyError(self.name, "no links; nothing can be simulated")
+            self._refuse("no two of its places are linked", "add links; there is nothing to route over")
+        if len(self.links) > MOST_LINKS:
+            self._refuse(
+                f"{len(self.links)} directed links; a world has at most {MOST_LINKS}", "use a smaller topology"
+            )
+        if len(keys) < len(self.links):
+            self._refuse("a link is in it twice", "give each pair of places one link each way and underlay")
+        for link in self.links:
+            name = f"the link {link.src}->{link.dst}"
+            if not {link.src, link.dst} <= names or link.src == link.dst:
+                self._refuse(f"{name} does not join two of its places", "name two of them")
+            if (link.dst, link.src, link.underlay) not in keys:
+                self._refuse(f"{name} has no way back", "add it")
+            if not (math.isfinite(link.rtt_ms) and link.rtt_ms > 0 and link.capacity_bps > 0):
+                self._refuse(f"{name} takes {link.rtt_ms} ms at {link.capacity_bps} bit/s", "make both positive")
+
+    def _refuse(self, cause: str, cure: str) -> NoReturn:
+        raise InputError(Path(self.name), None, cause, cure)
 
 
 def gateway_id(name: str) -> str:

@@ -47,7 +47,7 @@ DEFAULT_PRICE_USD_PER_GB = 0.01
 prices of 2024: 0.005 to 0.01)."""
 
 TO_INTERNET_USD_PER_GB = {"aws": 0.09, "azure": 0.087, "gcp": 0.12}
-"""List price of the first 10 TB a month that leave a provider, from Europe and North America (2024)."""
+"""List price of the first terabytes a month that leave a provider, from Europe and North America (2024)."""
 
 WITHIN_PROVIDER_USD_PER_GB = {"aws": 0.02, "azure": 0.02, "gcp": 0.05}
 """List price of traffic to another region of the same provider, from Europe and North America (2024; of gcp between
@@ -56,9 +56,10 @@ continents)."""
 DEARER = {
     "aws": {"ap-northeast-1": 1.27, "ap-southeast-1": 1.33, "ap-south-1": 1.21, "sa-east-1": 1.67},
     "azure": {"uaenorth": 2.08, "australiaeast": 1.38},
-    "gcp": {"asia-northeast3": 1.22, "africa-south1": 1.0},
+    "gcp": {"asia-northeast3": 1.22},
 }
-"""The same lists' surcharge of other continents, as a multiple."""
+"""How much more traffic to the Internet costs from regions elsewhere, as a multiple (the same lists); taken for traffic
+within the provider too."""
 
 
 def egress_price(provider: str, region: str, to_provider: str, to_region: str) -> float:

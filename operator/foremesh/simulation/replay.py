@@ -7,15 +7,20 @@ recording's step too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from foremesh.files import InputError
 from foremesh.model.link import LinkId
 from foremesh.model.series import Floats
 from foremesh.simulation.demand import DAY_MINUTES
 from foremesh.simulation.places import UNLIMITED_BPS
-from foremesh.simulation.world import MINUTE_S, MOST_CELLS, WARMUP_DAYS, LinkState, World, WorldError
+from foremesh.simulation.world import MINUTE_S, MOST_CELLS, WARMUP_DAYS, LinkState, World
 from foremesh.telemetry import Samples
+
+TRACE = Path("trace")
+"""What errors call a recording, which may have come from anywhere."""
 
 LONG_DAYS = WARMUP_DAYS + 1
 """Days of a recording from which its first seven are for learning; of a shorter one, its first half is."""
@@ -77,22 +82,25 @@ def replay(trace: Mapping[LinkId, Samples], *, days: float | None = None) -> Wor
             eight, and the first half of a shorter one.
 
     Raises:
-        WorldError: If there is nothing to replay or it would not fit memory.
+        InputError: If there is nothing to replay or it would not fit memory.
     """
     both = {**{link.reverse: samples for link, samples in trace.items()}, **trace}
     links = tuple(sorted(both, key=str))
     taken = [samples.times_s for samples in trace.values() if len(samples.times_s)]
     if not taken:
-        raise WorldError("the recording holds no sample")
+        raise InputError(TRACE, None, "holds no sample", "record some")
     start_s = float(np.floor(min(times[0] for times in taken) / MINUTE_S) * MINUTE_S)
     minutes = int((max(times[-1] for times in taken) - start_s) // MINUTE_S) + 1
     if minutes < LEAST_MINUTES:
-        raise WorldError(f"the recording lasts {minutes} minutes; it has to last {LEAST_MINUTES} at least")
+        raise InputError(
+            TRACE, None, f"lasts {minutes} minutes", f"give a recording of {LEAST_MINUTES} minutes or more"
+        )
     warmup = WARMUP_DAYS * DAY_MINUTES if minutes > LONG_DAYS * DAY_MINUTES else minutes // 2
     if days is not None:
         minutes = min(minutes, warmup + max(1, round(days * DAY_MINUTES)))
     if minutes * len(links) > MOST_CELLS:
-        raise WorldError(f"{len(links)} links for {minutes / DAY_MINUTES:.1f} days do not fit memory; give fewer days")
+        cause = f"{len(links)} links for {minutes / DAY_MINUTES:.1f} days do not fit memory"
+        raise InputError(TRACE, None, cause, "simulate fewer days of it")
     rtt_ms, loss = np.full((minutes, len(links)), np.nan), np.full((minutes, len(links)), np.nan)
     for row, link in enumerate(links):
         rtt_ms[:, row], loss[:, row] = _by_minute(both[link], start_s, minutes)

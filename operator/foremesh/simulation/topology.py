@@ -27,7 +27,6 @@ from foremesh.simulation.places import (
     UNLIMITED_BPS,
     Place,
     Topology,
-    TopologyError,
     TopologyLink,
     corridor,
     distance_km,
@@ -41,7 +40,6 @@ from foremesh.telemetry.recorded import load_metrics
 __all__ = [
     "Place",
     "Topology",
-    "TopologyError",
     "TopologyLink",
     "from_bundle",
     "from_links_csv",
@@ -74,13 +72,13 @@ def load(name: str) -> Topology:
     """A topology that topohub holds, by its name. Links take its lengths, else the great circle between the ends.
 
     Raises:
-        TopologyError: If there is none of this name (the nearest names are given), or it is of no use.
+        InputError: If there is none of this name (the nearest names are given), or it is of no use.
     """
     if name not in names():
         folded = {one.lower(): one for one in names()} | {one.rpartition("/")[2].lower(): one for one in names()}
         near = difflib.get_close_matches(name.lower(), folded, n=5, cutoff=0.5)
         hint = ", ".join(dict.fromkeys(folded[one] for one in near)) or "sndlib/germany50, topozoo/Geant2012"
-        raise TopologyError(f"topology {name}", f"topohub has none of this name; did you mean {hint}?")
+        raise InputError(Path(name), None, "topohub has no topology of this name", f"did you mean {hint}?")
     raw = json.loads((package_files("topohub") / "data" / f"{name}.json").read_text())
     places: list[Place] = []
     by_node: dict[str, Place] = {}
@@ -224,7 +222,7 @@ def from_bundle(bundle: Bundle, *, name: str = "manifests") -> Topology:
     A link's round trip is the least one measured, in either direction; without any, it follows from the two locations.
 
     Raises:
-        TopologyError: If a link has neither; names it.
+        InputError: If a link has neither; names it.
     """
     from foremesh.routing import adjacency  # compiles its search, which no other topology needs
 
@@ -247,11 +245,9 @@ def from_bundle(bundle: Bundle, *, name: str = "manifests") -> Topology:
         if base_ms is None:
             kilometres = distance_km(src, dst)
             if kilometres is None:
-                raise TopologyError(
-                    name,
-                    f"link {link} has no rtt_ms, nor have both its gateways a location; "
-                    "add a row to links.csv, or latitude and longitude to both",
-                )
+                cause = f"the link {link} has no round trip, nor have both its gateways a location"
+                cure = "give it rtt_ms in links.csv, or both gateways a latitude and longitude"
+                raise InputError(Path(name), None, cause, cure)
             base_ms = rtt_ms(kilometres, group, INTERNET_STRETCH)
         known, declared = facts.get(link), gateways[link.src].spec
         ends = [one.spec.gateway.capacity for one in (gateways[link.src], gateways[link.dst]) if one.spec.gateway]

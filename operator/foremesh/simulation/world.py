@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foremesh.files import InputError
 from foremesh.model.link import LinkId
 from foremesh.model.series import Floats
 from foremesh.simulation import demand as background
@@ -48,14 +50,6 @@ MOST_CELLS = 60_000_000
 STREAMS = ("shares", "gravity", "clock", "walk", "days", "noise", "halves", "buffers", "loss", "cuts", "brown-outs",
            "losses", "reroutes", "probes", "luck")  # fmt: skip
 """Sources of randomness, each with a seed of its own: one that draws more does not disturb the others. Append only."""
-
-
-class WorldError(ValueError):
-    """A world that cannot be built; carries ``cause``."""
-
-    def __init__(self, cause: str) -> None:
-        self.cause = cause
-        super().__init__(f"no world: {cause}")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -187,20 +181,19 @@ def build(
             scaled to the utilisations drawn.
 
     Raises:
-        WorldError: If the kind is unknown, the days are not positive, or it would not fit memory.
+        ValueError: If the kind is unknown or the days are not positive.
+        InputError: If it would not fit memory.
     """
-    if kind not in KINDS:
-        raise WorldError(f"kind {kind!r} is unknown; use {', '.join(KINDS)}")
-    if not days > 0:
-        raise WorldError(f"{days:g} days; use a positive number")
+    if kind not in KINDS or not days > 0:
+        raise ValueError(
+            f"a world of kind {kind!r} over {days:g} days; use one of {', '.join(KINDS)}, and days above 0"
+        )
     links, warmup = topology.links, warmup_days * DAY_MINUTES
     minutes = warmup + round(days * DAY_MINUTES)
     if minutes * len(links) > MOST_CELLS:
-        most = MOST_CELLS / len(links) / DAY_MINUTES - warmup_days
-        raise WorldError(
-            f"{len(links)} links for {minutes / DAY_MINUTES:g} days with the warm-up do not fit memory; "
-            f"use {max(0, int(most))} days or a smaller topology"
-        )
+        cause = f"{len(links)} links for {minutes / DAY_MINUTES:g} days, the warm-up included, do not fit memory"
+        most = int(MOST_CELLS / len(links) / DAY_MINUTES) - warmup_days
+        raise InputError(Path(topology.name), None, cause, f"simulate {max(1, most)} days, or a smaller topology")
     rng = dict(zip(STREAMS, map(np.random.default_rng, np.random.SeedSequence(seed).spawn(len(STREAMS))), strict=True))
     shape = _Shape(topology)
     capacity_bps = np.array([link.capacity_bps for link in links])
@@ -305,7 +298,7 @@ def _loads(
 
 
 def _protect(load_bps: Singles, up: NDArray[np.bool_], shape: _Shape) -> None:
-    """Where a link is cut, its background traffic takes the shortest way around at once, as backbones protect links."""
+    """Where a link is cut, its background traffic takes the shortest way around within the minute (RFC 4090)."""
     if up.all():
         return
     changes = np.flatnonzero((up[1:] != up[:-1]).any(axis=1)) + 1
