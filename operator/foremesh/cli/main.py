@@ -14,8 +14,10 @@ from pathlib import Path
 import click
 
 from foremesh.cli.agent import agent
+from foremesh.cli.demo import demo
 from foremesh.cli.graph import graph
 from foremesh.cli.plan import plan
+from foremesh.cli.simulate import simulate
 
 DEFAULT_CONFIG = Path("/etc/foremesh/config.yaml")
 
@@ -77,9 +79,8 @@ def _settings(path: Path):  # type: ignore[no-untyped-def]
         raise click.ClickException(str(error)) from error
 
 
-cli.add_command(agent)
-cli.add_command(graph)
-cli.add_command(plan)
+for command in (plan, simulate, graph, demo, agent):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -41,6 +41,10 @@ class Measured:
             metric: np.full((len(links), minutes), np.nan) for metric in (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT)
         }
         self._known = 0
+        self._means: dict[Metric, Floats] = {
+            metric: np.full((len(links), minutes // PAST_MINUTES), np.nan) for metric in self._series
+        }
+        self._meant = 0
         self._past: dict[Metric, SeriesBatch] = {}
         self._renewed = -RENEWED_MINUTES
 
@@ -67,15 +71,22 @@ class Measured:
     def past(self, metric: Metric) -> SeriesBatch:
         """A week at a step of five minutes; the same batch for half an hour, as the operator keeps it."""
         if self._known - self._renewed >= RENEWED_MINUTES:
-            self._past = {each: self._means(each) for each in self._series}
+            self._average()
+            self._past = {each: self._week(each) for each in self._series}
             self._renewed = self._known
         return self._past[metric]
 
-    def _means(self, metric: Metric) -> SeriesBatch:
-        minutes = self.newest(metric, PAST_SAMPLES * PAST_MINUTES)
-        minutes = minutes[:, minutes.shape[1] % PAST_MINUTES :]
-        parts = minutes.reshape(len(self.links), -1, PAST_MINUTES)
+    def _average(self) -> None:
+        """Work out the means of what came since the last time."""
+        done, due = self._meant, self._known // PAST_MINUTES
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # five lost minutes are a gap
-            means = np.nanmean(parts, axis=2)
-        return SeriesBatch(metric, self.links, means, PAST_MINUTES * MINUTE_S, self.now_s)
+            for metric, values in self._series.items():
+                parts = values[:, done * PAST_MINUTES : due * PAST_MINUTES]
+                self._means[metric][:, done:due] = np.nanmean(parts.reshape(len(values), -1, PAST_MINUTES), axis=2)
+        self._meant = due
+
+    def _week(self, metric: Metric) -> SeriesBatch:
+        values = self._means[metric][:, max(0, self._meant - PAST_SAMPLES) : self._meant]
+        end_s = self._start_s + MINUTE_S * (self._meant * PAST_MINUTES - 1)
+        return SeriesBatch(metric, self.links, values, PAST_MINUTES * MINUTE_S, end_s)

@@ -30,8 +30,8 @@ EWMA_MINUTES = 60
 
 Expectation = Mapping[Metric, Forecast]
 
-Expect = Callable[[Measured, Callable[[], Mapping[Metric, Floats]]], Expectation]
-"""From what was measured, and from a look at what will be true (for the oracle alone), to what is expected."""
+Expect = Callable[[Measured], Expectation]
+"""From what was measured to what is expected."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Policy:
     settings: PlannerSettings
     by_hops: bool = False
     """It takes the path with the fewest links, whatever their round trips."""
+    clairvoyant: bool = False
+    """It is told what will be true until the next plan, in place of what it expects."""
 
 
 def held(measured: Measured, values: Mapping[Metric, Floats], model: str) -> Expectation:
@@ -70,18 +72,18 @@ def idle(links: tuple[LinkId, ...], rtt_ms: Floats) -> Expectation:
     return held(nothing, {Metric.RTT: rtt_ms, Metric.LOSS: 0 * rtt_ms, Metric.THROUGHPUT: 0 * rtt_ms}, "idle")
 
 
-def last_value(measured: Measured, _: object) -> Expectation:
+def last_value(measured: Measured) -> Expectation:
     """The newest minute of every link; its newest known round trip, while all probes are lost."""
     return held(measured, {metric: _newest(measured.newest(metric, EWMA_MINUTES)) for metric in METRICS}, "last")
 
 
-def moving_average(measured: Measured, _: object) -> Expectation:
+def moving_average(measured: Measured) -> Expectation:
     """Exponentially weighted averages of round trip and throughput; loss as it is now, or dead links would be used."""
     values = {metric: _average(measured.newest(metric, EWMA_MINUTES)) for metric in (Metric.RTT, Metric.THROUGHPUT)}
     return held(measured, {**values, Metric.LOSS: _newest(measured.newest(Metric.LOSS, EWMA_MINUTES))}, "ewma")
 
 
-def forecast(measured: Measured, _: object) -> Expectation:
+def forecast(measured: Measured) -> Expectation:
     """What the operator forecasts, with its own settings; no Prophet, which would take a minute for each fit of all."""
     planning = PlanningSettings()
     return {
@@ -92,11 +94,10 @@ def forecast(measured: Measured, _: object) -> Expectation:
     }
 
 
-def truth(measured: Measured, look: Callable[[], Mapping[Metric, Floats]]) -> Expectation:
-    """What will be true of every link in every minute until the next plan: median its mean, pessimistic its worst."""
-    exact = {}
-    for metric, values in look().items():
-        exact[metric] = Forecast(
+def exactly(measured: Measured, truth: Mapping[Metric, Floats]) -> Expectation:
+    """What will be true of every link in each minute, shape (links, minutes): median its mean, pessimistic its worst."""
+    return {
+        metric: Forecast(
             metric=metric,
             keys=measured.links,
             step_s=MINUTE_S,
@@ -105,7 +106,8 @@ def truth(measured: Measured, look: Callable[[], Mapping[Metric, Floats]]) -> Ex
             models=("truth",) * len(values),
             reasons=("",) * len(values),
         )
-    return exact
+        for metric, values in truth.items()
+    }
 
 
 METRICS = (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT)
@@ -131,7 +133,7 @@ POLICIES: Mapping[str, Policy] = {
             forecast,
             PlannerSettings(margin=float(PlanningSettings().margin), runners_up=0),
         ),
-        Policy("oracle", "knows what will be", truth, AT_ONCE),
+        Policy("oracle", "knows what will be", last_value, AT_ONCE, clairvoyant=True),
     )
 }
 

@@ -1,0 +1,109 @@
+"""Placements as traffic: which links they load, what circuits stand for them, and how well they are served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState
+from foremesh.model.meta import Meta, Ref
+from foremesh.model.plan import Placement
+from foremesh.model.series import Floats
+from foremesh.network.circuits import circuit_id
+from foremesh.simulation.scene import Scene, rates_bps
+from foremesh.simulation.world import LinkState
+
+
+class Carried:
+    """Where every demand of a scene runs. Immutable.
+
+    Args:
+        placements: In the order of the scene's demands.
+    """
+
+    def __init__(self, scene: Scene, placements: Sequence[Placement]) -> None:
+        self.placements = tuple(placements)
+        self._scene = scene
+        row = {link: index for index, link in enumerate(scene.links)}
+        self._on = np.zeros((len(placements), len(scene.links)))
+        """1 for each link of a demand's path."""
+        self._back = np.zeros_like(self._on)
+        """The same the other way, for what comes back."""
+        for index, one in enumerate(placements):
+            for link in one.path.links if one.path else ():
+                self._on[index, row[link]] = 1.0
+                if link.reverse in row:
+                    self._back[index, row[link.reverse]] = 1.0
+
+    @cached_property
+    def own_bps(self) -> Floats:
+        """What the placements put on every link, shape (links,)."""
+        forward_bps, back_bps = rates_bps(self._scene.demands)
+        return forward_bps @ self._on + back_bps @ self._back
+
+    @cached_property
+    def circuits(self) -> tuple[Circuit, ...]:
+        """What is in place, as the operator would have it on record."""
+        found: dict[str, Circuit] = {}
+        for demand, placement in zip(self._scene.demands, self.placements, strict=True):
+            if placement.path is None or not placement.path.links:
+                continue
+            gateways = placement.path.gateways
+            id_ = circuit_id(gateways[0], gateways[-1], demand.class_)
+            shared = found[id_].status.intents if id_ in found else ()
+            found[id_] = _circuit(id_, demand.class_, gateways, (*shared, demand.intent.id))
+        return tuple(found.values())
+
+    def judge(self, state: LinkState) -> tuple[Floats, NDArray[np.bool_]]:
+        """Hold what was true against what was asked.
+
+        Returns:
+            Each demand's true round trip, NaN where not placed or cut off, and whether it missed a requirement; both of
+            shape (demands, minutes). Not to be placed is to miss everything.
+        """
+        most_ms, most_loss, asks_bps = _limits(self._scene)
+        placed = np.array([one.path is not None for one in self.placements])[:, None]
+        cut = self._on @ ~state.up > 0
+        rtt_ms = self._on @ np.where(state.up, state.rtt_ms, 0.0) + self._attached_ms[:, None]
+        loss = 1 - np.exp(self._on @ np.log1p(-np.clip(state.loss, 0.0, 1 - 1e-12)))
+        full = (self._on @ (state.free_bps <= 0) > 0) & asks_bps[:, None]
+        missed = ~placed | cut | (rtt_ms > most_ms[:, None]) | (loss > most_loss[:, None]) | full
+        return np.where(placed & ~cut, rtt_ms, np.nan), missed
+
+    @cached_property
+    def _attached_ms(self) -> Floats:
+        """Round trips of the attachments at both ends, shape (demands,); one that is unknown is taken for 0 here, for
+        every policy alike."""
+        found = np.zeros(len(self.placements))
+        for index, (demand, one) in enumerate(zip(self._scene.demands, self.placements, strict=True)):
+            if one.path is not None:
+                first, last = one.path.gateways[0], one.path.gateways[-1]
+                ends = [demand.source_gateways.get(first)]
+                ends += [each.gateways.get(last) for each in demand.candidates if each.resource.id == one.destination]
+                found[index] = sum(rtt_ms or 0.0 for rtt_ms in ends)
+        return found
+
+
+def _limits(scene: Scene) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    needs = [demand.intent.spec.requirements for demand in scene.demands]
+    return (
+        np.array([np.inf if need.max_latency is None else float(need.max_latency) for need in needs]),
+        np.array([1.0 if need.max_loss is None else float(need.max_loss) for need in needs]),
+        np.array([need.min_bandwidth is not None or need.reverse is not None for need in needs]),
+    )
+
+
+def _circuit(id_: str, class_: str, gateways: tuple[str, ...], intents: tuple[str, ...]) -> Circuit:
+    ref = Ref.parse(id_)
+    return Circuit(
+        meta=Meta(name=ref.name, namespace=ref.namespace),
+        spec=CircuitSpec(from_=gateways[0], to=gateways[-1], class_=class_),
+        status=CircuitStatus(
+            path=gateways,
+            intents=intents,
+            labels=(LabelAllocation(number=0, state=LabelState.ACTIVE, path=gateways),),
+        ),
+    )
