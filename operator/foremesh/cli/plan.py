@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 NOT_PLACED = 3
 """Exit code where an Intent cannot be placed as it asks."""
+
+WHOLE = 1e-6
+"""How far a number of steps may be from a whole one: noise of binary fractions."""
 
 folder = click.Path(path_type=Path)
 
@@ -156,10 +160,27 @@ def _settings(config: Path | None) -> Settings:
     if config is None:
         return installed_settings()
     try:
-        return settings.load(config)
-    except ManifestError as error:
-        cause = " ".join(error.cause.split())
-        raise InputError(config, None, cause, "see the chart's configmap for what it may hold") from error
+        found = settings.load(config)
+        _check(found)
+    except ValueError as error:
+        cause = " ".join((error.cause if isinstance(error, ManifestError) else str(error)).split())
+        cure = "charts/foremesh/templates/configmap.yaml shows what belongs there"
+        raise InputError(config, None, cause, cure) from error
+    return found
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what a plan could not be made with, by a ValueError."""
+    from foremesh.forecast import HorizonError
+
+    for block in settings.blocks.all:
+        try:
+            IPv4Network(block)
+        except ValueError as error:
+            raise ValueError(f"blocks: {block} is no IPv4 prefix: {error}") from error
+    horizon_s, step_s = settings.planning.horizon, settings.planning.step
+    if step_s <= 0 or horizon_s < step_s or abs(horizon_s / step_s - round(horizon_s / step_s)) > WHOLE:
+        raise HorizonError(horizon_s, step_s)
 
 
 def _formatted(found: dict[str, Any], output: str) -> str:

@@ -24,7 +24,7 @@ from foremesh.model.manifest import write
 from foremesh.model.mesh import PlacedCircuit
 from foremesh.model.plan import Path, Placement
 from foremesh.model.series import Metric
-from foremesh.routing import Candidate, Demand, adjacency
+from foremesh.routing import Candidate, Demand
 from foremesh.routing.policy import matches
 
 DECIMALS = {"latencyMs": 3, "latencyP90Ms": 3, "loss": 6, "bandwidthBps": 0, "egressPrice": 6, "cost": 6}
@@ -183,7 +183,10 @@ def _explanation(intent: Intent, placement: Placement) -> str:
         return f"it does not meet {needs}; nothing does"
     chosen_freely = all((one.figures.cost or 0.0) >= cost for one in placement.runners_up)
     which = "cheapest path" if chosen_freely and not placement.kept else "path"
-    return f"{which} that meets {needs} (cost {cost:.3f})" if needs else f"{which} (cost {cost:.3f})"
+    known = placement.path.figures
+    blind = None in (known.latency_ms, known.loss, known.bandwidth_bps, known.egress_price) and known.hops
+    price = f"cost {cost:.3f}{', the unknown taken for as bad as the worst known' if blind else ''}"
+    return f"{which} that meets {needs} ({price})" if needs else f"{which} ({price})"
 
 
 def requirements_text(asked: Mapping[str, Any]) -> str:
@@ -350,7 +353,3 @@ def _notes(planned: Planned) -> Iterable[str]:
     for id_, count in sorted(planned.decision.chosen.matched.items()):
         if not count:
             yield f"MeshPolicy {id_} matches no Intent"
-    possible = set(adjacency(bundle.declared.resources.values()))
-    described = {*bundle.declared.links, *bundle.series.get(Metric.RTT, {})} - possible
-    for link in sorted(map(str, described)):
-        yield f"links.csv describes {link}, which cannot be: both are Edge, neither has an endpoint, or networks differ"

@@ -90,10 +90,8 @@ def _head(document: Document, title: str) -> Iterator[Line]:
 
 def _placement(one: Document, name: Names) -> Iterator[Line]:
     profile = f"{one['profile']} profile"
-    ends = name(one["source"]) if one["source"] else "nobody"
-    if one.get("destination"):
-        ends += f" to {name(one['destination'])}"
-    about = f"{name(one['intent'])} ({ends}, {profile})"
+    ends = " to ".join(name(one[end]) for end in ("source", "destination") if one.get(end))
+    about = f"{name(one['intent'])} ({', '.join(part for part in (ends, profile) if part)})"
     if one["state"] != PLACED:
         state = "not placed" if one["state"] == NOT_PLACED else "requirements not met"
         yield f"{about}: {state}", "bold red"

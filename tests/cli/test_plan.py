@@ -1,0 +1,268 @@
+"""``foremesh plan`` as a person meets it: what it prints, in every format, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.planning import INPUT, ROOT, THREE_CLOUDS, assert_golden, copied, document, placement, replaced, run
+
+UNMEASURED, IN_PLACE = INPUT / "plan-unmeasured", INPUT / "plan-in-place"
+FOREMESH = Path(sys.executable).with_name("foremesh")
+DEADLINE_S = 120
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [(THREE_CLOUDS, "three-clouds"), (UNMEASURED, "unmeasured"), (IN_PLACE, "in-place")],
+    ids=["three-clouds", "unmeasured", "in-place"],
+)
+@pytest.mark.parametrize(("output", "suffix"), [("table", "txt"), ("yaml", "yaml")], ids=["table", "yaml"])
+def test_plans_as_reviewed(folder: Path, name: str, output: str, suffix: str) -> None:
+    assert_golden(f"plan-{name}.{suffix}", run("-f", folder, "-o", output).stdout)
+
+
+@pytest.mark.parametrize("folder", [THREE_CLOUDS, UNMEASURED], ids=lambda folder: folder.name)
+def test_json_says_what_yaml_says_in_the_same_order(folder: Path) -> None:
+    from_json = json.loads(run("-f", folder, "-o", "json").stdout)
+    from_yaml = document("-f", folder)
+    assert from_json == from_yaml
+    assert json.dumps(from_json) == json.dumps(from_yaml), "keys are in one order"
+
+
+def test_json_as_reviewed() -> None:
+    assert_golden("plan-unmeasured.json", run("-f", UNMEASURED, "-o", "json").stdout)
+
+
+@pytest.mark.parametrize("folder", [THREE_CLOUDS, UNMEASURED, IN_PLACE], ids=lambda folder: folder.name)
+def test_the_table_fits_100_columns(folder: Path) -> None:
+    assert max(map(len, run("-f", folder).stdout.splitlines())) <= 100
+
+
+def test_every_key_is_camel_case() -> None:
+    def keys(value: object, above: str = "") -> set[str]:
+        if isinstance(value, list):
+            return set().union(*(keys(one, above) for one in value))
+        if not isinstance(value, dict):
+            return set()
+        # What these hold is named by people.
+        own = set() if above in ("configs", "labels", "matchLabels") else set(value)
+        return own.union(*(keys(one, key) for key, one in value.items()))
+
+    assert [key for key in keys(document("-f", THREE_CLOUDS)) if not re.fullmatch("[a-z][A-Za-z0-9]*", key)] == []
+
+
+def test_the_example_shows_what_it_is_meant_to_show() -> None:
+    found = document("-f", THREE_CLOUDS)
+    states = [one["state"] for one in found["placements"]]
+    assert (states.count("Placed"), states.count("NotPlaced")) == (5, 1)
+    assert 11 <= found["mesh"]["gateways"] <= 13
+    assert placement(found, "live-stock-from-asia")["infeasible"]["requirement"] == "maxLatency"
+    # Nobody took the direct link that is worse than a detour, and nobody was sent to the far one of two offers.
+    assert len(placement(found, "office-to-shop")["path"]) == 3
+    assert placement(found, "office-to-shop")["destination"] == "three-clouds/shop-eu"
+    assert placement(found, "payments")["policies"] == ["three-clouds-payments-avoid-cloud-b"]
+
+
+def test_what_is_unknown_is_null_and_never_0() -> None:
+    found = document("-f", UNMEASURED)
+    predicted = placement(found, "anything-to-db")["predicted"]
+    assert (predicted["loss"], predicted["latencyMs"], predicted["egressPrice"]) == (None, None, None)
+    assert predicted["bandwidthBps"] == 900_000_000
+    assert {"link": "lab/ams->lab/fra/internet", "why": "no samples"} in found["unknown"]["loss"]
+
+
+def test_configs_are_those_that_gateways_end_up_with() -> None:
+    found = document("-f", THREE_CLOUDS)
+    circuits = {one["circuit"]: one for one in found["circuits"]}
+    for circuit in circuits.values():
+        for end in (circuit["from"], circuit["to"]):
+            (mine,) = [one for one in found["configs"][end]["circuits"] if one["circuit"] == circuit["circuit"]]
+            assert mine["sendLabel"], "both ends send"
+        for relay in circuit["path"][1:-1]:
+            assert circuit["circuit"] in [one["circuit"] for one in found["configs"][relay]["transits"]]
+
+
+def test_objects_are_the_circuits_and_the_policies_that_pin_workloads() -> None:
+    found = document("-f", THREE_CLOUDS)
+    kinds = [(one["kind"], one["metadata"]["name"]) for one in found["objects"]]
+    circuits = [("Circuit", one["circuit"].partition("/")[2]) for one in found["circuits"]]
+    assert kinds == [
+        *circuits,
+        ("NetworkPolicy", "foremesh-shop-asia"),
+        ("NetworkPolicy", "foremesh-shop-eu"),
+    ]
+
+
+def test_a_configuration_decides_which_policies(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("networkPolicies: Calico\napi: {address: '198.51.100.1:8443'}\n")
+    found = document("-f", THREE_CLOUDS, "--config", config)
+    assert [one["kind"] for one in found["objects"]][-3:] == ["Tier", "NetworkPolicy", "NetworkPolicy"]
+
+
+def test_the_order_of_manifests_makes_no_difference(tmp_path: Path) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    documents = [text for file in folder.glob("*.yaml") for text in file.read_text().split("\n---\n")]
+    for file in folder.glob("*.yaml"):
+        file.unlink()
+    for number, text in enumerate(reversed(documents)):
+        (folder / f"{number:02}.yaml").write_text(text)
+    rows = (folder / "links.csv").read_text().splitlines()
+    (folder / "links.csv").write_text("\n".join([rows[0], *reversed(rows[1:])]))
+    assert document("-f", folder) == document("-f", THREE_CLOUDS)
+
+
+def test_a_history_moves_a_path_and_names_its_model(tmp_path: Path) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    # The way through Amsterdam has become slow, as a recording of two hours shows.
+    rows = [f"branch-munich->b-amsterdam,{1_900_000_000 + 60 * minute},{60 + minute % 3}" for minute in range(120)]
+    history = tmp_path / "measured.csv"
+    history.write_text("\n".join(["series,time,value", *rows]))
+    found = document("-f", folder, "--history", history)
+    assert found["mesh"]["newestSample"] == "2030-03-17T19:45:40Z"
+    assert "b-amsterdam" not in placement(found, "office-to-shop")["pathText"]
+    slow = [one for one in placement(found, "office-to-shop")["runnersUp"] if "b-amsterdam" in one["pathText"]]
+    assert all(one["predicted"]["latencyMs"] > 60 for one in slow)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        pytest.param(("30-intents.yaml", "maxLatency: 80ms", "maxLatency: 800ms"), 0, id="all-placed-is-0"),
+        pytest.param(("30-intents.yaml", "maxLatency: 80ms", "maxLatency: 81ms"), 3, id="one-not-placed-is-3"),
+        pytest.param(("30-intents.yaml", "service: thumbnails", "service: nobodys"), 3, id="unresolved-is-3"),
+        pytest.param(("30-intents.yaml", "maxLatency: 80ms", "maxLatency: -1ms"), 2, id="negative-latency-is-2"),
+        pytest.param(("links.csv", "src,dst", "source,dst"), 2, id="wrong-column-is-2"),
+        pytest.param(("10-cloud-a.yaml", "kind: MeshResource", "kind: [\n"), 2, id="no-yaml-is-2"),
+    ],
+)
+def test_exit_codes(tmp_path: Path, change: tuple[str, str, str], code: int) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    file, old, new = change
+    replaced(folder / file, old, new)
+    result = run("-f", folder)
+    assert result.exit_code == code, result.output
+    if code == 2:
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith(f"foremesh plan: {folder / file}:") or line.startswith(f"cli plan: {folder / file}:")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((), id="no-folder-given"),
+        pytest.param(("-f", "nowhere"), id="no-such-folder"),
+        pytest.param(("-f", THREE_CLOUDS, "--against", "nowhere"), id="no-such-folder-to-compare-with"),
+        pytest.param(("-f", THREE_CLOUDS, "--history", "nowhere.csv"), id="no-such-history"),
+        pytest.param(("-f", THREE_CLOUDS, "--config", "nowhere.yaml"), id="no-such-configuration"),
+        pytest.param(("-f", THREE_CLOUDS, "-o", "xml"), id="no-such-format"),
+    ],
+)
+def test_what_cannot_be_used_is_2_and_told_without_a_traceback(arguments: tuple[str | Path, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("mesh: [", "mesh", id="no-yaml"),
+        pytest.param("planing: {}", "planing", id="unknown-field"),
+        pytest.param("blocks: {mesh: 10.0.0.0/33}", "10.0.0.0/33", id="no-prefix"),
+        pytest.param("planning: {horizon: 90s, step: 60s}", "90", id="horizon-is-no-multiple-of-the-step"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_2(tmp_path: Path, text: str, told: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(text)
+    result = run("-f", THREE_CLOUDS, "--config", config)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert str(config) in line
+    assert told in line
+
+
+def test_help_has_an_example_that_works() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    (example,) = re.findall(r"^    foremesh plan (-f manifests/\S+)$", result.stdout, re.MULTILINE)
+    assert run(*example.split()).exit_code == 3
+    assert "Exit code" in result.stdout
+
+
+def _real(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [FOREMESH, "plan", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+def test_the_real_command_gives_equal_bytes_whatever_the_hash_seed() -> None:
+    one, other = (
+        _real("-f", "manifests/examples/three-clouds", "-o", "yaml", PYTHONHASHSEED=seed) for seed in ("1", "2")
+    )
+    assert (one.returncode, one.stderr) == (3, "")
+    assert one.stdout == other.stdout
+    assert yaml.safe_load(one.stdout)["totals"]["placed"] == 5
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    command = [FOREMESH, "plan", "-f", THREE_CLOUDS, "-o", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.close()
+        assert running.stderr is not None
+        assert running.stderr.read() == ""
+        running.wait(DEADLINE_S)
+
+
+@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)], ids=["on", "NO_COLOR"])
+def test_colours_on_a_terminal_only(environment: dict[str, str], coloured: bool) -> None:
+    assert "\x1b[" not in _real("-f", str(UNMEASURED)).stdout
+    ours, theirs = pty.openpty()
+    command = [FOREMESH, "plan", "-f", UNMEASURED]
+    env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    with subprocess.Popen(
+        command, stdout=theirs, stderr=theirs, env={**env, "TERM": "xterm-256color", **environment}
+    ) as running:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # how Linux says that nobody writes any more
+            pass
+        running.wait(DEADLINE_S)
+    os.close(ours)
+    assert b"placed" in shown
+    assert (b"\x1b[" in shown) is coloured
+
+
+def test_only_what_is_needed_is_imported() -> None:
+    program = (
+        "import sys; from foremesh.cli.main import cli\n"
+        f"try: cli(['plan', '-f', {str(THREE_CLOUDS)!r}])\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({'pandas', 'prophet', 'kopf', 'kubernetes', 'matplotlib', 'rich'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S, check=True
+    )
+    assert done.stdout.splitlines()[-1] == ""
