@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from foremesh.model.link import LinkId
 from foremesh.model.series import Metric
 from foremesh.telemetry import MemorySource, RecordedSource, RecordingError, Samples
-from foremesh.telemetry.recorded import load, series_key
+from foremesh.telemetry.recorded import load, load_metrics, series_key
 
 
 def test_times_are_iso_or_unix_and_rows_in_any_order(tmp_path: Path) -> None:
@@ -24,6 +24,41 @@ def test_times_are_iso_or_unix_and_rows_in_any_order(tmp_path: Path) -> None:
         assert series["a"].values.tolist() == [1, 2]
         assert series["a"].step_s == 300
         assert np.isnan(series["b"].values).all()
+
+
+def test_a_file_may_hold_several_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("series,time,value,metric\nb,0,0.5,loss\nNA,0,7,\na,60,9,rtt\na,0,8,rtt\n007,0,0.25,load\n")
+    found = load_metrics(path)
+    values = {metric: {name: one.values.tolist() for name, one in series.items()} for metric, series in found.items()}
+    assert values == {Metric.RTT: {"NA": [7], "a": [8, 9]}, Metric.LOSS: {"b": [0.5]}, Metric.LOAD: {"007": [0.25]}}
+    assert load(path).keys() == {"NA", "a"}
+    assert load(path, Metric.LOSS).keys() == {"b"}
+
+
+def test_a_file_of_one_metric_is_of_whatever_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "any.csv"
+    path.write_text("series,time,value\na,0,-3\n")
+    assert load(path, Metric.LOAD)["a"].values.tolist() == [-3], "recordings of anything serve backtests"
+    with pytest.raises(RecordingError, match=r"any\.csv:2: rtt is -3, which is negative"):
+        load_metrics(path)
+
+
+def test_the_line_of_a_row_is_that_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "rtt.csv"
+    path.write_text("series,time,value\n\na,0,1\n\na,60,fast\n")
+    with pytest.raises(RecordingError) as caught:
+        load(path)
+    assert caught.value.line == 5
+
+
+def test_times_of_both_kinds_and_none_in_milliseconds(tmp_path: Path) -> None:
+    path = tmp_path / "rtt.csv"
+    path.write_text("series,time,value\na,60,1\na,1970-01-01T00:00:30Z,2\n")
+    assert load(path)["a"].times_s.tolist() == [30, 60]
+    path.write_text("series,time,value\na,1700000000000,1\n")
+    with pytest.raises(RecordingError, match="no count of seconds"):
+        load(path)
 
 
 @pytest.mark.parametrize(

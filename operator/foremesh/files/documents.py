@@ -6,9 +6,10 @@ be stopped before a small file has become a large structure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import yaml
@@ -29,6 +30,9 @@ MOST_ALIASES = 100
 MOST_REPEATED = 10_000
 """Values that the aliases of one file stand for, all together: what makes a YAML bomb is copies of copies."""
 
+MOST_VALUES = 1_000_000
+"""Values in one file: the objects of ten large meshes, and still less than a gigabyte of memory."""
+
 LONGEST_NUMBER = 40
 """Characters of a number; no field takes one of more than twenty digits."""
 
@@ -40,12 +44,17 @@ _TRUE: Final = frozenset({"yes", "true", "on"})
 Step = str | int
 
 
-@dataclass(slots=True)
+_NOTHING: Final[Mapping[Step, Any]] = MappingProxyType({})
+
+
 class Lines:
     """The lines, counted from 1, at which a value and everything in it stands."""
 
-    line: int
-    inner: dict[Step, Lines] = field(default_factory=dict)
+    __slots__ = ("inner", "line")
+
+    def __init__(self, line: int, inner: Mapping[Step, Lines] = _NOTHING) -> None:
+        self.line = line
+        self.inner = inner
 
     def at(self, path: Iterable[Step]) -> int:
         """The line of what a path leads to, or of the last step on the way that is there."""
@@ -96,11 +105,12 @@ def parse(text: str, path: Path) -> list[Document]:
 class _Open:
     """A list or mapping whose end has not come yet."""
 
-    __slots__ = ("anchor", "height", "key", "key_line", "lines", "merged", "size", "value")
+    __slots__ = ("anchor", "height", "inner", "key", "key_line", "lines", "merged", "size", "value")
 
     def __init__(self, value: dict[str, Any] | list[Any], line: int, anchor: str | None) -> None:
         self.value = value
-        self.lines = Lines(line)
+        self.inner: dict[Step, Lines] = {}
+        self.lines = Lines(line, self.inner)
         self.anchor = anchor
         self.key: str | None = None
         self.key_line = 0
@@ -131,6 +141,7 @@ class _Reader:
         self._anchors: dict[str, _Anchored | None] = {}
         self._aliases = 0
         self._repeated = 0
+        self._values = 0
 
     def documents(self) -> Iterator[Document]:
         try:
@@ -150,7 +161,10 @@ class _Reader:
             self._loader.dispose()
 
     def _node(self, event: yaml.NodeEvent) -> None:
+        self._values += 1
         line = event.start_mark.line + 1  # type: ignore[union-attr]  # only events made by hand have no mark
+        if self._values > MOST_VALUES:
+            raise InputError(self._path, line, f"holds more than {MOST_VALUES:,} values", "split it into several files")
         if isinstance(event, yaml.AliasEvent):
             self._put(self._alias(str(event.anchor), line), line)
         elif isinstance(event, yaml.ScalarEvent):
@@ -179,8 +193,8 @@ class _Reader:
         owner.key, owner.key_line = event.value, line
         if event.value == "<<" and self._tag(event) == _MERGE:
             return
-        if event.value in owner.lines.inner:
-            before = owner.lines.inner[event.value].line
+        if event.value in owner.inner:
+            before = owner.inner[event.value].line
             cause = f"{shown(event.value)} is given twice, here and in line {before}"
             raise InputError(self._path, line, cause, "remove one of the two")
 
@@ -193,7 +207,7 @@ class _Reader:
         owner.size += one.size
         owner.height = max(owner.height, one.height + 1)
         if isinstance(owner.value, list):
-            owner.lines.inner[len(owner.value)] = _lines_from(line, one)
+            owner.inner[len(owner.value)] = _lines_from(line, one)
             owner.value.append(one.value)
         elif owner.key is None:  # an alias as a key
             if not isinstance(one.value, str):
@@ -202,7 +216,7 @@ class _Reader:
         elif owner.key == "<<" and (isinstance(one.value, (dict, list))):
             self._merge(owner, one, line)
         else:
-            owner.lines.inner[owner.key] = _lines_from(owner.key_line, one)
+            owner.inner[owner.key] = _lines_from(owner.key_line, one)
             owner.value[owner.key] = one.value
             owner.key = None
 
@@ -221,7 +235,7 @@ class _Reader:
             for key, inner in value.items():  # what is given here, or merged before, goes first
                 if key not in done.value:
                     done.value[key] = inner  # type: ignore[call-overload]
-                    done.lines.inner[key] = lines.inner[key]
+                    done.inner[key] = lines.inner[key]
         one = _Anchored(done.value, done.lines, done.size, done.height)
         if done.anchor:
             self._anchors[done.anchor] = one
@@ -286,7 +300,7 @@ _WRITE_OUT = "write the values out where they are meant"
 
 def _lines_from(line: int, one: _Anchored) -> Lines:
     """An entry stands where its key or dash does; what is in it, where that was written."""
-    return Lines(line, one.lines.inner)
+    return one.lines if one.lines.line == line else Lines(line, one.lines.inner)
 
 
 def _integer(text: str) -> int | str:

@@ -57,6 +57,8 @@ def read_history(path: Path, gateways: Names, links: Iterable[LinkId]) -> dict[M
         named = load_metrics(path)
     except RecordingError as error:
         raise InputError(path, error.line, " ".join(error.cause.split()), _FORMAT) from error
+    if not named:
+        raise InputError(path, None, "holds no sample", "remove it, or give it a row for each sample")
     keys = _Keys(gateways, links)
     found: dict[Metric, dict[SeriesKey, Samples]] = {}
     for metric, series in named.items():

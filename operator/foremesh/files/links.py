@@ -12,7 +12,7 @@ from typing import Final
 
 from foremesh.files.errors import InputError, listed, nearest, shown
 from foremesh.files.text import read_text
-from foremesh.model.units import Bandwidth, Ratio, UnitError
+from foremesh.model.units import Bandwidth
 
 NAMES: Final = ("src", "dst")
 PRICE: Final = "price"
@@ -27,7 +27,7 @@ LEAST_CAPACITY_BPS, MOST_BPS = 1e3, 1e14
 HIGHEST_PRICE = 1000.0
 """US dollars per gigabyte, the bound of every price in a manifest."""
 
-_NUMBER: Final = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_NUMBER: Final = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +166,15 @@ def _loss(text: str) -> float:
     share = _number(text.removesuffix("%").rstrip(), cure) * (0.01 if text.endswith("%") else 1.0)
     if share > 1:
         raise _Unfit("which is more than everything", cure)
-    return float(Ratio(share))
+    return share
 
 
 def _rate_bps(text: str) -> float:
     cure = "write a rate in bits per second with k, M, G or T, for instance 200M or 1.5G"
-    try:
-        rate_bps = _number(text, cure) if text[-1] in "0123456789." or text[0] == "-" else float(Bandwidth.parse(text))
-    except UnitError as error:
-        raise _Unfit("which is no rate", f"{cure}, or leave the field empty if it is unknown") from error
+    suffix = text[-1] if text[-1].isalpha() else ""
+    if suffix not in Bandwidth.factors:
+        raise _Unfit("which is no rate", cure)
+    rate_bps = _number(text.removesuffix(suffix), cure) * Bandwidth.factors[suffix]
     if rate_bps > MOST_BPS:
         raise _Unfit("which is more than 100T", cure)
     return rate_bps

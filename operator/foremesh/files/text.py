@@ -17,7 +17,7 @@ def check_file(path: Path, *, largest_bytes: int = LARGEST_BYTES) -> None:
     """See that a file can be read, without reading it.
 
     Raises:
-        InputError: If it is not there, is no file, or is too large.
+        InputError: If it is not there, is no file, or is too large, or is closed to this user.
     """
     try:
         info = path.stat()
@@ -34,6 +34,10 @@ def check_file(path: Path, *, largest_bytes: int = LARGEST_BYTES) -> None:
             f"has {info.st_size / MEBIBYTE:,.0f} MiB, and at most {largest_bytes // MEBIBYTE} MiB are read",
             "split it, or remove what does not belong here",
         )
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def read_text(path: Path) -> str:
@@ -43,11 +47,8 @@ def read_text(path: Path) -> str:
         InputError: If it cannot be read, is too large or is no UTF-8.
     """
     check_file(path)
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES)  # it may have grown since
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with path.open("rb") as file:
+        data = file.read(LARGEST_BYTES)  # it may have grown since
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

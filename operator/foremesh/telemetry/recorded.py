@@ -135,8 +135,8 @@ def load_metrics(path: Path) -> dict[Metric, dict[str, Samples]]:
 
 
 def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
-    """The four columns of a file, times in Unix seconds, ``otherwise`` where no metric is named; a row's label is its
-    place in the file, counted from 0."""
+    """The four columns of a file, times in Unix seconds, ``otherwise`` as the metric where it has no such column; a row's
+    label is its place in the file, counted from 0."""
     import pandas as pd  # takes a second to import, and the operator reads no files
 
     try:
@@ -157,7 +157,7 @@ def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
         raise RecordingError(path, str(error).strip(), int(line[1]) if line else None) from error
     if absent := [name for name in COLUMNS if name not in frame]:
         raise RecordingError(path, f"has no column {', '.join(absent)}; it needs {', '.join(COLUMNS)}")
-    named = frame[METRIC].fillna("").replace("", otherwise.value) if METRIC in frame else otherwise.value
+    named = frame[METRIC].fillna("").replace("", Metric.RTT.value) if METRIC in frame else otherwise.value
     frame = frame[[*COLUMNS]].assign(**{METRIC: named})
     unnamed = frame["series"].isna() | (frame["series"] == "")
     frame = frame[~(unnamed & frame["time"].isna() & frame["value"].isna())]

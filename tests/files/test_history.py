@@ -1,0 +1,109 @@
+"""Histories that cannot be used, and what the names of series mean."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from files.folders import gateway, refused, small_mesh
+from foremesh.files import history, read_bundle
+from foremesh.model.link import LinkId
+from foremesh.model.series import Metric
+
+HEAD = "series,time,value,metric\nams->fra,0,1,\n"
+
+CASES = {
+    "unknown-gateway": ("amz->fra,0,1,", 3, 'no manifest has a gateway "amz"; did you mean ams?'),
+    "unknown-destination": ("ams->frb,0,1,", 3, 'no manifest has a gateway "frb"; did you mean fra?'),
+    "unknown-destination-by-id": ("ams->mesh/frb,0,1,", 3, "mesh/frb"),
+    "a-workload": ("web->ams,0,1,", 3, 'no manifest has a gateway "web"'),
+    "no-arrow": ("probe-7,0,1,", 3, 'the series "probe-7" names no link; write it as src->dst'),
+    "nothing-behind-the-arrow": ("ams->,0,1,", 3, "names no link"),
+    "unknown-underlay": ("ams->fra/mpls,0,1,", 3, "that this mesh cannot have; there is mesh/ams->mesh/fra/internet"),
+    "to-itself": ("ams->ams,0,1,", 3, "a link that this mesh cannot have"),
+    "two-spellings": ("mesh/ams->fra,0,1,", 3, "are about the same, mesh/ams->mesh/fra/internet"),
+    "load-of-a-link": ("ams->fra,0,0.5,load", 2, 'no manifest has a gateway "ams->fra"'),
+    "unknown-metric": ("ams->fra,0,1,jitter", 3, "unknown metric 'jitter'; there are rtt, loss"),
+    "rtt-negative": ("ams->fra,1,-1,rtt", 3, "rtt is -1, which is negative"),
+    "loss-in-percent": ("ams->fra,1,5,loss", 3, "loss is 5, and a share is at most 1"),
+    "no-number": ("\nams->fra,1,fast,", 4, "the value 'fast' is no number"),
+    "no-time": ("ams->fra,soon,1,", 3, "the time 'soon' is none"),
+    "time-missing": ("ams->fra,,1,", 3, "a row without a time"),
+    "series-missing": (",1,1,", 3, "a row without a series"),
+    "milliseconds": ("ams->fra,1700000000000,1,", 3, "but maybe of milliseconds"),
+    "field-too-many": ("ams->fra,1,1,rtt,x", 3, "Expected 4 fields"),
+}
+
+
+@pytest.mark.parametrize(("row", "line", "said"), CASES.values(), ids=CASES)
+def test_rows_that_cannot_be_used(tmp_path: Path, row: str, line: int, said: str) -> None:
+    error = refused(small_mesh(tmp_path, {"history.csv": f"{HEAD}{row}\n"}))
+    assert (error.path, error.line) == (tmp_path / "history.csv", line)
+    assert said in str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param("", "No columns to parse", id="empty"),
+        pytest.param("series,time\na->b,1\n", "has no column value; it needs series, time, value", id="column"),
+        pytest.param("series,time,value\n", "holds no sample", id="no-rows"),
+        pytest.param(b"\xff\xfe\x00\x01", "decode", id="binary"),
+    ],
+)
+def test_files_that_are_no_history(tmp_path: Path, content: str | bytes, said: str) -> None:
+    error = refused(small_mesh(tmp_path, {"history.csv": content}))
+    assert error.path == tmp_path / "history.csv"
+    assert said in str(error)
+
+
+def test_two_histories(tmp_path: Path) -> None:
+    error = refused(small_mesh(tmp_path, {"history.csv": HEAD, "history.parquet": b""}))
+    assert "holds two histories" in error.cause
+
+
+def test_parquet(tmp_path: Path) -> None:
+    small_mesh(tmp_path)
+    path = tmp_path / "history.parquet"
+    frame = pd.DataFrame({"series": ["ams->fra", "x->fra"], "time": pd.to_datetime([0, 60], unit="s"), "value": [1, 2]})
+    frame.to_parquet(path)
+    error = refused(tmp_path)
+    assert (error.path, error.line) == (path, None)
+    assert 'no manifest has a gateway "x"' in error.cause
+    frame[:1].set_index(pd.Index([7])).to_parquet(path)
+    assert read_bundle(tmp_path).series[Metric.RTT].keys() == {LinkId(src="mesh/ams", dst="mesh/fra")}
+    path.write_text("series,time,value\n")
+    assert "is no Parquet file" in refused(tmp_path).cause
+
+
+def test_a_small_file_of_many_equal_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST_ROWS", 1000)
+    small_mesh(tmp_path)
+    rows = pa.table({"series": ["ams->fra"] * 1001, "time": [0] * 1001, "value": [1.0] * 1001})
+    pq.write_table(rows, tmp_path / "history.parquet")
+    assert "has 1,001 rows, and at most 1,000 are read" in refused(tmp_path).cause
+
+
+@pytest.mark.parametrize(
+    ("name", "dst"),
+    [
+        ("ams->internet/fra", "internet/fra"),
+        ("ams->internet", "mesh/internet"),
+        ("ams->internet/internet", "mesh/internet"),
+        ("ams->internet/fra/internet", "internet/fra"),
+        ("mesh/ams->mesh/fra", "mesh/fra"),
+    ],
+)
+def test_a_slash_divides_whatever_the_mesh_has(tmp_path: Path, name: str, dst: str) -> None:
+    more = "---\n".join([gateway("internet"), gateway("fra", namespace="internet")])
+    small_mesh(tmp_path, {"more.yaml": more, "history.csv": f"series,time,value\n{name},0,1\n"})
+    assert list(read_bundle(tmp_path).series[Metric.RTT]) == [LinkId(src="mesh/ams", dst=dst)]
+
+
+def test_a_slash_that_can_mean_two_things(tmp_path: Path) -> None:
+    more = "---\n".join([gateway("paris"), gateway("internet", namespace="paris")])
+    error = refused(small_mesh(tmp_path, {"more.yaml": more, "history.csv": f"{HEAD}ams->paris/internet,0,1,\n"}))
+    assert error.line == 3
+    assert "can mean mesh/ams->paris/internet/internet, mesh/ams->mesh/paris/internet" in error.cause
