@@ -1,0 +1,167 @@
+"""``foremesh plan --against``: what a pull request changes, starting from what is in place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.planning import THREE_CLOUDS, assert_golden, copied, document, replaced, run
+
+INTENTS, POLICY, LINKS = "30-intents.yaml", "40-policy.yaml", "links.csv"
+PAYMENTS = "three-clouds/branch-munich-a-frankfurt-d0e45eda"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the example, for a test to change."""
+    return copied(THREE_CLOUDS, tmp_path)
+
+
+def difference(new: Path, old: Path, *, code: int = 0) -> dict[str, Any]:
+    result = run("-f", new, "--against", old, "-o", "yaml")
+    assert result.exit_code == code, result.output
+    found: dict[str, Any] = yaml.safe_load(result.stdout)
+    return found
+
+
+def without(folder: Path, name: str) -> None:
+    """Remove a gateway or an Intent, with its rows."""
+    for file in folder.glob("*.yaml"):
+        kept = [text for text in file.read_text().split("\n---\n") if f"\n  name: {name}\n" not in text]
+        file.write_text("\n---\n".join(kept))
+    rows = [row for row in (folder / LINKS).read_text().splitlines() if name not in row.split(",")[:2]]
+    (folder / LINKS).write_text("\n".join(rows))
+
+
+@pytest.mark.parametrize(("output", "suffix"), [("table", "txt"), ("yaml", "yaml"), ("json", "json")])
+def test_a_policy_that_moves_a_circuit_as_reviewed(folder: Path, output: str, suffix: str) -> None:
+    (folder / POLICY).unlink()
+    assert_golden(f"plan-difference.{suffix}", run("-f", THREE_CLOUDS, "--against", folder, "-o", output).stdout)
+
+
+def test_the_policy_of_the_example_visibly_changes_a_path(folder: Path) -> None:
+    (folder / POLICY).unlink()
+    found = difference(THREE_CLOUDS, folder)
+    (moved,) = found["circuits"]["moved"]
+    assert moved["circuit"] == PAYMENTS
+    assert moved["from"]["pathText"] == "branch-munich > b-amsterdam > a-frankfurt"
+    assert moved["to"]["pathText"] == "branch-munich > c-belgium > a-frankfurt"
+    assert moved["from"]["predicted"]["latencyMs"] < moved["to"]["predicted"]["latencyMs"]
+    touched = [one["config"].partition("/")[2] for one in found["configs"]["changed"]]
+    assert touched == ["a-frankfurt", "b-amsterdam", "branch-munich", "c-belgium"], "nobody else is disturbed"
+    assert found["policies"]["added"] == ["three-clouds-payments-avoid-cloud-b"]
+
+
+def test_nothing_changes_between_a_folder_and_itself() -> None:
+    result = run("-f", THREE_CLOUDS, "--against", THREE_CLOUDS)
+    assert (result.exit_code, result.stdout) == (0, "no difference\n")
+    for output, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+        found = read(run("-f", THREE_CLOUDS, "--against", THREE_CLOUDS, "-o", output).stdout)
+        assert not any(entries for part in found.values() for entries in part.values())
+
+
+def test_new_comments_make_no_difference(folder: Path) -> None:
+    replaced(folder / INTENTS, "# The office looks", "# Nobody looks")
+    assert run("-f", folder, "--against", THREE_CLOUDS).stdout == "no difference\n"
+
+
+def test_an_intent_that_can_be_placed_no_more_is_3(folder: Path) -> None:
+    replaced(folder / INTENTS, "    maxLatency: 250ms", "    maxLatency: 90ms")
+    found = difference(folder, THREE_CLOUDS, code=3)
+    (lost,) = found["intents"]["infeasible"]
+    assert lost["intent"] == "three-clouds/orders-from-asia"
+    assert lost["infeasible"]["nearest"] == "145ms"
+    assert [one["from"] for one in found["circuits"]["removed"]] == ["three-clouds/b-singapore"]
+
+
+def test_an_intent_that_could_not_be_placed_before_is_no_fault_of_the_change(folder: Path) -> None:
+    replaced(folder / INTENTS, "maxLatency: 80ms", "maxLatency: 79ms")
+    assert difference(folder, THREE_CLOUDS)["intents"]["infeasible"] == []
+
+
+def test_a_new_intent_that_cannot_be_placed_is_3(folder: Path) -> None:
+    without(folder, "live-stock-from-asia")
+    found = difference(THREE_CLOUDS, folder, code=3)
+    assert [one["intent"] for one in found["intents"]["infeasible"]] == ["three-clouds/live-stock-from-asia"]
+
+
+def test_an_intent_whose_service_nobody_offers_any_more_is_3(folder: Path) -> None:
+    replaced(folder / "20-workloads.yaml", "{name: thumbnails, port: 443}", "{name: pictures, port: 443}")
+    found = difference(folder, THREE_CLOUDS, code=3)
+    (lost,) = found["intents"]["infeasible"]
+    assert (lost["intent"], lost["problem"]["reason"]) == ("three-clouds/pictures-to-thumbnails", "NoCandidate")
+    assert found["intents"]["removed"] == [], "it is there still, and cannot be placed"
+
+
+def test_an_intent_that_can_be_placed_at_last(folder: Path) -> None:
+    replaced(folder / INTENTS, "maxLatency: 80ms", "maxLatency: 150ms")
+    found = difference(folder, THREE_CLOUDS)
+    assert [one["intent"] for one in found["intents"]["feasible"]] == ["three-clouds/live-stock-from-asia"]
+    assert [one["intents"] for one in found["circuits"]["made"]] == [["three-clouds/live-stock-from-asia"]]
+
+
+def test_an_intent_that_goes_takes_its_circuit_along(folder: Path) -> None:
+    without(folder, "payments")
+    found = difference(folder, THREE_CLOUDS)
+    assert [one["circuit"] for one in found["circuits"]["removed"]] == [PAYMENTS]
+    assert [one["intent"] for one in found["intents"]["removed"]] == ["three-clouds/payments"]
+    assert [one["name"] for one in found["objects"]["removed"]] == [PAYMENTS.partition("/")[2]]
+
+
+def test_a_gateway_that_goes_moves_what_it_relayed_and_renumbers_nobody(folder: Path) -> None:
+    without(folder, "b-amsterdam")
+    found = difference(folder, THREE_CLOUDS)
+    moved = {one["to"]["pathText"] for one in found["circuits"]["moved"]}
+    assert len(moved) >= 3
+    assert not any("b-amsterdam" in path for path in moved)
+    assert found["configs"]["removed"] == ["three-clouds/b-amsterdam"]
+    fields = {field for one in found["configs"]["changed"] for field in one["fields"]}
+    assert not fields & {"number", "meshAddress", "hopAddress", "meshPrefix", "attached"}
+
+
+def test_a_gateway_whose_name_comes_early_renumbers_nobody(folder: Path) -> None:
+    without(folder, "a-ireland")
+    found = difference(THREE_CLOUDS, folder)
+    assert found["configs"]["added"] == ["three-clouds/a-ireland"]
+    fields = {field for one in found["configs"]["changed"] for field in one["fields"]}
+    assert not fields & {"number", "meshAddress", "hopAddress", "meshPrefix", "attached"}
+
+
+def test_a_slightly_better_path_moves_nothing(folder: Path) -> None:
+    """What is in place stays within the margin, as in a running mesh; a plan from nothing would choose otherwise."""
+    rows = (folder / LINKS).read_text()
+    for src, dst in (("branch-munich", "c-belgium"), ("c-belgium", "branch-munich")):
+        (row,) = [row for row in rows.splitlines() if row.startswith(f"{src},{dst},")]
+        fields = row.split(",")
+        rows = rows.replace(row, ",".join([src, dst, str(round(float(fields[2]) - 3.4, 1)), *fields[3:]]))
+    (folder / LINKS).write_text(rows)
+    fresh = {one["intent"]: one.get("pathText") for one in document("-f", folder)["placements"]}
+    assert fresh["three-clouds/office-to-shop"] == "branch-munich > c-belgium > a-frankfurt"
+    assert difference(folder, THREE_CLOUDS)["circuits"]["moved"] == []
+
+
+def test_a_history_is_that_of_both(folder: Path, tmp_path: Path) -> None:
+    """The network does not change with a pull request: a gateway that one side lacks has no say in the other."""
+    without(folder, "b-amsterdam")
+    rows = [f"branch-munich->b-amsterdam,{1_900_000_000 + 60 * minute},{8 + minute % 2}" for minute in range(120)]
+    rows += [f"branch-munich->c-belgium,{1_900_000_000 + 60 * minute},{12 + minute % 2}" for minute in range(120)]
+    history = tmp_path / "measured.csv"
+    history.write_text("\n".join(["series,time,value", *rows]))
+    result = run("-f", THREE_CLOUDS, "--against", folder, "--history", history, "-o", "json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert "b-amsterdam" in {one["config"].partition("/")[2] for one in found["configs"]["changed"]} | {
+        id_.partition("/")[2] for id_ in found["configs"]["added"]
+    }
+    assert run("-f", THREE_CLOUDS, "--against", THREE_CLOUDS, "--history", history).stdout == "no difference\n"
+
+
+def test_lines_fit_100_columns(folder: Path) -> None:
+    without(folder, "b-amsterdam")
+    replaced(folder / INTENTS, "    maxLatency: 250ms", "    maxLatency: 90ms")
+    for new, old in ((folder, THREE_CLOUDS), (THREE_CLOUDS, folder)):
+        assert max(map(len, run("-f", new, "--against", old).stdout.splitlines())) <= 100
