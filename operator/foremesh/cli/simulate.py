@@ -75,7 +75,7 @@ class Policies(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="How traffic changes: with the clock, without, or half of it each.",
 )
-@click.option("--days", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="After the warm-up week.")
+@click.option("--days", type=click.FloatRange(0.05, 60), help="After the warm-up week; 1, or all that --trace holds.")
 @click.option("--seed", "--seeds", "seeds", type=Seeds(), default="1", show_default=True, help="7, 1-20 or 1-5,9.")
 @click.option("--policies", type=Policies(), help="Which compete, with commas between; all if left out.")
 @click.option("--intents", type=click.IntRange(1, 2000), default=40, show_default=True, help="Made up, without -f.")
@@ -92,7 +92,7 @@ def simulate(
     trace: Path | None,
     matrix: Path | None,
     world: str,
-    days: float,
+    days: float | None,
     seeds: tuple[int, ...],
     policies: tuple[str, ...] | None,
     intents: int,
@@ -133,7 +133,7 @@ def _contest(
     folder: Path | None,
     trace: Path | None,
     kind: str,
-    days: float,
+    days: float | None,
     intents: int,
     every: int,
     policies: tuple[str, ...] | None,
@@ -141,7 +141,9 @@ def _contest(
     from foremesh.files import read_bundle
     from foremesh.simulation import topology as topologies
     from foremesh.simulation.contest import Contest
+    from foremesh.simulation.demand import DAY_MINUTES
     from foremesh.simulation.policies import POLICIES
+    from foremesh.simulation.replay import replay
 
     bundle, samples = None, None
     if folder is not None:
@@ -150,6 +152,8 @@ def _contest(
     elif trace is not None:
         samples = topologies.read_trace(trace)
         place = topologies.from_trace(samples)
+        recorded = replay(samples, days=days)
+        days = (recorded.minutes - recorded.warmup_minutes) / DAY_MINUTES
     elif links is not None:
         place = topologies.from_links_csv(links)
     elif regions is not None:
@@ -159,7 +163,7 @@ def _contest(
     return Contest(
         topology=place,
         kind=kind,
-        days=days,
+        days=days or 1.0,
         intents=intents,
         policies=policies or tuple(POLICIES),
         every=every,
@@ -190,7 +194,7 @@ def about(contest: Contest, seeds: Iterable[int]) -> dict[str, Any]:
         "topology": contest.topology.name,
         "gateways": len(contest.topology.places),
         "links": len(contest.topology.links),
-        "days": contest.days,
+        "days": round(contest.days, 3),
         "seeds": list(seeds),
     }
 

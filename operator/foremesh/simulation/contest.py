@@ -35,6 +35,7 @@ class Contest:
     topology: Topology
     kind: str = "diurnal"
     days: float = 1.0
+    """After the warm-up."""
     intents: int = scenes.INTENTS
     """Of a mesh that declares none."""
     policies: tuple[str, ...] = tuple(POLICIES)
@@ -83,10 +84,9 @@ def _all(
     progress: Callable[[float], None],
 ) -> dict[int, dict[str, Any]]:
     tasks = [(seed, name) for seed in seeds for name in contest.policies]
-    minutes = multiprocessing.Value("q", 0)
-    total = max(1, len(tasks) * round(contest.days * 1440))
+    done_tasks = multiprocessing.Value("d", 0.0)
     workers = min(jobs or os.cpu_count() or 1, len(tasks))
-    with ProcessPoolExecutor(workers, initializer=_start, initargs=(contest, minutes)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_start, initargs=(contest, done_tasks)) as pool:
         waiting = {pool.submit(job, *task): task for task in tasks}
         open_ = set(waiting)
         try:
@@ -94,7 +94,7 @@ def _all(
                 done, open_ = wait(open_, timeout=LOOK_S, return_when=FIRST_COMPLETED)
                 for each in done:
                     each.result()
-                progress(min(1.0, minutes.value / total))
+                progress(min(1.0, done_tasks.value / len(tasks)))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -105,12 +105,13 @@ def _all(
 
 
 _contest: Contest
-_minutes: Any
+_done_tasks: Any
+"""How many tasks are done in all processes together, as a fraction."""
 
 
-def _start(contest: Contest, minutes: Any) -> None:
-    global _contest, _minutes
-    _contest, _minutes = contest, minutes
+def _start(contest: Contest, done_tasks: Any) -> None:
+    global _contest, _done_tasks
+    _contest, _done_tasks = contest, done_tasks
 
 
 @lru_cache(maxsize=1)
@@ -119,13 +120,15 @@ def _prepared(seed: int) -> tuple[Scene, World]:
 
 
 def _whole(seed: int, name: str) -> Run:
-    return run(*_prepared(seed), POLICIES[name], every=_contest.every, progress=_went_by)
+    scene, world = _prepared(seed)
+    minutes = world.minutes - world.warmup_minutes
+
+    def went_by(some: int) -> None:
+        with _done_tasks.get_lock():
+            _done_tasks.value += some / minutes
+
+    return run(scene, world, POLICIES[name], every=_contest.every, progress=went_by)
 
 
 def _scored(seed: int, name: str) -> Score:
     return score(_whole(seed, name))
-
-
-def _went_by(minutes: int) -> None:
-    with _minutes.get_lock():
-        _minutes.value += minutes

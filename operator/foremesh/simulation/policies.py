@@ -95,7 +95,7 @@ def forecast(measured: Measured) -> Expectation:
 
 
 def exactly(measured: Measured, truth: Mapping[Metric, Floats]) -> Expectation:
-    """What will be true of every link in each minute, shape (links, minutes): median its mean, pessimistic its worst."""
+    """What will be true of each link in each minute, shape (links, minutes): median its mean, pessimistic its worst."""
     return {
         metric: Forecast(
             metric=metric,
