@@ -113,6 +113,21 @@ def test_what_may_not_be_read(unprivileged: Path, closed: str) -> None:
     assert error.cause == "may not be read by this user"
 
 
+def test_a_folder_that_may_not_be_entered(unprivileged: Path) -> None:
+    user = os.geteuid()
+    os.seteuid(os.getuid())
+    small_mesh(unprivileged / "closed/mesh")
+    (unprivileged / "closed").chmod(0)
+    os.seteuid(user)
+    assert refused(unprivileged / "closed/mesh").cause == "may not be read by this user"
+    os.seteuid(os.getuid())
+    (unprivileged / "closed").chmod(0o700)
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    assert "cannot be read (File name too long)" in refused(tmp_path / ("a" * 300)).cause
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     content=st.binary(max_size=60)

@@ -18,7 +18,7 @@ CASES = {
     "unknown-gateway": ("amz->fra,0,1,", 3, 'no manifest has a gateway "amz"; did you mean ams?'),
     "unknown-destination": ("ams->frb,0,1,", 3, 'no manifest has a gateway "frb"; did you mean fra?'),
     "unknown-destination-by-id": ("ams->mesh/frb,0,1,", 3, "mesh/frb"),
-    "a-workload": ("web->ams,0,1,", 3, 'no manifest has a gateway "web"'),
+    "a-workload": ("web->ams,0,1,", 3, '"web" is no gateway; name a gateway: ams, fra, lon'),
     "no-arrow": ("probe-7,0,1,", 3, 'the series "probe-7" names no link; write it as src->dst'),
     "nothing-behind-the-arrow": ("ams->,0,1,", 3, "names no link"),
     "unknown-underlay": ("ams->fra/mpls,0,1,", 3, "that this mesh cannot have; there is mesh/ams->mesh/fra/internet"),

@@ -43,7 +43,8 @@ def test_a_name_means_a_gateway(name: str, id_: str) -> None:
         pytest.param("fra-1", "is the name of 2 gateways: mesh/fra-1, other/fra-1", "write namespace/name", id="two"),
         pytest.param("ams1", 'no manifest has a gateway "ams1"', "did you mean ams-1?", id="misspelled"),
         pytest.param("zzz", "no manifest has a gateway", "use one of ams-1, fra-1", id="unknown"),
-        pytest.param("shop/web", "no manifest has a gateway", "", id="not-a-gateway"),
+        pytest.param("shop/web", '"shop/web" is no gateway', "name a gateway: ams-1, fra-1", id="a-workload-by-id"),
+        pytest.param("web", '"web" is no gateway', "name a gateway: ams-1, fra-1", id="a-workload"),
         pytest.param("shop/fra-1", "no manifest has a gateway", "did you mean", id="in-another-namespace"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,9 +97,13 @@ def read_manifests(folder: Path) -> Manifests:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Files in the order of their paths; links to folders are not followed, so that none leads back."""
-    if not folder.exists():
-        raise InputError(folder, None, "does not exist", "name the folder that holds the manifests")
-    if not folder.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(folder.stat().st_mode)
+    except FileNotFoundError as error:
+        raise InputError(folder, None, "does not exist", "name the folder that holds the manifests") from error
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    if not is_folder:
         raise InputError(folder, None, "is no folder", "name the folder that holds the manifests")
 
     def refuse(error: OSError) -> None:

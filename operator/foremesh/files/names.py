@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from foremesh.files.errors import listed, nearest, shown
 from foremesh.model.resource import Resource
@@ -24,11 +24,13 @@ class Names:
     Args:
         resources: By id.
         what: What they are, for messages.
+        others: Ids and names of what is none of them.
     """
 
-    def __init__(self, resources: Mapping[str, Resource], what: str = "resource") -> None:
+    def __init__(self, resources: Mapping[str, Resource], what: str = "resource", others: Collection[str] = ()) -> None:
         self._resources = resources
         self._what = what
+        self._others = others
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
         for id_, resource in sorted(resources.items()):
             self._by_name[resource.meta.name].append(id_)
@@ -56,6 +58,8 @@ class Names:
             UnclearName: If nothing has it, or several have.
         """
         found = self.find(name)
+        if found is None and name in self._others:
+            raise UnclearName(f"{shown(name)} is no {self._what}", f"name a {self._what}: {listed(self._by_name)}")
         if found is None:
             meant = nearest(name, [*self._resources, *self._by_name])
             cure = f"did you mean {meant}?" if meant else f"declare it, or use one of {listed(sorted(self._by_name))}"
@@ -80,4 +84,6 @@ def resolve_gateway_name(name: str, resources: Mapping[str, Resource]) -> str:
 
 def gateway_names(resources: Mapping[str, Resource]) -> Names:
     """The names of the gateways alone."""
-    return Names({id_: one for id_, one in resources.items() if one.is_gateway}, "gateway")
+    gateways = {id_: one for id_, one in resources.items() if one.is_gateway}
+    others = {name for id_, one in resources.items() if id_ not in gateways for name in (id_, one.meta.name)}
+    return Names(gateways, "gateway", others)

@@ -135,7 +135,7 @@ def load_metrics(path: Path) -> dict[Metric, dict[str, Samples]]:
 
 
 def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
-    """The four columns of a file, times in Unix seconds, ``otherwise`` as the metric where it has no such column; a row's
+    """The four columns of a file, times in Unix seconds; without a column ``metric`` all is of ``otherwise``. A row's
     label is its place in the file, counted from 0."""
     import pandas as pd  # takes a second to import, and the operator reads no files
 
