@@ -91,7 +91,8 @@ def _id(intent: Intent, name: str) -> str:
 
 def _named(intent: Intent, name: str, resources: Iterable[Resource]) -> Match:
     id_ = _id(intent, name)
-    found = [resource for resource in resources if resource.id == id_]
+    bare = id_.rpartition("/")[2]
+    found = [resource for resource in resources if resource.meta.name == bare and resource.id == id_]
     if not found:
         return Match(reason="UnknownReference", message=f"MeshResource {id_} does not exist")
     return Match(matched=tuple(found))

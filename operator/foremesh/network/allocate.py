@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from itertools import chain
 
 from foremesh.model.addresses import BlockExhausted, Blocks
 from foremesh.model.circuit import Circuit
@@ -151,15 +152,12 @@ def class_numbers(
             take(by_id[key], held[key])
     for key in sorted(by_id.keys() - result.keys()):
         circuit = by_id[key]
-        open_to_it = [
-            number
-            for number in range(CLASSES)
-            if fits(circuit, number) and not any(number in blocked.get(gateway, ()) for gateway in circuit.ends)
-        ]
         # An interface that one of the ends has for this class already saves that end a new one.
-        known = [number for number in open_to_it if any(number in placed[gateway] for gateway in circuit.ends)]
-        for number in (known or open_to_it)[:1]:
-            take(circuit, number)
+        known = sorted({number for gateway in circuit.ends for number in placed[gateway]})
+        for number in chain(known, range(CLASSES)):
+            if fits(circuit, number) and not any(number in blocked.get(gateway, ()) for gateway in circuit.ends):
+                take(circuit, number)
+                break
     return result
 
 

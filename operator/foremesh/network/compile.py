@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from foremesh.model.circuit import LabelState
+from foremesh.model.circuit import LabelAllocation, LabelState
 from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, Steer, Transit, Uplink
 from foremesh.model.intent import Encryption
 from foremesh.model.mesh import Member, MeshState, PlacedCircuit
@@ -111,6 +111,18 @@ class _Mesh:
                 self.workloads[member.id] = _Workload(member.id, member, member.registration, member.address)
         self.neighbours = self._neighbours()
         self.ways = self._ways()
+        self.ending: dict[str, list[PlacedCircuit]] = defaultdict(list)
+        """Gateway id to the circuits that end there."""
+        self.passing: dict[str, list[tuple[PlacedCircuit, LabelAllocation]]] = defaultdict(list)
+        """Gateway id to the labels that run along it."""
+        for circuit in state.circuits:
+            ends = (circuit.spec.from_, circuit.spec.to)
+            if all(end in self.gateways for end in ends):
+                for end in ends:
+                    self.ending[end].append(circuit)
+            for label in circuit.labels:
+                for id_ in label.path:
+                    self.passing[id_].append((circuit, label))
 
     def gateway(self, gateway: _Gateway) -> GatewayConfig:
         blocks = self.blocks
@@ -129,9 +141,7 @@ class _Mesh:
                 for id_, w in sorted(self.workloads.items())
                 if gateway.id in w.member.gateways
             ),
-            circuits=tuple(
-                self._end(circuit, gateway) for circuit in self.state.circuits if self._ends_at(circuit, gateway)
-            ),
+            circuits=tuple(self._end(circuit, gateway) for circuit in self.ending[gateway.id]),
             steering=tuple(self._steering(gateway)),
             local=firewall_of(local.pair for local in self.state.local if local.gateway == gateway.id),
         )
@@ -209,31 +219,21 @@ class _Mesh:
         """Neighbour to the label addresses in its direction: the ``from`` address lies towards the path's beginning,
         the ``to`` address towards its end."""
         towards: dict[str, list[str]] = defaultdict(list)
-        for circuit in self.state.circuits:
-            for label in circuit.labels:
-                if gateway not in label.path:
-                    continue
-                from_address, to_address = self.blocks.label_pair(label.number)
-                place = label.path.index(gateway)
-                if place > 0:
-                    towards[label.path[place - 1]].append(from_address)
-                if place + 1 < len(label.path):
-                    towards[label.path[place + 1]].append(to_address)
+        for _, label in self.passing[gateway]:
+            from_address, to_address = self.blocks.label_pair(label.number)
+            place = label.path.index(gateway)
+            if place > 0:
+                towards[label.path[place - 1]].append(from_address)
+            if place + 1 < len(label.path):
+                towards[label.path[place + 1]].append(to_address)
         return towards
 
     def _transits(self, gateway: _Gateway) -> Iterable[Transit]:
         relayed = [
-            (label.number, circuit.id)
-            for circuit in self.state.circuits
-            for label in circuit.labels
-            if gateway.id in label.path[1:-1]
+            (label.number, circuit.id) for circuit, label in self.passing[gateway.id] if gateway.id in label.path[1:-1]
         ]
         for number, circuit_id in sorted(relayed):
             yield Transit(label=number, circuit=circuit_id, addresses=self.blocks.label_pair(number))
-
-    def _ends_at(self, circuit: PlacedCircuit, gateway: _Gateway) -> bool:
-        ends = (circuit.spec.from_, circuit.spec.to)
-        return gateway.id in ends and all(end in self.gateways for end in ends)
 
     def _end(self, circuit: PlacedCircuit, gateway: _Gateway) -> CircuitEnd:
         initiator = circuit.spec.from_ == gateway.id
@@ -264,9 +264,7 @@ class _Mesh:
 
     def _steering(self, gateway: _Gateway) -> list[Steer]:
         steers = []
-        for circuit in self.state.circuits:
-            if not self._ends_at(circuit, gateway):
-                continue
+        for circuit in self.ending[gateway.id]:
             answers = circuit.spec.to == gateway.id
             for rule in firewall_of(pair for pair in circuit.pairs if pair.steered):
                 sources, destinations = rule.sources, rule.destinations
