@@ -1,8 +1,8 @@
 """Fixtures for every test, and the rule about skips.
 
-A marker (``apiserver``, ``etcd``, ``prometheus``, ``lab``, ``helm``, ``shared``) or one of the fixtures below says
-what a test needs; on a machine that lacks it the test skips and says why. Under ``FOREMESH_REQUIRE=all`` nothing may
-be skipped.
+A marker (``apiserver``, ``etcd``, ``prometheus``, ``lab``, ``helm``, ``browser``, ``graphviz``, ``shared``) or one of
+the fixtures below says what a test needs; on a machine that lacks it the test skips and says why. Under
+``FOREMESH_REQUIRE=all`` nothing may be skipped.
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -76,6 +76,8 @@ def shared() -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "helm: needs helm")
+    config.addinivalue_line("markers", "browser: needs Chromium and its driver")
+    config.addinivalue_line("markers", "graphviz: needs graphviz")
     config.addinivalue_line("markers", "shared: needs the folder FOREMESH_SHARED names")
 
 

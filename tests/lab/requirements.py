@@ -27,6 +27,11 @@ PACKAGE_OF = dict(
 """Programs, and the Debian packages they come from."""
 
 PROMETHEUS_PROGRAMS = ("prometheus", "promtool")
+BROWSER_PROGRAMS = ("chromium", "chromedriver")
+GRAPHVIZ_PROGRAMS = ("dot",)
+LAB_PROGRAMS = tuple(
+    program for program in PACKAGE_OF if program not in (*PROMETHEUS_PROGRAMS, *BROWSER_PROGRAMS, *GRAPHVIZ_PROGRAMS)
+)
 
 
 def require_all() -> bool:
@@ -92,7 +97,7 @@ def _lab_missing() -> str | None:
         return "needs Linux: network namespaces are a part of its kernel"
     if os.geteuid() != 0:
         return "needs root: run `sudo make test`"
-    if reason := _programs_missing(program for program in PACKAGE_OF if program not in PROMETHEUS_PROGRAMS):
+    if reason := _programs_missing(LAB_PROGRAMS):
         return reason
     # Root in a container may lack the capability; only trying tells.
     tried = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True)
@@ -119,6 +124,8 @@ REQUIREMENTS: dict[str, Callable[[], str | None]] = {
     "helm": lambda: _tools_missing("helm"),
     "glua": lambda: _tools_missing("glua"),
     "prometheus": lambda: _programs_missing(PROMETHEUS_PROGRAMS),
+    "browser": lambda: _programs_missing(BROWSER_PROGRAMS),
+    "graphviz": lambda: _programs_missing(GRAPHVIZ_PROGRAMS),
     "lab": _lab_missing,
     "shared": _shared_missing,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foremesh.drawing.figures import edge_label_p90, edge_lines, path_text, short
 from foremesh.drawing.layout import lay_out
-from foremesh.drawing.markup import Markup, join, tag
+from foremesh.drawing.markup import Markup, clean, join, tag
 from foremesh.drawing.style import colour
 from foremesh.drawing.svg import circuit_lines, gateway_text
 from foremesh.drawing.values import MeshPicture, edge_key
@@ -59,7 +59,7 @@ def _ends(link: LinkId) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\0", "").replace("\n", "\\n")
+    escaped = clean(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 

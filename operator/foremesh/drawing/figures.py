@@ -58,20 +58,20 @@ def path_text(gateways: Iterable[str]) -> str:
 
 def path_figures(figures: Figures) -> str:
     """What is predicted for a path, on one line."""
-    parts = [f"{ms(figures.latency_ms)} round trip (p90 {ms(figures.latency_p90_ms)})", f"loss {share(figures.loss)}"]
-    parts += [f"{rate(figures.bandwidth_bps)} free", price(figures.egress_price)]
+    parts = [f"round trip {ms(figures.latency_ms)} (p90 {ms(figures.latency_p90_ms)})", f"loss {share(figures.loss)}"]
+    parts += [f"free {rate(figures.bandwidth_bps)}", f"price {price(figures.egress_price)}"]
     return ", ".join(parts)
 
 
 def way_figures(way: DrawnWay) -> str:
     """What is predicted and what was observed of one direction of a link."""
     link, seen = way.link, way.observed
-    free = f"{_pair(link.free_bps, rate, 'p10')} of {rate(link.capacity_bps)} free"
+    free = f"free {_pair(link.free_bps, rate, 'p10')} of {rate(link.capacity_bps)}"
     parts = [
         f"round trip {_pair(link.rtt_ms, ms, 'p90')}, observed {ms(seen.rtt_ms)}",
         f"loss {_pair(link.loss, share, 'p90')}, observed {share(seen.loss)}",
-        f"{free}, observed in use {rate(seen.throughput_bps)}",
-        price(link.egress_price),
+        f"{free}, in use {rate(seen.throughput_bps)}",
+        f"price {price(link.egress_price)}",
     ]
     return "; ".join(parts)
 

@@ -29,7 +29,7 @@ STRESS_ROUNDS = 150
 GRATICULE_STEPS = (1, 2, 5, 10, 15, 30)
 """Degrees between lines of the graticule."""
 TALLER = 1.6
-"""A degree of latitude may take so much more than true scale where that fills the canvas."""
+"""How much more than true scale one axis may take where that fills the canvas."""
 MOST_LINES = 12
 """Lines of the graticule per axis."""
 
@@ -191,9 +191,10 @@ def _free(ids: Sequence[str], edges: Sequence[DrawnEdge], width: float) -> Layou
     if len(ids) == 1:
         return Layout(width, height, {ids[0]: (width / 2, height / 2)})
     at = unfolded(_distances(ids, edges))
-    at -= at.min(axis=0)
-    span = np.where(np.ptp(at, axis=0) > 1e-6, np.ptp(at, axis=0), 1.0)
-    at = at / span * [width - 2 * MARGIN_X, height - 2 * MARGIN_Y] + [MARGIN_X, MARGIN_Y]
+    room = np.array([width - 2 * MARGIN_X, height - 2 * MARGIN_Y])
+    fits = room / np.maximum(np.ptp(at, axis=0), 1e-9)
+    scale = np.minimum(fits, TALLER * fits.min())
+    at = (at - (at.min(axis=0) + at.max(axis=0)) / 2) * scale + np.array([width, height]) / 2
     at = apart(at, spacing(len(ids)), width, height)
     return Layout(width, height, {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)})
 

@@ -19,16 +19,21 @@ class Markup(str):
     __slots__ = ()
 
 
+def clean(text: str) -> str:
+    """Text without characters that no document can hold."""
+    return FORBIDDEN.sub("\ufffd", text)
+
+
 def escape(value: object) -> Markup:
     """Text as markup; markup as it is."""
-    return value if isinstance(value, Markup) else Markup(html.escape(FORBIDDEN.sub("\ufffd", str(value))))
+    return value if isinstance(value, Markup) else Markup(html.escape(clean(str(value))))
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Markup:
     """An element. ``class_`` and ``for_`` lose their underscore, other underscores become dashes; an attribute that is
     None is left out."""
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(FORBIDDEN.sub(chr(0xFFFD), str(value)))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(clean(str(value)))}"'
         for key, value in attributes.items()
         if value is not None
     )

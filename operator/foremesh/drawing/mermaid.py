@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import re
 
-from foremesh.drawing.figures import edge_label_p90, path_text, short
+from foremesh.drawing.figures import edge_label_p90, edge_lines, path_text, short
+from foremesh.drawing.markup import clean
 from foremesh.drawing.style import colour
 from foremesh.drawing.values import DrawnGateway, MeshPicture, edge_key
 from foremesh.model.resource import Role
 
-MOST_LINKS = 150
-"""Links without circuits that are drawn; with more, only those that carry circuits are: Mermaid refuses graphs of more
-than 500 edges or 50,000 characters, and nobody reads one of half as many."""
+MOST_LINKS = 40
+"""Links of a mesh that is drawn in full; of a larger one, only those that carry circuits are, with less text: Mermaid
+refuses graphs of more than 500 edges or 50,000 characters, and lays out a fraction of that so that it can be read."""
 
-MOST_STRANDS = 300
-"""Circuit lines that are drawn, for the same reason."""
+MOST_STRANDS = 200
+"""Lines of circuits that are drawn, and links below them, for the same reason."""
+
+MOST_ROWS = 40
+"""Intents beside the graph."""
 
 PLAIN = re.compile(r"[^\w .,:/+()§→↔-]")
 
@@ -23,16 +27,18 @@ PLAIN = re.compile(r"[^\w .,:/+()§→↔-]")
 def mermaid(mesh: MeshPicture, *, title: str = "Mesh") -> str:
     """Draw the mesh: links dotted with median and p90 round trip, circuits coloured, standby paths dashed."""
     numbers = {one.node.id: f"g{index}" for index, one in enumerate(mesh.gateways)}
+    names = {one.node.id: one.name for one in mesh.gateways}
     lines = ["flowchart LR", f"  %% {_comment(title)}"]
     lines += [f"  {numbers[one.node.id]}{_shape(one)}" for one in mesh.gateways]
-    drawn = 0
+    full = len(mesh.edges) <= MOST_LINKS
     carrying = {edge_key(link) for one in mesh.circuits for link in one.path.links}
-    edges = [edge for edge in mesh.edges if len(mesh.edges) <= MOST_LINKS or edge.key in carrying]
+    edges = [edge for edge in mesh.edges if full or edge.key in carrying][:MOST_STRANDS]
     if len(edges) < len(mesh.edges):
-        lines.append(f"  %% {len(mesh.edges) - len(edges)} links that carry no circuit are left out")
+        lines.append(f"  %% {len(mesh.edges) - len(edges)} links are left out, of those that carry no circuit first")
     for edge in edges:
-        lines.append(f'  {numbers[edge.a]} -. "{_text(edge_label_p90(edge))}" .- {numbers[edge.b]}')
-        drawn += 1
+        said = edge_lines(edge, lambda id_: names.get(id_, id_))[1:] if full else [edge_label_p90(edge)]
+        lines.append(f'  {numbers[edge.a]} -. "{"<br/>".join(map(_text, said))}" .- {numbers[edge.b]}')
+    drawn = len(edges)
     styles: list[str] = []
     left_out = 0
     for index, circuit in enumerate(mesh.circuits):
@@ -41,7 +47,8 @@ def mermaid(mesh: MeshPicture, *, title: str = "Mesh") -> str:
             left_out += 1
             continue
         for links, dashes in ((circuit.path.links, ""), (standby, ",stroke-dasharray:6 4")):
-            for link in links:
+            # A path that is kept may lead through a gateway that has fallen silent.
+            for link in (one for one in links if one.src in numbers and one.dst in numbers):
                 lines.append(f"  {numbers[link.src]} ==> {numbers[link.dst]}")
                 styles.append(f"  linkStyle {drawn} stroke:{colour(index)},stroke-width:3px{dashes}")
                 drawn += 1
@@ -51,20 +58,23 @@ def mermaid(mesh: MeshPicture, *, title: str = "Mesh") -> str:
 
 
 def _legend(mesh: MeshPicture) -> list[str]:
-    """Intents beside the graph: the colour of their circuit, or why they have none."""
-    if not (mesh.circuits or mesh.local or mesh.unplaced):
-        return []
-    lines, looks = ["  subgraph legend [Intents]"], []
-    for index, circuit in enumerate(mesh.circuits[:MOST_STRANDS]):
+    """Intents beside the graph: in the colour of their circuit, or with the reason why they have none."""
+    rows: list[tuple[str, str]] = []
+    for index, circuit in enumerate(mesh.circuits):
         said = f"{', '.join(map(short, circuit.intents))}: {path_text(circuit.path.gateways)}"
         said += f"; falls short: {circuit.unmet}" if circuit.unmet else ""
-        lines.append(f'    c{index}["{_text(said)}"]')
-        looks.append(f"  style c{index} stroke:{colour(index)},stroke-width:3px")
-    for index, intent in enumerate(mesh.local):
-        lines.append(f'    l{index}["{_text(short(intent))}: both ends at one gateway, no circuit needed"]')
-    for index, one in enumerate(mesh.unplaced):
-        lines.append(f'    u{index}["{_text(short(one.intent))}: not placed: {_text(one.why)}"]')
-    return [*lines, "  end", *looks]
+        rows.append((said, colour(index)))
+    rows += [(f"{short(one)}: both ends at one gateway, no circuit needed", "") for one in mesh.local]
+    rows += [(f"{short(one.intent)}: not placed: {one.why}", "") for one in mesh.unplaced]
+    if not rows:
+        return []
+    lines = [f'    i{index}["{_text(said)}"]' for index, (said, _) in enumerate(rows[:MOST_ROWS])]
+    if len(rows) > MOST_ROWS:
+        lines.append(f'    more["and {len(rows) - MOST_ROWS} more"]')
+    looks = [
+        f"  style i{index} stroke:{look},stroke-width:3px" for index, (_, look) in enumerate(rows[:MOST_ROWS]) if look
+    ]
+    return ["  subgraph legend [Intents]", *lines, "  end", *looks]
 
 
 def _shape(one: DrawnGateway) -> str:
@@ -79,9 +89,9 @@ def _shape(one: DrawnGateway) -> str:
 
 def _text(text: str) -> str:
     """Anything but letters, digits and harmless signs as ``#NUMBER;``, which Mermaid shows as that sign."""
-    return PLAIN.sub(lambda found: f"#{ord(found[0])};", " ".join(text.split()))
+    return PLAIN.sub(lambda found: f"#{ord(found[0])};", " ".join(clean(text).split()))
 
 
 def _comment(text: str) -> str:
-    """Text that cannot end a comment, nor be taken for a directive."""
-    return " ".join(text.replace("{", "(").replace("}", ")").split())
+    """What is harmless of a text, for a comment; entities mean nothing there."""
+    return PLAIN.sub("", " ".join(clean(text).split()))

@@ -61,9 +61,10 @@ def picture(
             intent and path.
         problems: Intent id and source (empty: all of them) to why it is not served, beside what the plan says.
     """
-    placed = [one for one in plan.placements if one.path is not None]
+    placements = sorted(plan.placements, key=lambda one: (one.intent, one.source))
+    placed = [one for one in placements if one.path is not None]
     troubles = dict(problems or {})
-    for one in plan.placements:
+    for one in placements:
         if one.path is None:
             said = one.infeasible.message if one.infeasible else one.reason
             troubles.setdefault((one.intent, one.source), said or "no path was found")

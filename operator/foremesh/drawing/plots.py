@@ -20,6 +20,8 @@ BUCKETS = 480
 """Points across a plot: one for two or three pixels, three minutes of a day."""
 SLICES = 48
 """Parts of a plot that tell their figures when pointed at: half hours of a day."""
+MOST_FLAGS = 150
+"""Moves that each tell what they were."""
 USUAL = 0.95
 """Share of the true round trips that the plot has to show in full; what is above leaves it and is told in figures."""
 OVER = 1.04
@@ -59,8 +61,8 @@ def forecast_plot(intent: ReportIntent, series: Series) -> Markup:
         parts.append(tag("text", said, class_="bad small halo", x=px(right - 4), y=px(at - 4), text_anchor="end"))
     parts += _beyond(series, lowest + OVER * (highest - lowest), x, top)
     parts += _slices(series, span, top, bottom)
-    parts += [_missed(series, first, last, x, bottom) for first, last in runs(_violated(intent, series))]
-    parts += [_move(move, span.x(move.at_s), top, bottom) for move in intent.moves]
+    parts += _missed(_violated(intent, series), series, x, bottom)
+    parts += _moves(intent.moves, span, top, bottom)
     title = f"Round trip of {intent.name}: forecast against actual"
     return _picture(title, WIDTH, 192.0, parts, "plot forecast")
 
@@ -216,20 +218,29 @@ def _range(values: Floats) -> str:
     return least if least == most else f"{least.removesuffix(' ms')} to {most}"
 
 
-def _missed(series: Series, first: int, last: int, x: Callable[[float], float], bottom: float) -> Markup:
-    begin_s, end_s = series.start_s + first * series.step_s, series.start_s + last * series.step_s
-    minutes = (end_s - begin_s) / MINUTE_S
-    text = f"requirements missed for {minutes:g} min\n{clock(begin_s)} to {clock(end_s)}"
-    wide = max(1.5, x(last) - x(first))
-    return tag(
-        "rect",
-        tag("title", text),
-        class_="missed",
-        x=px(x(first)),
-        y=px(bottom - 6),
-        width=px(wide),
-        height="6",
-    )
+def _missed(violated: np.ndarray, series: Series, x: Callable[[float], float], bottom: float) -> list[Markup]:
+    """Marks where requirements were missed; those that would touch become one."""
+    joined: list[tuple[int, int]] = []
+    for first, last in runs(violated):
+        if joined and x(first) - x(joined[-1][1]) < 1:
+            first = joined.pop()[0]
+        joined.append((first, last))
+    drawn = []
+    for first, last in joined:
+        begin_s, end_s = series.start_s + first * series.step_s, series.start_s + last * series.step_s
+        minutes = violated[first:last].sum() * series.step_s / MINUTE_S
+        text = f"requirements missed for {minutes:g} min\n{clock(begin_s)} to {clock(end_s)}"
+        place = {"x": px(x(first)), "y": px(bottom - 6), "width": px(max(1.5, x(last) - x(first))), "height": "6"}
+        drawn.append(tag("rect", tag("title", text), class_="missed", **place))
+    return drawn
+
+
+def _moves(moves: Sequence[ReportMove], span: Span, top: float, bottom: float) -> list[Markup]:
+    """A flag for each move; without words where there are more than anybody could point at."""
+    if len(moves) <= MOST_FLAGS:
+        return [_move(move, span.x(move.at_s), top, bottom) for move in moves]
+    places = sorted({round(span.x(move.at_s)) for move in moves})
+    return [tag("path", class_="flag", d="".join(f"M{x - 3} {px(top - 8)}h6l-3 6z" for x in places))]
 
 
 def _move(move: ReportMove, x: float, top: float, bottom: float) -> Markup:
@@ -250,9 +261,12 @@ def _stretches(one: ReportIntent, span: Span, top: float, tall: float) -> list[M
     paths = [moves[0].before if moves else one.path, *(move.after for move in moves)]
     whys = ["", *(move.reason for move in moves)]
     order = list(dict.fromkeys(filter(None, paths)))
-    drawn = []
+    drawn, drawn_to = [], -1
     for begin_s, end_s, path, why in zip(times, times[1:], paths, whys, strict=False):
         x, wide = span.x(begin_s), max(1.0, span.x(end_s) - span.x(begin_s))
+        if round(x) == drawn_to and end_s < span.end_s:
+            continue  # nothing of it could be seen
+        drawn_to = round(x)
         text = f"{clock(begin_s)} to {clock(end_s)}\n{_way(path)}" + (f"\n{why}" if why else "")
         index = order.index(path) % len(PALETTE) if path else 0
         look = f"stretch f{index}" if path else "stretch none"

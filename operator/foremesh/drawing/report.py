@@ -17,12 +17,13 @@ MOST_PLOTS = 12
 PLANNED = "predicted when the plan was made: median, and band up to p90"
 
 MOST_ROWS = 40
-"""Intents on the timeline."""
+"""Intents on the timeline, where it has no more than so many moves in all:"""
+MOST_STRETCHES = 1500
 
 MOST_MOVES = 400
 """Moves in the list."""
 
-MOST_APPLIED = 1_000_000
+MOST_APPLIED = 800_000
 """Characters of texts to apply; the page stays below three megabytes."""
 
 
@@ -144,7 +145,9 @@ def _moves(report: Report) -> list[Markup]:
     moved = [one for one in report.intents if one.moves]
     if not moved:
         return [heading, tag("p", "No circuit moved: every intent stayed on the path it got first.")]
-    shown = most_interesting(moved, MOST_ROWS)
+    ranked = most_interesting(moved, MOST_ROWS)
+    # The first always, however often it moved.
+    shown = [one for place, one in enumerate(ranked) if not place or _stretches(ranked[: place + 1]) <= MOST_STRETCHES]
     every: list[tuple[ReportMove, ReportIntent]] = sorted(
         ((move, one) for one in moved for move in one.moves), key=lambda pair: (pair[0].at_s, pair[1].name)
     )
@@ -160,13 +163,17 @@ def _moves(report: Report) -> list[Markup]:
     listed = table([("UTC", ""), ("Intent", ""), ("From", ""), ("To", ""), ("Why", "")], rows, caption=note)
     hidden = len(moved) - len(shown)
     said = f"{len(every)} moves of {len(moved)} intents. A change of colour is a move; point at it for the reason."
-    said += f" {hidden} intents with fewer moves are left out." if hidden else ""
+    said += f" {hidden} intents are left out." if hidden else ""
     return [
         heading,
         tag("p", said, class_="soft"),
         tag("figure", timeline(shown)),
         tag("details", tag("summary", f"All moves ({len(every)})"), listed),
     ]
+
+
+def _stretches(intents: Sequence[ReportIntent]) -> int:
+    return sum(len(one.moves) + 1 for one in intents)
 
 
 def _policies(report: Report) -> list[Markup]:

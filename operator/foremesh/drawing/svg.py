@@ -205,10 +205,12 @@ def _gateways(sheet: _Sheet) -> Markup:
 def gateway_text(one: DrawnGateway) -> str:
     """A gateway in words."""
     node = one.node
-    where = " ".join(filter(None, (node.provider, node.region))) or "nowhere in particular"
+    where = " ".join(filter(None, (node.provider, node.region)))
     load = f"{share(node.load.median)} (p90 {share(node.load.pessimistic)})" if node.load else "unknown"
-    shared = f"\nshares fate with {', '.join(node.risk_groups)}" if node.risk_groups else ""
-    return f"{node.id}\n{node.role} gateway in {where}\nload {load}{shared}"
+    lines = [node.id, f"{node.role} gateway" + (f" in {where}" if where else ""), f"load {load}"]
+    if node.risk_groups:
+        lines.append(f"shares fate with {', '.join(node.risk_groups)}")
+    return "\n".join(lines)
 
 
 def _symbol(one: DrawnGateway, x: float, y: float, few: bool) -> Markup:
@@ -285,7 +287,7 @@ def _legend(mesh: MeshPicture, width: float) -> _Block:
     symbols.append(tag("text", "active path", x="342", y=px(y)))
     symbols.append(tag("path", class_="standby c0", d=f"M440 {px(y - 4)}h34"))
     symbols.append(tag("text", "standby path", x="482", y=px(y)))
-    symbols.append(tag("text", "figures on links: median round trip", class_="soft", x="590", y=px(y)))
+    symbols.append(tag("text", "figures on links: median round trips", class_="soft", x="590", y=px(y)))
     rows.append(tag("g", *symbols))
     for index, circuit in enumerate(mesh.circuits):
         y += 22

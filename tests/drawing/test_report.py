@@ -1,0 +1,156 @@
+"""The report tells all there is to tell, keeps to what can be looked at, and is the same every time."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from drawing import scenes
+from foremesh.drawing import Report, ReportIntent, ReportMove, ReportPolicy, Series, render_report
+from foremesh.drawing.axes import extremes, nice_ticks, runs
+from foremesh.drawing.report import MOST_PLOTS, most_interesting
+
+MOST_BYTES = 3_000_000
+
+
+def plots(text: str) -> list[str]:
+    return re.findall(r'<svg class="fm plot forecast".*?</svg>', text, re.DOTALL)
+
+
+def test_report_is_the_same_every_time() -> None:
+    assert render_report(scenes.report()) == render_report(scenes.report())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Foremesh: a day",
+        "The network.",
+        "The planner.",
+        "maxLatency 45ms",
+        "no path: nothing fits",
+        "saves 4.2 ms",
+        "how oracle chooses",
+        "table inet foremesh",
+        "limit 45.0 ms",
+        "requirements missed for 30 min",
+    ],
+)
+def test_everything_is_told(said: str) -> None:
+    assert said in render_report(scenes.report())
+
+
+def test_peaks_beyond_the_plot_are_told_in_figures() -> None:
+    assert "↑ 200 ms" in render_report(scenes.report((scenes.intent(),)))
+
+
+def test_many_intents_have_plots_only_where_something_happened() -> None:
+    calm = tuple(
+        replace(scenes.intent(f"shop/calm-{index:02d}", moves=0), violation_minutes=0.0, moves=())
+        for index in range(30)
+    )
+    busy = tuple(scenes.intent(f"shop/busy-{index:02d}", moves=index) for index in range(10))
+    text = render_report(scenes.report(calm + busy, policies=1))
+    assert len(plots(text)) == MOST_PLOTS
+    assert f"{40 - MOST_PLOTS} more are left out" in text
+    for one in busy:
+        assert any(one.name in plot for plot in plots(text))
+    assert all(f"calm-{index:02d}" in text for index in range(30)), "the table has them all"
+    assert len(text.encode()) < MOST_BYTES
+
+
+def test_those_with_most_minutes_missed_come_first_then_those_that_moved() -> None:
+    made = [
+        ReportIntent(name=name, asked="", violation_minutes=missed, moves=(ReportMove(0.0, "a", "b"),) * moves)
+        for name, missed, moves in (("calm", 0.0, 0), ("moved", 0.0, 3), ("late", 9.0, 0), ("unknown", None, 0))
+    ]
+    assert [one.name for one in most_interesting(made, 2)] == ["late", "moved"]
+    assert most_interesting(made, 4) == tuple(made)
+
+
+def test_report_of_many_days_and_a_large_mesh_stays_small() -> None:
+    intents = tuple(scenes.intent(f"shop/intent-{index:02d}", minutes=30 * 1440, moves=200) for index in range(40))
+    report = scenes.report(intents, mesh=scenes.large(100))
+    texts = {"nftables": "x" * 100_000}
+    report = replace(report, applied=tuple(replace(report.applied[0], texts=texts) for _ in range(100)))
+    text = render_report(report)
+    assert len(text.encode()) < MOST_BYTES
+    assert "more members are left out" in text
+
+
+def test_report_without_policies_moves_or_series_says_so() -> None:
+    bare = ReportIntent(name="shop/orders", asked="any path", path="ams > fra")
+    report = Report(title="t", summary="s", simulated=(), real=(), mesh=scenes.small(), intents=(bare,))
+    text = render_report(report)
+    assert "No circuit moved" in text
+    assert plots(text) == []
+    assert "unknown" in text
+
+
+def test_single_policy_has_a_table_and_no_comparison() -> None:
+    text = render_report(scenes.report(policies=1))
+    assert "plot bars" not in text
+    assert "how predictive chooses" in text
+
+
+def test_gap_that_is_not_worked_out_is_a_dash_and_a_negative_one_is_told() -> None:
+    report = replace(
+        scenes.report(), policies=(ReportPolicy("a", gap_closed=None), ReportPolicy("b", gap_closed=-0.25))
+    )
+    text = render_report(report)
+    assert "-25 %" in text
+    assert "nan" not in text
+
+
+def test_hostile_words_stay_text() -> None:
+    bad = scenes.HOSTILE
+    one = replace(scenes.intent(), name=bad, asked=bad, source=bad, path=bad, why_not=bad)
+    one = replace(one, moves=(ReportMove(scenes.START_S + 60, bad, bad, bad),))
+    report = scenes.report((one,), mesh=scenes.hostile())
+    report = replace(
+        report, title=bad, summary=bad, simulated=(bad,), real=(bad,), policies=(ReportPolicy(bad, bad, 1.0),)
+    )
+    text = render_report(replace(report, policy=bad))
+    scenes.assert_harmless(text, scripts=1)
+
+
+def test_nothing_is_loaded_from_anywhere() -> None:
+    text = render_report(scenes.report())
+    assert set(re.findall(r"https?://[^\"' <]+", text)) == {"http://www.w3.org/2000/svg"}
+    policies = [
+        one["content"] for tag, one in scenes.elements(text) if one.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert ["default-src 'none'" in str(one) for one in policies] == [True]
+
+
+def test_series_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ValueError, match="one and the same length"):
+        Series(0.0, np.zeros(3), np.zeros(3), np.zeros(2))
+    with pytest.raises(ValueError, match="positive"):
+        Series(0.0, np.zeros(3), np.zeros(3), np.zeros(3), step_s=0)
+
+
+def test_thinning_keeps_peaks_and_gaps() -> None:
+    values = np.zeros(1000)
+    values[500], values[501] = 9.0, -4.0
+    values[700:720] = np.nan
+    lines = extremes(values, 100)
+    assert len(lines) == 2
+    points = dict(point for line in lines for point in line)
+    assert points[500.0] == 9.0
+    assert points[501.0] == -4.0
+    assert max(lines[0])[0] < 700 <= 720 <= min(lines[1])[0]
+    assert extremes(np.full(5, np.nan), 100) == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"), [(0, 10, [0, 5, 10]), (0, 0, [0]), (31, 58, [40, 50]), (0, 0.9, [0, 0.5])]
+)
+def test_ticks_are_round_numbers_within(low: float, high: float, ticks: list[float]) -> None:
+    assert nice_ticks(low, high, 3) == pytest.approx(ticks)
+
+
+def test_stretches_of_true() -> None:
+    assert runs([True, False, True, True]) == [(0, 1), (2, 4)]
+    assert runs([]) == []
