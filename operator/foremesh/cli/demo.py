@@ -34,14 +34,13 @@ def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> N
     from foremesh.cli import report
     from foremesh.drawing import render_report
     from foremesh.files import read_bundle
-    from foremesh.offline import plan_bundle
-    from foremesh.settings import Settings
+    from foremesh.offline import installed_settings, plan_bundle
     from foremesh.simulation import topology
     from foremesh.simulation.contest import Contest, runs
 
     bundle = read_bundle(folder)
     with progress("planning") as show:
-        decision = plan_bundle(bundle, Settings())
+        decision = plan_bundle(bundle, installed_settings())
         show(1.0)
     applied = _applied(decision)
     _write_applied(applied, decision, out)

@@ -77,7 +77,7 @@ def asked(needs: Requirements) -> str:
     for name, value in write(needs).items():
         if isinstance(value, dict):
             value = "; ".join(f"{part} {', '.join(names)}" for part, names in value.items())
-        words.append(f"{name} {', '.join(value) if isinstance(value, list) else value}")
+        words.append(f"{name} {value if isinstance(value, str | int) else ', '.join(value)}")
     return ", ".join(words) or "any path"
 
 
