@@ -28,7 +28,8 @@ def mermaid(mesh: MeshPicture, *, title: str = "Mesh") -> str:
     """Draw the mesh: links dotted with median and p90 round trip, circuits coloured, standby paths dashed."""
     numbers = {one.node.id: f"g{index}" for index, one in enumerate(mesh.gateways)}
     names = {one.node.id: one.name for one in mesh.gateways}
-    lines = ["flowchart LR", f"  %% {_comment(title)}"]
+    # Two subgraphs, because those do not lie on top of each other.
+    lines = ["flowchart LR", f"  %% {_comment(title)}", "  subgraph mesh [Mesh]"]
     lines += [f"  {numbers[one.node.id]}{_shape(one)}" for one in mesh.gateways]
     full = len(mesh.edges) <= MOST_LINKS
     carrying = {edge_key(link) for one in mesh.circuits for link in one.path.links}
@@ -54,7 +55,7 @@ def mermaid(mesh: MeshPicture, *, title: str = "Mesh") -> str:
                 drawn += 1
     if left_out:
         lines.append(f"  %% {left_out} more circuits are left out")
-    return "\n".join([*lines, *styles, *_legend(mesh), ""])
+    return "\n".join([*lines, "  end", *styles, *_legend(mesh), ""])
 
 
 def _legend(mesh: MeshPicture) -> list[str]:
