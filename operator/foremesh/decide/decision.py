@@ -15,7 +15,8 @@ from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Intent
 from foremesh.model.mesh import Member, MeshState
-from foremesh.network.allocate import Held, enrol, held
+from foremesh.network.allocate import Held, enrol
+from foremesh.network.allocate import held as held_by
 from foremesh.network.circuits import Desired, class_of, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import Applied
@@ -37,7 +38,7 @@ def decide(
     Args:
         now_s: Unix time; epochs start from it, so that they grow even when every store was lost.
     """
-    members = _members(declared, observed, settings)
+    members = _members(declared, observed, settings, _held(declared, observed, settings))
     gateways = [member for member in members if member.is_gateway and member.registration]
     present = [member.resource for member in gateways if member.present]
     problem = forecasts.problem or (NO_GATEWAY if gateways and not present else "")
@@ -77,7 +78,8 @@ def carry_on(
         chosen: What ``decide`` chose; acknowledgements that arrived since are in ``observed``.
         refused: Circuit id to the reason why it cannot be recorded; what is not on record is not set up.
     """
-    members = _members(declared, observed, settings)
+    held = _held(declared, observed, settings)
+    members = _members(declared, observed, settings, held)
     epoch = next_epoch(observed, declared, now_s=now_s)
     intents = _served(declared)
     wanted = desired_circuits(chosen.plan, intents, members, blocks=settings.blocks)
@@ -85,7 +87,7 @@ def carry_on(
         [circuit for circuit in wanted.circuits if circuit.id not in (refused or {})],
         _on_record(declared, observed, settings, intents),
         Applied(observed.configs, observed.acks),
-        _held(declared, observed, settings),
+        held,
         members=declared.resources.keys(),
         epoch=epoch,
         blocks=settings.blocks,
@@ -174,7 +176,7 @@ def _as_planned(circuit: Circuit) -> Circuit:
 
 
 def _held(declared: Declared, observed: Observed, settings: Settings) -> Held:
-    return held(
+    return held_by(
         statuses=declared.resource_status,
         circuits=declared.circuits,
         configs=observed.configs,
@@ -184,11 +186,5 @@ def _held(declared: Declared, observed: Observed, settings: Settings) -> Held:
     )
 
 
-def _members(declared: Declared, observed: Observed, settings: Settings) -> tuple[Member, ...]:
-    return enrol(
-        declared.resources,
-        observed.registrations,
-        observed.beacons.keys(),
-        _held(declared, observed, settings),
-        settings.blocks,
-    )
+def _members(declared: Declared, observed: Observed, settings: Settings, held: Held) -> tuple[Member, ...]:
+    return enrol(declared.resources, observed.registrations, observed.beacons.keys(), held, settings.blocks)

@@ -7,8 +7,18 @@ from ipaddress import IPv4Address, IPv4Network
 
 from foremesh.model.manifest import Wire
 
-_network = lru_cache(maxsize=64)(IPv4Network)
-"""A block is asked for thousands of addresses in one plan; reading its text each time took a tenth of that."""
+MOST_KEPT = 1 << 16
+"""Addresses that are remembered; a large plan asks for the same few thousand again and again."""
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def network(text: str) -> IPv4Network:
+    """A prefix, read once.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    return IPv4Network(text)
 
 
 class BlockExhausted(ValueError):
@@ -37,26 +47,23 @@ class Blocks(Wire, frozen=True, kw_only=True):
         return (self.mesh, self.hops, self.circuits, self.labels)
 
     def gateway_prefix(self, number: int) -> str:
-        network = _network(self.mesh)
-        base = int(network.network_address) + (number << 8)
-        if number < 0 or base + 255 > int(network.broadcast_address):
+        block = network(self.mesh)
+        base = int(block.network_address) + (number << 8)
+        if number < 0 or base + 255 > int(block.broadcast_address):
             raise BlockExhausted(self.mesh, number)
         return f"{IPv4Address(base)}/24"
 
     def gateway_address(self, number: int) -> str:
-        return str(IPv4Network(self.gateway_prefix(number))[1])
+        return str(network(self.gateway_prefix(number))[1])
 
     def workload_address(self, gateway_number: int, index: int) -> str:
         """The ``index``-th workload (from 0) behind a gateway; .0, .1 and .255 are not workloads."""
         if not 0 <= index <= 252:
             raise BlockExhausted(self.gateway_prefix(gateway_number), index)
-        return str(IPv4Network(self.gateway_prefix(gateway_number))[2 + index])
+        return str(network(self.gateway_prefix(gateway_number))[2 + index])
 
     def hop_address(self, number: int) -> str:
-        network = _network(self.hops)
-        if not 0 <= number < network.num_addresses - 2:
-            raise BlockExhausted(self.hops, number)
-        return str(network[number + 1])
+        return _hop(self.hops, number)
 
     def circuit_pair(self, number: int) -> tuple[str, str]:
         """Outer addresses of the circuit's ``from`` and ``to`` ends."""
@@ -67,8 +74,17 @@ class Blocks(Wire, frozen=True, kw_only=True):
         return _pair(self.labels, number)
 
 
-def _pair(block: str, number: int) -> tuple[str, str]:
-    network = _network(block)
-    if not 0 <= number < network.num_addresses // 2:
+@lru_cache(maxsize=MOST_KEPT)
+def _hop(block: str, number: int) -> str:
+    hops = network(block)
+    if not 0 <= number < hops.num_addresses - 2:
         raise BlockExhausted(block, number)
-    return str(network[2 * number]), str(network[2 * number + 1])
+    return str(hops[number + 1])
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _pair(block: str, number: int) -> tuple[str, str]:
+    pairs = network(block)
+    if not 0 <= number < pairs.num_addresses // 2:
+        raise BlockExhausted(block, number)
+    return str(pairs[2 * number]), str(pairs[2 * number + 1])

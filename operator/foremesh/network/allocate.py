@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from itertools import chain
 
-from foremesh.model.addresses import BlockExhausted, Blocks
+from foremesh.model.addresses import BlockExhausted, Blocks, network
 from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
 from foremesh.model.mesh import Member
@@ -228,10 +228,8 @@ def held(
 
 def _number_of(block: str, key: str, address: str) -> dict[str, int]:
     """The number of the pair that an address belongs to, under ``key``; nothing if it lies outside the block."""
-    network = IPv4Network(block)
-    if IPv4Address(address) not in network:
-        return {}
-    return {key: (int(IPv4Address(address)) - int(network.network_address)) // 2}
+    within, asked = network(block), IPv4Address(address)
+    return {key: (int(asked) - int(within.network_address)) // 2} if asked in within else {}
 
 
 def enrol(

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 
 import msgspec
 
-from foremesh.model.addresses import Blocks
+from foremesh.model.addresses import Blocks, network
 from foremesh.model.circuit import CircuitSpec, FirewallRule
 from foremesh.model.intent import Encryption, Profile, Requirements
 from foremesh.model.resource import Protocol
@@ -84,7 +84,7 @@ def update_firewall_rule(
     Raises:
         CircuitError: If the rule is unreadable, or there is no rule such as ``replaces``.
     """
-    _check(rule, IPv4Network((blocks or Blocks()).mesh))
+    _check(rule, network((blocks or Blocks()).mesh))
     rules = spec.firewall
     if replaces is not None and replaces != rule:
         if replaces not in rules:
@@ -108,8 +108,8 @@ def _check(rule: FirewallRule, mesh: IPv4Network) -> None:
         raise CircuitError("ICMP has no ports")
     for prefix in (*rule.sources, *rule.destinations):
         try:
-            network = IPv4Network(prefix)
+            asked = network(prefix)
         except ValueError as error:
             raise CircuitError(f"{prefix!r} is no IPv4 prefix: {error}") from error
-        if not network.subnet_of(mesh):
+        if not asked.subnet_of(mesh):
             raise CircuitError(f"prefix {prefix} lies outside the mesh's block {mesh}")
