@@ -430,6 +430,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "all-unknown": (lambda path: saved(path, rtt_ms=with_value(np.nan)), "no round trip in any slice"),
     "nothing-to-judge": (lambda path: saved(path, rtt_ms=with_value(0, np.s_[4:])), "after 4 slices of warm-up"),
     "too-many": (lambda path: header_alone(path, (9, 100_000, 100_000)), "at most 50,000,000"),
+    "too-many-nodes": (lambda path: header_alone(path, (5, 2_001, 2_001)), "2,001 nodes"),
     "less-than-said": (lambda path: header_alone(path, (9, 100, 100)), "no npz file"),
     "too-large": (large, "1,024 MiB"),
 }

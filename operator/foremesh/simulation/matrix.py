@@ -80,6 +80,9 @@ LARGEST_BYTES = 512 << 20
 MOST_VALUES = 50_000_000
 """Round trips in a matrix: 200 slices of 500 nodes, or 12 of 2,000. Judging stays below 2 GiB with them."""
 
+MOST_NODES = 2_000
+"""Nodes in a matrix, for the same reason; and a slice of so many takes 20 seconds."""
+
 LONGEST_MS = 1e7
 """Milliseconds, nearly three hours: nobody waits that long for an answer, so what is not below stands for unknown."""
 
@@ -312,8 +315,11 @@ def _check_header(path: Path, file: IO[bytes]) -> None:
     if shape[0] <= WARMUP:
         cause = f"{ARRAY} has {shape[0]} slices, and the first {WARMUP} are warm-up"
         raise InputError(path, None, cause, f"give {WARMUP + 1} or more")
-    if math.prod(shape) > MOST_VALUES:
-        cause = f"{ARRAY} has {math.prod(shape):,} values, and at most {MOST_VALUES:,} are judged"
+    if math.prod(shape) > MOST_VALUES or shape[1] > MOST_NODES:
+        cause = (
+            f"{ARRAY} has {math.prod(shape):,} values of {shape[1]:,} nodes; "
+            f"at most {MOST_VALUES:,} of {MOST_NODES:,} are judged"
+        )
         raise InputError(path, None, cause, "take fewer slices or nodes")
 
 
