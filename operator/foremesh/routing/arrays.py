@@ -63,13 +63,24 @@ def link_key(link: LinkId) -> tuple[str, str, str]:
     return (link.src, link.dst, link.underlay)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Quantity:
     """One figure of every link or gateway; NaN is unknown. Within 0 and a maximum: forecasters extrapolate, quantities
     do not become negative; and what is not finite is unknown."""
 
     median: Floats
     pessimistic: Floats
+
+    @cached_property
+    def medians(self) -> list[float]:
+        """``median`` for those who want one at a time, which arrays are slow at."""
+        listed: list[float] = self.median.tolist()
+        return listed
+
+    @cached_property
+    def pessimistics(self) -> list[float]:
+        listed: list[float] = self.pessimistic.tolist()
+        return listed
 
     @classmethod
     def of(cls, figures: Sequence[Figure | None], most: float = math.inf) -> Quantity:
@@ -100,6 +111,8 @@ class Topology:
         self.link_ids = [links[index].id for index in self._links]
         self.src = np.array([self.number[id.src] for id in self.link_ids], dtype=np.int64)
         self.dst = np.array([self.number[id.dst] for id in self.link_ids], dtype=np.int64)
+        self.ends: list[int] = self.dst.tolist()
+        """``dst`` for those who want one at a time, which arrays are slow at."""
         size, count = len(nodes), len(self.link_ids)
         self.relays: Bools = np.array([nodes[index].role is not Role.EDGE for index in self._nodes], dtype=np.bool_)
         self.out_start = np.searchsorted(self.src, np.arange(size + 1))
@@ -171,8 +184,8 @@ class Arrays:
         self.loss = Quantity.of([link.loss for link in self.links], most=1.0)
         self.free = Quantity.of([link.free_bps for link in self.links], most=MOST_BPS)
         self.load = Quantity.of([node.load for node in self.nodes], most=1.0)
-        price = [math.nan if link.egress_price is None else link.egress_price for link in self.links]
-        self.price = np.array(price, dtype=np.float64)
+        self.prices = [math.nan if link.egress_price is None else link.egress_price for link in self.links]
+        self.price = np.array(self.prices, dtype=np.float64)
         self._sums: dict[tuple[tuple[str, ...], bool], tuple[Ints, Bools]] = {}
 
     def release(self, carried_bps: Mapping[int, float]) -> None:

@@ -145,26 +145,28 @@ class Router:
             bandwidth are pessimistic, the latter what is left before this path takes its share. A figure is None if a
             part of it is unknown; bandwidth also where there is no link to limit it.
         """
-        arrays, links = self.arrays, list(route.links)
+        arrays, links = self.arrays, route.links
         gateways = self.gateways(route)
         offsets = (ask.sources[gateways[0]], ask.destinations[gateways[-1]])
         attached = [math.nan if rtt is None else rtt for rtt in offsets]
-        delivered = math.prod(1 - part for part in arrays.loss.pessimistic[links].tolist())
-        free = self.ledger_of(ask).free_units[links].tolist()
+        rtt, loss, high_rtt, free = arrays.rtt.medians, arrays.loss.pessimistics, arrays.rtt.pessimistics, math.inf
+        for link in links:
+            free = min(free, self.ledger_of(ask).free_units[link])
+        delivered = math.prod([1 - loss[link] for link in links])
         terms = prices.terms(route.steps[0], links)
-        terms[0] += sum(prices.offset(rtt) for rtt in offsets)
+        terms[0] += sum(map(prices.offset, offsets))
         terms.append(prices.exposure * max(0, route.hops - 1))
         models = {arrays.links[link].forecast_model for link in links} - {""}
         return Path(
             gateways=gateways,
-            links=tuple(arrays.topology.link_ids[link] for link in links),
+            links=tuple([arrays.topology.link_ids[link] for link in links]),
             figures=Figures(
-                latency_ms=_known_sum([*arrays.rtt.median[links].tolist(), *attached]),
-                latency_p90_ms=_known_sum([*arrays.rtt.pessimistic[links].tolist(), *attached]),
+                latency_ms=_known_sum([*(rtt[link] for link in links), *attached]),
+                latency_p90_ms=_known_sum([*(high_rtt[link] for link in links), *attached]),
                 loss=None if math.isnan(delivered) else 1 - delivered,
-                bandwidth_bps=min(free) / BPS_SCALE if free and min(free) >= 0 else None,
+                bandwidth_bps=float(free) / BPS_SCALE if links and free >= 0 else None,
                 hops=route.hops,
-                egress_price=_known_sum(arrays.price[links].tolist()),
+                egress_price=_known_sum([arrays.prices[link] for link in links]),
                 cost=sum(terms) / COST_SCALE,
             ),
             terms={name: units / COST_SCALE for name, units in zip(TERMS, terms, strict=True)},
@@ -173,7 +175,7 @@ class Router:
 
     def gateways(self, route: Route) -> tuple[str, ...]:
         topology = self.arrays.topology
-        return (topology.ids[route.steps[0]], *(topology.link_ids[link].dst for link in route.links))
+        return (topology.ids[route.steps[0]], *[topology.link_ids[link].dst for link in route.links])
 
     def free_units(self, name: str, ask: Ask, *, medians: bool = False) -> Ints:
         """Free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, pessimistic unless ``medians``,

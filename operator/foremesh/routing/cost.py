@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -120,7 +121,7 @@ class Prices:
 
     def __init__(self, pricer: Pricer, ledger: Ledger, weights: Weights, exposed: bool, prefer: tuple[Prefer, ...]):
         arrays = pricer.arrays
-        self._dst, self._ledger = arrays.topology.dst, ledger
+        self._dst, self._ends, self._ledger = arrays.topology.dst, arrays.topology.ends, ledger
         self._bandwidth_weight = weights.bandwidth * COST_SCALE
         self._latency = _priced(pricer.latency, weights.latency * COST_SCALE)
         self._loss = _priced(pricer.loss, weights.loss * COST_SCALE)
@@ -131,7 +132,7 @@ class Prices:
         self._factor = UNPREFERRED_FACTOR ** np.array(shunned, dtype=np.float64) - 1
         self._fixed = self._latency + self._loss + self._price + self._load[self._dst] + self._hop
         self._seen = 0
-        self._blind = np.isnan(ledger.left_bps)
+        self._blind = bool(np.isnan(ledger.left_bps).any())
         self._worst_bandwidth = 0.0
         self.link: Ints = np.empty(0, dtype=np.int64)
         """By link."""
@@ -148,13 +149,14 @@ class Prices:
         changed = self._ledger.changes[self._seen :]
         if not changed:
             return
-        if self._blind.any() and self._worst() != self._worst_bandwidth:
+        if self._blind and self._worst() != self._worst_bandwidth:
             self._reprice()
             return
         self._seen += len(changed)
-        for link in changed:
-            own = int(self._fixed[link]) + self._bandwidth(link)
-            self.link[link] = own + min(MOST, round(own * float(self._factor[self._dst[link]])))
+        fixed, factor = self._listed[-2:]
+        for link in dict.fromkeys(changed):
+            own = fixed[link] + self._bandwidth(link)
+            self.link[link] = own + min(MOST, round(own * factor[self._ends[link]]))
 
     def offset(self, rtt_ms: float | None) -> int:
         """Cost of an attachment's round trip before the first or after the last gateway."""
@@ -162,20 +164,29 @@ class Prices:
 
     def terms(self, first: int, links: Sequence[int]) -> list[int]:
         """The cost of a path in the order of TERMS, attachments and exposure left out."""
-        sums = [0, 0, 0, self._hop * len(links), 0, int(self._load[first]), int(self.start[first] - self._load[first])]
+        latency, loss, price, load, fixed, factor = self._listed
+        sums = [0, 0, 0, self._hop * len(links), 0, load[first], int(self.start[first]) - load[first]]
         for link in links:
-            bandwidth, end = self._bandwidth(link), self._dst[link]
-            sums[0] += int(self._latency[link])
+            bandwidth, end = self._bandwidth(link), self._ends[link]
+            sums[0] += latency[link]
             sums[1] += bandwidth
-            sums[2] += int(self._loss[link])
-            sums[4] += int(self._price[link])
-            sums[5] += int(self._load[end])
-            sums[6] += int(self.link[link]) - int(self._fixed[link]) - bandwidth
+            sums[2] += loss[link]
+            sums[4] += price[link]
+            sums[5] += load[end]
+            if factor[end]:
+                sums[6] += min(MOST, round((fixed[link] + bandwidth) * factor[end]))
         return sums
 
+    @cached_property
+    def _listed(self) -> tuple[list[int], list[int], list[int], list[int], list[int], list[float]]:
+        """By link, or by gateway, for those who want one at a time, which arrays are slow at."""
+        units = (self._latency, self._loss, self._price, self._load, self._fixed)
+        latency, loss, price, load, fixed = (one.tolist() for one in units)
+        return latency, loss, price, load, fixed, self._factor.tolist()
+
     def _bandwidth(self, link: int) -> int:
-        left = float(self._ledger.left_bps[link])
-        units = self._worst_bandwidth if math.isnan(left) else BANDWIDTH_UNIT_BPS / max(LEAST_FREE_BPS, left)
+        left = self._ledger.left[link]
+        units = self._worst_bandwidth if left != left else BANDWIDTH_UNIT_BPS / max(LEAST_FREE_BPS, left)
         return min(MOST, round(units * self._bandwidth_weight))
 
     def _worst(self) -> float:

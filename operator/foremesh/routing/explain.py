@@ -134,6 +134,8 @@ def _relax_bottleneck(router: Router, ask: Ask, name: str) -> Relaxation | None:
     """Bisect over the bandwidths that links have to offer, for only at one of these can feasibility change."""
     free = router.free_units(name, ask)
     problem = _loosened(router, ask, name)
+    if first_route(problem.within(free >= 0)) is None:
+        return None
     levels = np.unique(free[problem.usable & (free >= 0)])
     low, high, route = 0, levels.size, None
     while low < high:

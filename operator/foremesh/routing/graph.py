@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import structs
 
 from foremesh.model.forecast import UNKNOWN, Forecast
 from foremesh.model.link import Figure, LinkFacts, LinkId, MeshGraph, Node, PredictedLink
-from foremesh.model.resource import Resource, Role
+from foremesh.model.resource import GatewaySpec, Resource, Role
 from foremesh.model.series import Metric
 from foremesh.routing.arrays import link_key
 
@@ -24,16 +27,17 @@ def adjacency(gateways: Iterable[Resource]) -> tuple[LinkId, ...]:
     Two gateways can be linked if they sit on the same network, at least one of them has an endpoint that the other can
     dial, and not both are Edge: Core and Transit link with everybody, Edge gateways never with each other.
     """
-    found = sorted((one for one in gateways if one.spec.gateway), key=lambda one: one.id)
+    found = sorted(
+        (one.id, one.spec.network, gateway.role is Role.EDGE, bool(gateway.endpoint))
+        for one in gateways
+        if (gateway := one.spec.gateway)
+    )
     links = []
-    for src in found:
-        for dst in found:
-            a, b = src.spec.gateway, dst.spec.gateway
-            if src.id == dst.id or a is None or b is None or src.spec.network != dst.spec.network:
+    for src, network, edge, dialled in found:
+        for dst, its_network, is_edge, is_dialled in found:
+            if src == dst or network != its_network or (edge and is_edge) or not (dialled or is_dialled):
                 continue
-            if Role.EDGE is a.role is b.role or not (a.endpoint or b.endpoint):
-                continue
-            links.append(LinkId(src=src.id, dst=dst.id, underlay=src.spec.network or DEFAULT_UNDERLAY))
+            links.append(LinkId(src=src, dst=dst, underlay=network or DEFAULT_UNDERLAY))
     return tuple(links)
 
 
@@ -58,63 +62,77 @@ def build_graph(
         link is that of the gateway it leaves; 0 between gateways of the same provider and region where both are named,
         which clouds do not bill as egress. Whatever is not declared or not predicted is None: unknown.
     """
-    by_id = {gateway.id: gateway for gateway in gateways if gateway.spec.gateway}
-
-    def predicted(metric: Metric, key: LinkId | str) -> Figure | None:
-        forecast = forecasts.get(metric)
-        return None if forecast is None else forecast.figure(key)
-
-    def model(key: LinkId) -> str:
-        forecast = forecasts.get(Metric.RTT)
-        name = UNKNOWN if forecast is None else forecast.model(key)
-        return "" if name == UNKNOWN else name
-
-    nodes, edges = [], []
-    for gateway in by_id.values():
-        spec, location = gateway.spec.gateway, gateway.spec.location
-        if spec is None:
+    ends = {gateway.id: _End.of(gateway, gateway.spec.gateway) for gateway in gateways if gateway.spec.gateway}
+    rtt, loss, throughput, load = (
+        _reader(forecasts.get(metric)) for metric in (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT, Metric.LOAD)
+    )
+    models, known = forecasts.get(Metric.RTT), facts or {}
+    edges = []
+    for link in dict.fromkeys(links):
+        src, dst = ends.get(link.src), ends.get(link.dst)
+        if src is None or dst is None:
             continue
-        nodes.append(
-            Node(
-                id=gateway.id,
-                role=spec.role,
-                region=location.region,
-                provider=location.provider,
-                risk_groups=spec.risk_groups,
-                load=predicted(Metric.LOAD, gateway.id),
-            )
-        )
-    for link in {*links}:
-        if link.src not in by_id or link.dst not in by_id:
-            continue
-        fact = (facts or {}).get(link, _NOTHING)
-        capacity = _first(fact.capacity_bps, _capacity(by_id[link.src], by_id[link.dst]))
+        capacity, price = _capacity(src, dst), _price(src, dst)
+        if known:
+            fact = known.get(link, _NOTHING)
+            capacity, price = _first(fact.capacity_bps, capacity), _first(fact.egress_price, price)
+        name = UNKNOWN if models is None else models.model(link)
         edges.append(
             PredictedLink(
                 id=link,
-                rtt_ms=predicted(Metric.RTT, link),
-                loss=predicted(Metric.LOSS, link),
-                free_bps=_free(capacity, predicted(Metric.THROUGHPUT, link)),
+                rtt_ms=rtt(link),
+                loss=loss(link),
+                free_bps=_free(capacity, throughput(link)),
                 capacity_bps=capacity,
-                egress_price=_first(fact.egress_price, _price(by_id[link.src], by_id[link.dst])),
-                forecast_model=model(link),
+                egress_price=price,
+                forecast_model="" if name == UNKNOWN else name,
             )
         )
+    nodes = (structs.replace(end.node, load=load(id)) for id, end in ends.items())
     return MeshGraph(
         nodes=tuple(sorted(nodes, key=lambda node: node.id)),
         links=tuple(sorted(edges, key=lambda edge: link_key(edge.id))),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What a gateway declares that its links depend on."""
+
+    node: Node
+    place: tuple[str, str] | None
+    """Provider and region, if both are named."""
+    capacity: float | None
+    price: float | None
+
+    @classmethod
+    def of(cls, gateway: Resource, spec: GatewaySpec) -> _End:
+        location, price = gateway.spec.location, gateway.spec.egress_price
+        return cls(
+            node=Node(
+                id=gateway.id,
+                role=spec.role,
+                region=location.region,
+                provider=location.provider,
+                risk_groups=spec.risk_groups,
+            ),
+            place=(location.provider, location.region) if location.provider and location.region else None,
+            capacity=None if spec.capacity is None else float(spec.capacity),
+            price=None if price is None else float(price),
+        )
+
+
+def _reader(forecast: Forecast | None) -> Callable[[LinkId | str], Figure | None]:
+    return (lambda _: None) if forecast is None else forecast.figure
+
+
 def _first(known: float | None, otherwise: float | None) -> float | None:
     return otherwise if known is None else known
 
 
-def _capacity(src: Resource, dst: Resource) -> float | None:
+def _capacity(src: _End, dst: _End) -> float | None:
     """A capacity that one side does not declare is not taken from the other: it could be anything."""
-    ends = [end.spec.gateway.capacity for end in (src, dst) if end.spec.gateway]
-    declared = [capacity for capacity in ends if capacity is not None]
-    return float(min(declared)) if len(declared) == 2 else None
+    return None if src.capacity is None or dst.capacity is None else min(src.capacity, dst.capacity)
 
 
 def _free(capacity_bps: float | None, throughput: Figure | None) -> Figure | None:
@@ -126,12 +144,8 @@ def _free(capacity_bps: float | None, throughput: Figure | None) -> Figure | Non
     )
 
 
-def _price(src: Resource, dst: Resource) -> float | None:
-    here, there = src.spec.location, dst.spec.location
-    if here.provider and here.region and (here.provider, here.region) == (there.provider, there.region):
-        return 0.0
-    price = src.spec.egress_price
-    return None if price is None else float(price)
+def _price(src: _End, dst: _End) -> float | None:
+    return 0.0 if src.place is not None and src.place == dst.place else src.price
 
 
 def to_networkx(graph: MeshGraph) -> Any:

@@ -119,20 +119,20 @@ class Problem:
 
     def route(self, steps: Sequence[int]) -> Route | None:
         """A path, given by its steps, as an answer; None if it is none. It must not come to a gateway twice."""
-        first, links = steps[0], list(steps[1:])
-        inside = [int(gateway) for gateway in self.topology.dst[links]]
+        first, links, topology = steps[0], list(steps[1:]), self.topology
+        inside = [topology.ends[link] for link in links]
         end = inside.pop() if inside else first
-        if self.start[first] == NEVER or self.end[end] == NEVER or not self.usable[links].all():
+        if self.start[first] == NEVER or self.end[end] == NEVER:
             return None
-        if inside and not self.topology.relays[inside].all():
+        if not (all(self.usable[link] for link in links) and all(topology.relays[gateway] for gateway in inside)):
             return None
         if self.group_count and np.bitwise_or.reduce(self.groups[[first, *inside, end]]) + 1 != 1 << self.group_count:
             return None
-        if self.names:
-            sums = self.sum_start[:, first] + self.sum_end[:, end] + self.sum_link[:, links].sum(axis=1)
-            if (sums > self.most).any():
+        for row, most in enumerate(self.most.tolist()):
+            total = self.sum_start[row, first] + self.sum_end[row, end]
+            if total + sum(self.sum_link[row, links].tolist()) > most:
                 return None
-        cost = self.start[first] + self.end[end] + self.link[links].sum() + self.exposure * len(inside)
+        cost = self.start[first] + self.end[end] + sum(self.link[links].tolist()) + self.exposure * len(inside)
         return Route(int(cost), (first, *links), end)
 
 
@@ -193,7 +193,7 @@ class Search:
                 return None
             cost, end, *steps = found.tolist()
             if problem.group_count:
-                passed = [steps[0], *topology.dst[steps[1:]].tolist()]
+                passed = [steps[0], *(topology.ends[link] for link in steps[1:])]
                 twice = [gateway for gateway in passed if passed.count(gateway) > 1]
                 if twice:
                     self._guarded[twice] = True
@@ -204,6 +204,7 @@ class Search:
 def routes(problem: Problem) -> Iterator[Route]:
     """Every path that solves the problem, in the order of cost, links, ids; found as it is asked for."""
     search = Search(problem)
+    several_ends = np.count_nonzero(problem.end != NEVER) > 1
     first = search.best()
     queue: list[tuple[tuple[int, int, tuple[int, ...]], Route, int, frozenset[int]]] = []
     if first is not None:
@@ -211,8 +212,9 @@ def routes(problem: Problem) -> Iterator[Route]:
     while queue:
         _, route, deviated, banned = heapq.heappop(queue)
         yield route
-        # The paths not yet seen that share this one's subspace, split by where they leave it.
-        for position in range(deviated, len(route.steps) + 1):
+        # The paths not yet seen that share this one's subspace, split by where they leave it. They go on beyond its end
+        # only if there is another one to go to.
+        for position in range(deviated, len(route.steps) + several_ends):
             step = route.steps[position] if position < len(route.steps) else END
             closed = frozenset((step,)) | (banned if position == deviated else frozenset())
             found = search.best(route.steps[:position], closed)

@@ -19,11 +19,13 @@ class Ledger:
 
     def __init__(self, arrays: Arrays, reserved_bps: Mapping[LinkId, float] | None = None) -> None:
         self._taken: dict[int, float] = {}
-        self._median, self._low = arrays.free.median, arrays.free.pessimistic
-        self.free_units = _units(self._low)
+        self._free = arrays.free
+        self.free_units = _units(arrays.free.pessimistic)
         """Pessimistic free bandwidth by link, in BPS_SCALE; one more at the end for the link that is not there."""
-        self.left_bps = self._median.copy()
+        self.left_bps = arrays.free.median.copy()
         """Median free bandwidth by link, below 0 where more is promised than there is; NaN is unknown."""
+        self.left: list[float] = self.left_bps.tolist()
+        """``left_bps`` for those who want one at a time, which arrays are slow at."""
         self.changes: list[int] = []
         """Links whose promises changed, in the order of events."""
         for id, bps in (reserved_bps or {}).items():
@@ -38,11 +40,10 @@ class Ledger:
     def add(self, link: int, bps: float) -> None:
         """Promise so much more of a link, or give it back if it is negative."""
         taken = self._taken[link] = self._taken.get(link, 0.0) + bps
-        low = float(self._low[link])
-        if not math.isnan(low):
-            left = min(MOST_BPS, max(0.0, low - taken))
-            self.free_units[link] = math.ceil(left * BPS_SCALE)
-            self.left_bps[link] = self._median[link] - taken
+        low, median = self._free.pessimistics[link], self._free.medians[link]
+        if low == low:  # known
+            self.free_units[link] = math.ceil(min(MOST_BPS, max(0.0, low - taken)) * BPS_SCALE)
+            self.left_bps[link] = self.left[link] = median - taken
             self.changes.append(link)
 
 

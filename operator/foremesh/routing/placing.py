@@ -127,8 +127,11 @@ class Placing:
             Whether the path in use, if there is one, answers the questions.
         """
         chosen = found[0]
-        old = self.by_use(job, questions) if job.in_use and not job.pinned else None
-        if old is not None and self.router.gateways(chosen[0]) != job.in_use:
+        old = None
+        if job.in_use and not job.pinned:
+            same = self.router.gateways(chosen[0]) == job.in_use
+            old = chosen if same else self.by_use(job, questions)
+        if old is not None and old is not chosen:
             job.kept = self.stays(job, old, chosen)
             if job.kept:
                 chosen = old

@@ -62,6 +62,7 @@ class Planner:
         rules = tuple(policies)
         ordered = sorted(demands, key=lambda demand: (-demand.intent.spec.priority, demand.key))
         self._prepared = [_prepare(demand, rules) for demand in ordered]
+        self._listed = sorted(range(len(ordered)), key=lambda number: ordered[number].key)
         self._settings = settings
         self._topology: Topology | None = None
 
@@ -88,8 +89,7 @@ class Planner:
         rescue(placing, jobs)
         if self._settings.standby:
             stand_by(placing)
-        jobs.sort(key=lambda job: job.demand.key)
-        return Plan(made_at_s=made_at_s, placements=tuple(job.placement() for job in jobs))
+        return Plan(made_at_s=made_at_s, placements=tuple([jobs[number].placement() for number in self._listed]))
 
 
 def _prepare(demand: Demand, policies: tuple[Policy, ...]) -> Prepared:
