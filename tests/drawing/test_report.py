@@ -45,6 +45,13 @@ def test_peaks_beyond_the_plot_are_told_in_figures() -> None:
     assert "↑ 200 ms" in render_report(scenes.report((scenes.intent(),)))
 
 
+def test_limit_is_drawn_where_it_is_near_and_told_where_it_is_far() -> None:
+    near, far = (render_report(scenes.report((replace(scenes.intent(), limit_ms=limit),))) for limit in (45.0, 400.0))
+    assert 'class="limit"' in plots(near)[0]
+    assert 'class="limit"' not in plots(far)[0]
+    assert "limit 400 ms, far above" in plots(far)[0]
+
+
 def test_many_intents_have_plots_only_where_something_happened() -> None:
     calm = tuple(
         replace(scenes.intent(f"shop/calm-{index:02d}", moves=0), violation_minutes=0.0, moves=())

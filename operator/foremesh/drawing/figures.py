@@ -13,6 +13,9 @@ from foremesh.model.units import Bandwidth
 
 UNKNOWN = "unknown"
 
+ALIKE = 1.1
+"""Ratio of two directions' round trips up to which one figure stands for both on a map; pointing at it tells both."""
+
 
 def known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
@@ -94,13 +97,13 @@ def edge_lines(edge: DrawnEdge, name: Callable[[str], str]) -> list[str]:
 
 
 def edge_label(edge: DrawnEdge) -> str:
-    """Median round trip of an edge, both where the directions differ; ``?`` where it is unknown."""
-    said = [
-        "?" if way.link.rtt_ms is None else ms(way.link.rtt_ms.median)
-        for way in (edge.there, edge.back)
-        if way is not None
-    ]
-    return " / ".join(dict.fromkeys(said))
+    """Median round trip of an edge for where there is little room: the longer one, or both where they differ visibly;
+    ``?`` where it is unknown."""
+    ways = [way.link.rtt_ms for way in (edge.there, edge.back) if way is not None]
+    known_ms = [one.median for one in ways if one is not None]
+    if len(known_ms) == len(ways) and max(known_ms) <= ALIKE * min(known_ms):
+        return ms(max(known_ms))
+    return " / ".join(dict.fromkeys("?" if one is None else ms(one.median) for one in ways))
 
 
 def edge_label_p90(edge: DrawnEdge) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from foremesh.drawing.figures import ms, path_text, rate, share, short, way_figures
+from foremesh.drawing.figures import ms, rate, share, short, way_figures
 from foremesh.drawing.markup import Markup, join, tag
-from foremesh.drawing.page import cells, page, swatch, table
+from foremesh.drawing.page import cells, page, path_cell, swatch, table
 from foremesh.drawing.svg import circuit_lines, svg
 from foremesh.drawing.values import DrawnCircuit, MeshPicture
 
@@ -20,10 +20,8 @@ def html(mesh: MeshPicture, *, title: str = "Mesh") -> str:
 
 def map_figure(mesh: MeshPicture, title: str) -> Markup:
     """The map with its key."""
-    key = (
-        "● core   ◇ transit   ○ edge. Solid: active path, dashed: standby; grey: links that carry no circuit. "
-        "Figures on links, where there is room, are median round trips. Point at anything for more."
-    )
+    key = "● core  ◇ transit  ○ edge · solid: active path, dashed: standby, grey: links without circuits · "
+    key += "figures: median round trips · point at anything for more"
     return tag("figure", svg(mesh, title=title, alone=False), tag("figcaption", key, class_="soft"), id="map")
 
 
@@ -70,10 +68,10 @@ def _summary(mesh: MeshPicture) -> str:
 def _circuit_row(index: int, one: DrawnCircuit) -> Markup:
     figures = one.path.figures
     names = join([swatch(index), ", ".join(map(short, one.intents))])
-    path: object = path_text(one.path.gateways)
+    path = path_cell(one.path.gateways)
     if one.unmet:
         path = join([path, tag("div", f"falls short: {one.unmet}", class_="bad")])
-    standby = path_text(one.standby.gateways) if one.standby else "none"
+    standby = path_cell(one.standby.gateways) if one.standby else "none"
     return tag(
         "tr",
         cells(

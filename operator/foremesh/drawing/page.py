@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 
-from foremesh.drawing.markup import Markup, escape, tag
+from foremesh.drawing.figures import short
+from foremesh.drawing.markup import Markup, escape, join, tag
 from foremesh.drawing.style import PAGE, PALETTE, PICTURE, theme
 
 SCRIPT = """\
@@ -89,6 +91,11 @@ def cells(*values: tuple[object, str] | object) -> Markup:
     """Cells of one row; a pair is content and class."""
     made = [value if isinstance(value, tuple) else (value, "") for value in values]
     return Markup("".join(tag("td", escape(content), class_=look or None) for content, look in made))
+
+
+def path_cell(gateways: Iterable[str]) -> Markup:
+    """A path that breaks between gateways only."""
+    return join([tag("span", short(one), class_="nb") for one in gateways], " → ")
 
 
 def swatch(index: int) -> Markup:

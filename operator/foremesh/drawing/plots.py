@@ -24,6 +24,8 @@ MOST_FLAGS = 150
 """Moves that each tell what they were."""
 USUAL = 0.95
 """Share of the true round trips that the plot has to show in full; what is above leaves it and is told in figures."""
+FAR = 1.5
+"""A limit so many times what is usual would squeeze all else into a line: it is told, not drawn."""
 OVER = 1.04
 """How far beyond its top a peak is drawn, as a share of the plot."""
 MINUTE_S = 60.0
@@ -54,10 +56,11 @@ def forecast_plot(intent: ReportIntent, series: Series) -> Markup:
     parts.append(tag("path", class_="band f0", d=_band(low, series.high_ms, x, y)))
     parts.append(tag("path", class_="median c0", d=line_path(extremes(series.forecast_ms, BUCKETS), x, y)))
     parts.append(tag("path", class_="actual", d=line_path(extremes(series.actual_ms, BUCKETS), x, y)))
-    if known(intent.limit_ms) and intent.limit_ms is not None:
-        at = y(intent.limit_ms)
-        parts.append(tag("path", class_="limit", d=f"M{px(left)} {px(at)}H{px(right)}"))
-        said = f"limit {ms(intent.limit_ms)}"
+    if intent.limit_ms is not None and known(intent.limit_ms):
+        near = intent.limit_ms <= highest
+        at = y(intent.limit_ms) if near else top - 4
+        said = f"limit {ms(intent.limit_ms)}" + ("" if near else ", far above")
+        parts += [tag("path", class_="limit", d=f"M{px(left)} {px(at)}H{px(right)}")] if near else []
         parts.append(tag("text", said, class_="bad small halo", x=px(right - 4), y=px(at - 4), text_anchor="end"))
     parts += _beyond(series, lowest + OVER * (highest - lowest), x, top)
     parts += _slices(series, span, top, bottom)
@@ -136,12 +139,15 @@ def _picture(title: str, wide: float, tall: float, parts: Sequence[object], look
 
 
 def _reach(intent: ReportIntent, series: Series) -> tuple[float, float]:
-    """The axis: all that is usual, and the limit; peaks leave through the top. From 0 where that wastes little."""
-    wanted = [] if intent.limit_ms is None else [intent.limit_ms]
+    """The axis: all that is usual, and the limit unless it is far away; peaks leave through the top. From 0 where that
+    wastes little."""
+    wanted = []
     for values, quantile in ((series.actual_ms, USUAL), (series.high_ms, 0.99), (series.forecast_ms, 0.99)):
         finite = values[np.isfinite(values)]
         if len(finite):
             wanted += [float(np.quantile(finite, quantile)), float(finite.min())]
+    if intent.limit_ms is not None and intent.limit_ms <= FAR * max(wanted, default=intent.limit_ms):
+        wanted.append(intent.limit_ms)
     lowest, highest = min(wanted, default=0.0), max(wanted, default=1.0)
     slack = 0.15 * (highest - lowest) + 0.02 * highest + 0.01
     return (lowest - slack if lowest > 0.4 * highest else 0.0), highest + slack

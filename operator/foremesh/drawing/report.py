@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from foremesh.drawing.figures import clock, known, ms, number, share, short
 from foremesh.drawing.graph import link_table, map_figure
 from foremesh.drawing.markup import Markup, join, tag
-from foremesh.drawing.page import cells, page, swatch, table
+from foremesh.drawing.page import cells, page, path_cell, swatch, table
 from foremesh.drawing.plots import MEASURES, bars, forecast_plot, timeline
 from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, ReportPolicy
 
@@ -73,11 +73,10 @@ def _by(report: Report) -> str:
 
 def _intent(one: ReportIntent, colour: int | None) -> Markup:
     ends = f"{short(one.source)} to {short(one.destination)}" if one.source and one.destination else short(one.source)
-    name = join(
-        [swatch(colour) if colour is not None else "", tag("strong", short(one.name)), tag("div", ends, class_="soft")]
-    )
+    mark = swatch(colour) if colour is not None else ""
+    name = join([tag("span", mark, tag("strong", short(one.name)), class_="nb"), tag("div", ends, class_="soft")])
     path: object = join(
-        [one.path.replace(" > ", " → "), tag("div", one.why_not, class_="bad") if one.why_not else ""]
+        [path_cell(one.path.split(" > ")), tag("div", one.why_not, class_="bad") if one.why_not else ""]
         if one.path
         else [tag("span", f"✕ no path: {one.why_not or 'none was found'}", class_="bad")]
     )

@@ -119,7 +119,7 @@ td.n,th.n{text-align:right;white-space:nowrap}
 tr.ours td{font-weight:650}
 tr[data-lights]:hover,tr[data-lights]:focus{background:var(--panel);outline:none}
 td strong{font-weight:600}
-td .name{white-space:nowrap}
+.nb{white-space:nowrap}
 .key{max-width:none;display:flex;flex-wrap:wrap;gap:4px 20px;font-size:13.5px}
 .key svg{display:inline-block;vertical-align:-2px;margin-right:6px}
 .scroll{overflow-x:auto}
