@@ -90,7 +90,7 @@ def _plan(path: Path, bundle: Bundle, settings: Settings, output: str) -> None:
     from foremesh.cli.plan_document import PLACED, document
     from foremesh.cli.plan_table import table
 
-    found = document(_planned(bundle, settings))
+    found = document(_planned(bundle, settings), applied=output != "table")
     if output == "table":
         _show(table(found, str(path)))
     else:

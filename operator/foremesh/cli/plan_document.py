@@ -71,11 +71,14 @@ def standby_of(placement: Placement) -> Path | None:
     return getattr(placement, "standby", None)
 
 
-def document(planned: Planned) -> Document:
-    """Everything the operator would do, in a fixed order: equal plans give equal documents."""
+def document(planned: Planned, *, applied: bool = True) -> Document:
+    """Everything the operator would do, in a fixed order: equal plans give equal documents.
+
+    Args:
+        applied: With configs and objects as they would be applied; without, only their number is known.
+    """
     decision = planned.decision
     placements = _placements(planned)
-    objects = [*_circuit_manifests(planned), *(pinned.manifest for pinned in decision.pinned)]
     states = [one["state"] for one in placements]
     return {
         "mesh": _mesh(planned),
@@ -87,15 +90,15 @@ def document(planned: Planned) -> Document:
         ],
         "unknown": _unknown(planned),
         "notes": list(_notes(planned)),
-        "configs": {id_: _config(decision, id_) for id_ in sorted(decision.configs)},
-        "objects": objects,
+        "configs": {id_: write(decision.configs[id_]) for id_ in sorted(decision.configs)} if applied else {},
+        "objects": [*_circuit_manifests(planned), *(one.manifest for one in decision.pinned)] if applied else [],
         "totals": {
             "placed": states.count(PLACED),
             "unmet": states.count(UNMET),
             "notPlaced": states.count(NOT_PLACED),
             "circuits": len(decision.state.circuits),
             "configs": len(decision.configs),
-            "objects": len(objects),
+            "objects": len(decision.state.circuits) + len(decision.pinned),
         },
     }
 
@@ -299,11 +302,6 @@ def _circuit_manifests(planned: Planned) -> Iterable[Document]:
         # Kubernetes collects a Circuit with the Intents that own it; their uids are the API server's to give.
         del manifest["metadata"]["ownerReferences"]
         yield manifest
-
-
-def _config(decision: Decision, id_: str) -> Document:
-    found: Document = write(decision.configs[id_])
-    return found
 
 
 def _unknown(planned: Planned) -> dict[str, list[Document]]:

@@ -50,7 +50,8 @@ class Names:
     def of(cls, *documents: Document) -> Names:
         placements = [one for document in documents for one in document["placements"]]
         ids = [one[name] for one in placements for name in ("intent", "source", "destination") if one.get(name)]
-        return cls([*ids, *(id_ for document in documents for id_ in document["configs"])])
+        circuits = (one["circuit"] for document in documents for one in document["circuits"])
+        return cls([*ids, *circuits, *(id_ for document in documents for id_ in document["configs"])])
 
 
 def table(document: Document, title: str) -> list[Line]:
