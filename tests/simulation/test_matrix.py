@@ -147,6 +147,13 @@ def test_gains_are_found_in_noise_and_few_fare_worse(deviation: float, seed: int
     assert result.chosen_ms < simple_ms
 
 
+def test_luck_among_many_rules_is_not_taken_for_a_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    worlds = [noisy(plane(seed=seed), 0.1, seed=seed) for seed in range(9, 18)]
+    assert [judge(rtt_ms).share_relayed for rtt_ms in worlds] == [0] * len(worlds)
+    monkeypatch.setattr(matrix, "BEYOND_DOUBT", 0.0)
+    assert any(judge(rtt_ms).share_relayed for rtt_ms in worlds), "rules that gained by luck are there"
+
+
 def test_where_some_pairs_are_noisy_their_doubt_is_priced(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     rtt_ms = noisy(badly_routed(), np.where(rng.random((NODES, NODES)) < 0.3, 0.5, 0.02))

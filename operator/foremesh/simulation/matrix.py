@@ -62,7 +62,7 @@ data: pairs beyond it stay direct, whatever they would gain."""
 
 BEYOND_DOUBT = 4.0
 """Standard errors by which the mean gain of a rule must exceed zero: thousands of rules and margins are tried on the
-same slices, and some of them gain by luck."""
+same slices, and some gain by luck. One mesh without gains in forty still moves a few pairs, at next to no cost."""
 
 REPLAYED_SLICES = 16
 """Newest slices that a detour is replayed on: a deviation needs no more, and time grows with them."""
