@@ -260,11 +260,12 @@ def policy_table(scores: Mapping[str, Score]) -> Any:
 
 def _report(contest: Contest, seed: int, jobs: int | None, out: Path | None) -> None:
     from foremesh.cli import report
+    from foremesh.drawing import render_report
     from foremesh.simulation.contest import runs
 
     with progress("simulating") as show:
         found = runs(contest, seed, jobs=jobs, progress=show)
-    write(report.of_runs(contest, seed, found), out)
+    write(render_report(report.of_runs(contest, seed, found)), out)
 
 
 def _matrix(path: Path, output: str, out: Path | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 NARROW = frozenset("iljtfrI.,:;'|!()[] -1")
-WIDE = frozenset("mwMW@%")
+WIDE = frozenset("mwMW@%→⇒…")
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:

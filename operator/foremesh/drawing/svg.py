@@ -32,6 +32,12 @@ BEND = 0.07
 STRAND_PX = 5.0
 """Pixels between circuits that share a link."""
 
+BUNDLE_PX = 34.0
+"""Pixels across all circuits of a link; more of them lie closer together."""
+
+BUNDLE_LENGTH_PX = 90.0
+"""Length of a link from which on its circuits lie that far apart; shorter ones would look like balloons."""
+
 UNDERLAY_PX = 26.0
 """Pixels between the control points of links over different underlays."""
 
@@ -313,7 +319,7 @@ def _row(text: str, y: float, width: float, look: str | None = None) -> Markup:
 
 
 def _offset(place: int, count: int) -> float:
-    return (place - (count - 1) / 2) * STRAND_PX
+    return (place - (count - 1) / 2) * min(STRAND_PX, BUNDLE_PX / count)
 
 
 def _bend(sheet: _Sheet, key: EdgeKey, offset: float) -> tuple[Point, Point, Point] | None:
@@ -323,6 +329,7 @@ def _bend(sheet: _Sheet, key: EdgeKey, offset: float) -> tuple[Point, Point, Poi
         return None
     dx, dy = last[0] - first[0], last[1] - first[1]
     length = max((dx * dx + dy * dy) ** 0.5, 1e-6)
+    offset *= min(1.0, length / BUNDLE_LENGTH_PX)
     # A curve's middle lies half way to its control point.
     away = length * BEND * 2 + 2 * offset + sheet.parallel.get(key, 0) * UNDERLAY_PX
     middle = ((first[0] + last[0]) / 2 - dy / length * away, (first[1] + last[1]) / 2 + dx / length * away)
