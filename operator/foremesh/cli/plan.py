@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,12 +80,26 @@ def plan(path: Path, history: Path | None, output: str, against: Path | None, co
     Exit code: 0; 1 for what nobody expected; 2 for input that cannot be used; 3 if an Intent cannot be placed as it
     asks (with --against: one that is new or that could be placed before).
     """
-    settings = _settings(config)
-    bundle = _read(path, history)
-    if against is None:
-        _plan(path, bundle, settings, output)
-    else:
-        _compare(against, bundle, settings, output, shared_history=history is not None)
+    with _uncollected():
+        settings = _settings(config)
+        bundle = _read(path, history)
+        if against is None:
+            _plan(path, bundle, settings, output)
+        else:
+            _compare(against, bundle, settings, output, shared_history=history is not None)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles: a plan makes a million small objects and keeps nearly all of them, so looking
+    through them again and again took a fifth of a large plan's time and half of its YAML's."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _plan(path: Path, bundle: Bundle, settings: Settings, output: str) -> None:
