@@ -186,7 +186,7 @@ def _circuit_lines(circuits: Document, name: Names) -> Iterator[Line]:
 def _intent_lines(intents: Document, name: Names) -> Iterator[Line]:
     for one in intents["infeasible"]:
         why = one.get("infeasible") or one["problem"]
-        yield from wrapped(f"! intent {_whose(one, name)} cannot be placed: ", why["message"], "bold red")
+        yield from wrapped(f"! intent {_whose(one, name)} cannot be placed as it asks: ", why["message"], "bold red")
     for one in intents["feasible"]:
         yield from wrapped(f"+ intent {_whose(one, name)} can be placed now: ", _path_text(one), "green")
     for one in intents["rerouted"]:
