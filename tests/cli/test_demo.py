@@ -1,0 +1,78 @@
+"""``foremesh demo``: what is promised to a newcomer is there, and adds up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from foremesh.cli.main import cli
+from foremesh.simulation.policies import POLICIES
+
+EXAMPLE = Path(__file__).parents[2] / "manifests" / "examples" / "three-clouds"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("out")
+    found = CliRunner().invoke(cli, ["demo", "-f", str(EXAMPLE), "--out", str(folder), "--days", "0.1"])
+    assert found.exit_code == 0, found.output
+    return folder, found
+
+
+def test_it_says_what_is_simulated_and_shows_every_intent_and_policy(out: tuple[Path, Result]) -> None:
+    _, found = out
+    assert "Simulated here, and not measured" in found.stdout
+    for name in (*POLICIES, "office-to-shop", "payments", "live-stock-from-asia"):
+        assert name in found.stdout
+    assert "maxLatency: asked 80ms" in found.stdout.replace("\n", " ") or "asked 80ms" in found.stdout
+    assert max(map(len, found.stdout.splitlines())) <= 100
+
+
+def test_demo_json_has_policies_and_intents(out: tuple[Path, Result]) -> None:
+    answer = json.loads((out[0] / "demo.json").read_text())
+    assert list(answer["policies"]) == list(POLICIES)
+    intents = answer["intents"]
+    assert len(intents) == 6
+    unplaced = [name for name, one in intents.items() if one["path"] is None]
+    assert unplaced == ["three-clouds/live-stock-from-asia"]
+    assert "nearest" in intents[unplaced[0]]["why_not"]
+    for name, one in intents.items():
+        if name not in unplaced:
+            assert one["predicted_ms"] == pytest.approx(one["actual_ms"], rel=0.25), name
+
+
+def test_what_would_be_applied_is_written_for_every_agent(out: tuple[Path, Result]) -> None:
+    folders = sorted((out[0] / "gateways").iterdir())
+    resources = [
+        document["metadata"]["name"]
+        for path in EXAMPLE.glob("*.yaml")
+        for document in yaml.safe_load_all(path.read_text())
+        if document["kind"] == "MeshResource"
+    ]
+    assert [folder.name for folder in folders] == sorted(resources)
+    for folder in folders:
+        assert yaml.safe_load((folder / "config.yaml").read_text())["gateway"].endswith(f"/{folder.name}")
+        assert "add table ip" in (folder / "nftables.nft").read_text()
+        wireguard = [path.read_text() for path in folder.glob("*.conf")]
+        assert wireguard
+        assert all("PublicKey" in text and "PrivateKey" not in text for text in wireguard)
+    policies = [document for document in yaml.safe_load_all((out[0] / "policies.yaml").read_text()) if document]
+    assert {document["kind"] for document in policies} == {"NetworkPolicy"}
+
+
+def test_the_report_is_one_page_with_map_and_plots(out: tuple[Path, Result]) -> None:
+    page = (out[0] / "report.html").read_text()
+    assert page.count("<svg") > 5
+    assert "src=" not in page.replace("data:", "")
+    assert len(page) < 3_000_000
+
+
+def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli, ["demo", "-f", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")])
+    assert found.exit_code == 2
+    assert "nowhere" in found.stderr
+    assert not (tmp_path / "out").exists()

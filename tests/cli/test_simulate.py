@@ -1,0 +1,133 @@
+"""``foremesh simulate`` as people and programs use it, and what it says to wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from foremesh.cli.main import cli
+from foremesh.simulation.policies import POLICIES
+
+SMALL = ("--topology", "topozoo/Abilene", "--days", "0.1", "--intents", "6")
+
+FIGURES = {
+    "violation_minutes",
+    "mean_latency_ms",
+    "p95_latency_ms",
+    "moves_per_day",
+    "egress_usd",
+    "gap_closed",
+    "plan_seconds",
+}
+
+
+def simulate(*args: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["simulate", *map(str, args)])
+
+
+def test_json_has_every_policy_and_what_was_won() -> None:
+    found = simulate(*SMALL, "--seeds", "1-2", "-o", "json")
+    assert found.exit_code == 0, found.output
+    answer = json.loads(found.stdout)
+    assert list(answer["policies"]) == list(POLICIES)
+    assert all(set(one) == FIGURES for one in answer["policies"].values())
+    seeds = answer["seeds"]
+    assert seeds["won"] + seeds["lost"] + seeds["tied"] == seeds["count"] == 2
+    assert set(seeds["by_seed"]) == {"1", "2"}
+    assert answer["world"]["topology"] == "topozoo/Abilene"
+
+
+def test_the_same_seed_gives_the_same_answer_on_any_number_of_processors() -> None:
+    def answer(*args: str) -> dict[str, object]:
+        found = json.loads(simulate(*SMALL, "--policies", "reactive,predictive", "-o", "json", *args).stdout)
+        for one in found["policies"].values():
+            one.pop("plan_seconds")
+        return dict(found["policies"])
+
+    assert answer("-j", "1") == answer("-j", "2")
+
+
+def test_the_table_fits_a_terminal_and_prints_losses_as_well() -> None:
+    found = simulate(*SMALL, "--seeds", "1-3", "--policies", "reactive,predictive,oracle")
+    assert found.exit_code == 0, found.output
+    lines = found.stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "against the best reactive policy of each seed" in found.stdout
+    assert "lost" in found.stdout
+    assert sum(line.startswith("│ 1 ") or line.startswith("│ 2 ") or line.startswith("│ 3 ") for line in lines) == 3
+
+
+def test_a_recording_is_played_to_its_end(tmp_path: Path) -> None:
+    rows = ["series,time,value"]
+    for name, rtt_ms in (("a->b", 10), ("b->c", 10), ("a->c", 15)):
+        rows += [f"{name},{1_700_000_000 + 240 * index},{rtt_ms + index % 3}" for index in range(360)]
+    path = tmp_path / "trace.csv"
+    path.write_text("\n".join(rows))
+    found = simulate("--trace", path, "-o", "json", "--policies", "static,reactive,predictive,oracle")
+    assert found.exit_code == 0, found.output
+    answer = json.loads(found.stdout)
+    assert answer["world"]["kind"] == "trace"
+    assert answer["world"]["days"] == pytest.approx(0.5, abs=0.01)
+    assert answer["policies"]["oracle"]["violation_minutes"] == 0
+
+
+def test_a_matrix_is_judged(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.npz"
+    rng = np.random.default_rng(1)
+    slice_ = rng.uniform(20, 200, (12, 12))
+    np.savez(path, rtt_ms=np.stack([slice_ + rng.uniform(0, 1, (12, 12)) for _ in range(6)]))
+    found = simulate("--matrix", path, "-o", "json")
+    assert found.exit_code == 0, found.output
+    answer = json.loads(found.stdout)
+    assert {"direct_ms", "chosen_ms", "oracle_ms", "share_worse"} <= set(answer)
+    assert max(answer["oracle_ms"], answer["chosen_ms"]) < answer["direct_ms"]
+    assert "mean round trip" in simulate("--matrix", path).stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        pytest.param(["--topology", "topozoo/Geant2021"], "topozoo/Geant2012", id="unknown-topology-gets-the-nearest"),
+        pytest.param(["--links", "nowhere.csv"], "nowhere.csv", id="missing-file"),
+        pytest.param(["-f", "nowhere"], "nowhere", id="missing-folder"),
+        pytest.param(["--trace", "nowhere.csv"], "nowhere.csv", id="missing-recording"),
+        pytest.param(["--matrix", "nowhere.npz"], "nowhere.npz", id="missing-matrix"),
+        pytest.param(["--seeds", "5-1"], "5-1", id="seeds-the-wrong-way-round"),
+        pytest.param(["--seeds", "one"], "1-20", id="seeds-that-are-none"),
+        pytest.param(["--policies", "clever"], "predictive", id="unknown-policy-lists-all"),
+        pytest.param(["--days", "-1"], "--days", id="negative-days"),
+        pytest.param(["--links", "a.csv", "--topology", "x"], "exclude each other", id="two-meshes"),
+        pytest.param(["--seeds", "1-2", "-o", "html"], "one --seed", id="a-report-of-two-worlds"),
+        pytest.param(["--world", "sunny"], "aperiodic", id="unknown-world"),
+    ],
+)
+def test_wrong_input_is_told_in_a_few_words(args: list[str], said: str) -> None:
+    found = simulate(*args)
+    assert found.exit_code == 2, found.output
+    assert said in found.stderr
+    assert "Traceback" not in found.output
+    assert isinstance(found.exception, SystemExit)
+
+
+def test_a_file_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = simulate(*SMALL, "--policies", "static", "--out", tmp_path / "file" / "below.json")
+    assert found.exit_code == 2
+    assert "cannot be written" in found.stderr
+
+
+def test_the_command_itself_leaves_nothing_running(tmp_path: Path) -> None:
+    foremesh = Path(sys.executable).with_name("foremesh")
+    command = [foremesh, "simulate", *SMALL, "--policies", "static", "-o", "html"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "report.html")], capture_output=True, text=True, timeout=300, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert "<svg" in (tmp_path / "report.html").read_text()
