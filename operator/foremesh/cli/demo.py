@@ -45,7 +45,7 @@ def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> N
     applied = _applied(decision)
     _write_applied(applied, decision, out)
     contest = Contest(topology=topology.from_bundle(bundle), days=days, bundle=bundle)
-    with progress(f"simulating {days:g} days") as show:
+    with progress(f"simulating {report.days(days)}") as show:
         found = runs(contest, seed, jobs=jobs, progress=show)
     whole = report.of_runs(contest, seed, found, title=f"Foremesh: {folder.name}", applied=applied)
     write(render_report(whole), out / "report.html")
@@ -94,7 +94,7 @@ def _json(contest: Contest, seed: int, found: Mapping[str, Run], told_of: tuple[
 def _summary(contest: Contest, found: Mapping[str, Run], told_of: tuple[ReportIntent, ...], out: Path) -> Iterator[Any]:
     from rich.table import Table
 
-    from foremesh.cli.report import SIMULATED
+    from foremesh.cli.report import SIMULATED, days
     from foremesh.cli.simulate import policy_table
     from foremesh.simulation.score import score, side_by_side
 
@@ -102,7 +102,7 @@ def _summary(contest: Contest, found: Mapping[str, Run], told_of: tuple[ReportIn
     for line in SIMULATED:
         yield f"  {line}"
     yield ""
-    table = Table(title=f"What Foremesh did for each intent over {contest.days:g} days", title_justify="left")
+    table = Table(title=f"What Foremesh did for each intent over {days(contest.days)}", title_justify="left")
     table.add_column("intent")
     table.add_column("circuit, or why not", overflow="fold")
     for name in ("asked\nms", "predicted\nms", "actual\nms", "moves", "minutes\nmissed"):

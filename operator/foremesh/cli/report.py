@@ -30,11 +30,10 @@ SIMULATED = (
     "Time: days pass in seconds; a plan is made every few minutes, and not every half minute.",
 )
 
-REAL = (
-    "The manifests, as a cluster would take them.",
-    "Forecasts, path search and planning: the code that the operator runs.",
-    "Configurations and policies: what agents and the cluster would be told.",
-)
+REAL = ("Forecasts, path search and planning: the code that the operator runs.",)
+REAL_MANIFESTS = "The manifests, as a cluster would take them."
+REAL_CONFIGS = "Configurations and policies: what agents and the cluster would be told."
+MADE_UP_INTENTS = "The mesh and its intents: a gateway at each place, and pairs drawn from the seed."
 
 
 def intents(scene: Scene, run: Run) -> tuple[ReportIntent, ...]:
@@ -71,6 +70,11 @@ def intents(scene: Scene, run: Run) -> tuple[ReportIntent, ...]:
     return (*found, *(ReportIntent(name=id_, asked="", why_not=why) for id_, why in sorted(scene.unresolved.items())))
 
 
+def days(number: float) -> str:
+    """``1 day``, ``1.5 days``."""
+    return f"{number:g} day{'' if number == 1 else 's'}"
+
+
 def asked(needs: Requirements) -> str:
     """Requirements in words that fit a line."""
     words = []
@@ -100,15 +104,15 @@ def of_runs(
     told = intents(scene, run)
     placed = sum(bool(one.path) for one in told)
     return Report(
-        title=title or f"{contest.topology.name}, {contest.days:g} days",
+        title=title or f"{contest.topology.name}, {days(contest.days)}",
         summary=(
             f"{len(scene.gateways)} gateways, {len(scene.links)} directed links, {len(told)} intents, of which "
-            f"{placed} have a path at the end. Over {contest.days:g} days of a {contest.kind} world (seed {seed}) the "
+            f"{placed} have a path at the end. Over {days(contest.days)} of a {contest.kind} world (seed {seed}) the "
             f"{ours} policy missed a requirement in {scores[ours].violation_minutes:,.0f} minutes, all intents "
             f"together, with {scores[ours].moves_per_day:,.1f} moves a day."
         ),
-        simulated=SIMULATED,
-        real=REAL,
+        simulated=SIMULATED if contest.bundle else (MADE_UP_INTENTS, *SIMULATED),
+        real=(*([REAL_MANIFESTS] if contest.bundle else []), *REAL, *([REAL_CONFIGS] if applied else [])),
         mesh=picture(run.graph, plan, resources=resources, problems=problems),
         intents=told,
         policies=tuple(_policy(name, one) for name, one in scores.items()),

@@ -201,13 +201,14 @@ def about(contest: Contest, seeds: Iterable[int]) -> dict[str, Any]:
 
 def tables(contest: Contest, worlds: Mapping[int, Mapping[str, Score]]) -> Iterator[Any]:
     """The contest for people: policies side by side, then who won which seed."""
+    from foremesh.cli.report import days
     from foremesh.simulation.policies import POLICIES, REACTIVE
     from foremesh.simulation.score import OURS, best_reactive, duel, mean
 
     what = about(contest, worlds)
     made = "replayed from a recording" if contest.trace is not None else f"made up, version {what['version']}"
     yield (
-        f"{what['topology']}: {what['gateways']} gateways, {what['links']} directed links, {what['days']:g} days, "
+        f"{what['topology']}: {what['gateways']} gateways, {what['links']} directed links, {days(what['days'])}, "
         f"{what['kind']} world ({made}), {len(worlds)} seed{'s' * (len(worlds) > 1)}\n"
     )
     yield policy_table(mean([*worlds.values()]))
