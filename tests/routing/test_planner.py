@@ -17,7 +17,7 @@ from foremesh.model.meta import LabelSelector
 from foremesh.model.plan import Placement, Plan
 from foremesh.model.policy import CostWeights, Policy, PolicyMatch
 from foremesh.model.units import Bandwidth, Milliseconds
-from foremesh.routing import Demand, PlannerSettings, make_plan
+from foremesh.routing import Demand, Planner, PlannerSettings, make_plan
 from routing.demands import candidate, circuit, demand, intent, policy
 from routing.worlds import both, link, mesh, node, random_graph, random_requirements, steady
 
@@ -148,6 +148,46 @@ def test_the_margin_is_a_setting() -> None:
     demands = [demand(intent("x"), *AZ)]
     assert only(plan(diamond(20.0, 30.0), demands, [old], margin=0.5)).kept
     assert not only(plan(diamond(29.0, 30.0), demands, [old], [LATENCY_ONLY], margin=0.0)).kept
+
+
+MARGINS_MS = {
+    "saving-less-holds": (15.1, 25.0, "kept a > s > z: gain 9.9 ms by a > n > z is within the 10 ms margin"),
+    "saving-as-much-holds": (15.0, 25.0, "kept a > s > z: gain 10.0 ms by a > n > z is within the 10 ms margin"),
+    "saving-more-moves": (14.9, 25.0, "moved from a > s > z to a > n > z: 25.0 -> 14.9 ms, cost 40% lower"),
+    "the-share-has-to-be-saved-as-well": (
+        190.0,
+        205.0,
+        "kept a > s > z: gain 7.3% by a > n > z is within the 10% margin",
+    ),
+}
+
+
+@pytest.mark.parametrize(("best", "in_use", "reason"), MARGINS_MS.values(), ids=MARGINS_MS.keys())
+def test_a_margin_in_milliseconds(best: float, in_use: float, reason: str) -> None:
+    old = circuit("c", "a", "s", "z", intents=("lab/x",))
+    made = only(plan(diamond(best, in_use), [demand(intent("x"), *AZ)], [old], [LATENCY_ONLY], margin_ms=10.0))
+    assert made.reason == reason
+
+
+def test_a_round_trip_that_is_not_known_saves_no_milliseconds() -> None:
+    old = circuit("c", "a", "s", "z", intents=("lab/x",))
+    graph = diamond(20.0, 90.0, price=0.0)
+    links = tuple(
+        structs.replace(one, rtt_ms=None) if one.id == LinkId(src="n", dst="z") else one for one in graph.links
+    )
+    blind = structs.replace(graph, links=(*links, link("z", "y", 5.0)), nodes=(*graph.nodes, node("y")))
+    cheap = policy("cheap", weights=CostWeights(latency=0.1, hops=0, bandwidth=0, loss=5, egress_price=0, load=0))
+    lossy = structs.replace(
+        blind,
+        links=tuple(
+            structs.replace(one, loss=steady(0.02)) if one.id.src == "a" and one.id.dst == "s" else one
+            for one in blind.links
+        ),
+    )
+    asked = [demand(intent("x"), *AZ)]
+    assert text(only(plan(lossy, asked, [old], [cheap]))) == "a > n > z"
+    kept = only(plan(lossy, asked, [old], [cheap], margin_ms=1.0))
+    assert kept.reason == "kept a > s > z: the round trip by a > n > z is not known"
 
 
 def test_the_higher_priority_gets_the_better_path() -> None:
@@ -421,6 +461,25 @@ def test_plans_do_not_depend_on_the_order_of_the_input() -> None:
             rng.sample(circuits, len(circuits)),
         )
         assert again == expected, f"seed {seed}"
+
+
+def test_a_planner_that_made_other_plans_makes_the_same_plan() -> None:
+    """What it keeps between plans shows in none, also when figures, links or gateways change in between."""
+    changed = 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        graph = random_graph(rng)
+        demands = random_demands(rng, graph)
+        planner = Planner(demands, (), PlannerSettings(standby=True))
+        others = [random_graph(random.Random(seed)), structs.replace(graph, links=graph.links[1:])]
+        others.append(structs.replace(graph, nodes=graph.nodes[1:]))
+        others.append(carrying(graph, plan(graph, demands), demands))
+        circuits = circuits_of(plan(graph, demands), demands)
+        for other in (graph, *others, graph):
+            expected = plan(other, demands, circuits, standby=True)
+            assert planner.plan(other, circuits, made_at_s=1000.0) == expected, f"seed {seed}"
+            changed += expected != plan(graph, demands, circuits, standby=True)
+    assert changed > 50
 
 
 def carrying(graph: MeshGraph, made: Plan, demands: list[Demand]) -> MeshGraph:

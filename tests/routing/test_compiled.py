@@ -1,0 +1,55 @@
+"""Where compiled code is kept, and that nothing breaks where it cannot be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLAN = """
+from foremesh.routing import select_path
+from routing.worlds import both, mesh, node
+graph = mesh(node("a"), node("b"), node("z"), links=(*both("a", "b", 1.0), *both("b", "z", 1.0), *both("a", "z", 90.0)))
+print(select_path(graph, {"a": 0.0}, {"z": 0.0}).path.text)
+"""
+
+
+def run(code: str, **environment: str) -> str:
+    """What a new process prints."""
+    paths = os.pathsep.join((str(Path(__file__).parents[1]), *filter(None, sys.path)))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_it_is_kept_in_the_users_cache_folder_by_version(tmp_path: Path) -> None:
+    assert run(PLAN, XDG_CACHE_HOME=str(tmp_path)) == "a > b > z"
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("foremesh/*/**/*.nbc")}
+    assert kept
+    assert run(PLAN, XDG_CACHE_HOME=str(tmp_path)) == "a > b > z"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("foremesh/*/**/*.nbc")} == kept, "compiled twice"
+    for path in kept:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert run(PLAN, XDG_CACHE_HOME=str(tmp_path)) == "a > b > z", "a file that a crash left half written"
+
+
+def test_where_nothing_can_be_written_it_is_compiled_in_memory(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("no folder")
+    assert run(PLAN, XDG_CACHE_HOME=str(taken)) == "a > b > z"
+    assert taken.read_text() == "no folder"
+
+
+@pytest.mark.parametrize("module", ["foremesh.cli.main", "foremesh.cli.agent", "foremesh.agent.agent"])
+def test_an_agent_does_without_the_compiler(module: str) -> None:
+    assert run(f"import sys, {module}; print('numba' in sys.modules)") == "False"
