@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from foremesh.forecast.additive import FEWEST_DAYS, fit_additive
 from foremesh.forecast.fit import DAY_S, Fit
 from foremesh.forecast.forecasters import Curves, Forecaster, LastValue, RollingMedian, Seasonal, Shape, View, away
+from foremesh.forecast.volatility import Volatility
 from foremesh.model.forecast import QUANTILES
 from foremesh.model.series import Floats
 
@@ -31,7 +33,7 @@ FOLDS = 12
 FEWEST_ORIGINS = 4 * FOLDS
 """Instants below which a backtest says nothing."""
 
-MOST_ORIGINS = 252
+MOST_ORIGINS = 168
 """Instants at most, evenly over the proof: errors of neighbours say the same, and time grows with them."""
 
 MOST_LAGS = 12
@@ -41,17 +43,12 @@ PROOF_SHARE = 0.25
 """Newest share of the past that models are judged on, and at least a day of it, so that every hour is in it. On
 recorded links half and all of the past judged worse: networks change their ways within days."""
 
-CLEARLY = 0.05
-"""Share by which a model's error has to be smaller than a simpler one's; less is luck, and luck moves circuits."""
+CLEARLY = {"median": 0.02, "additive": 0.04, "prophet": 0.1}
+"""Share by which a model's error has to be smaller than that of the best simpler one; less is luck, and luck moves
+circuits. Prophet needs a process of its own, and on mere noise its long memory wins some percent."""
 
-CLEARLY_FITTED = 0.1
-"""The same for a fitted model: on mere noise its long memory wins some percent, and says nothing of what comes."""
-
-MOST_FOLDS_LOST = 4
+MOST_FOLDS_LOST = 6
 """Folds of ``FOLDS`` that a model may lose to the simpler one and still be trusted."""
-
-NAIVE = 2
-"""Models that need no fit; they come first, the simplest of all foremost."""
 
 FLAT = "series is flat"
 GAPS = "series has too many gaps for a backtest"
@@ -76,7 +73,10 @@ class Judgement:
     lags_s: Floats
     """Seconds ahead that errors were looked at, ascending."""
     spread: Floats
-    """What to add to a prediction for the lowest and the highest quantile, shape (2, series, lags)."""
+    """What to add to a prediction for the lowest and the highest quantile, at usual volatility; shape (2, series,
+    lags)."""
+    volatility: Volatility | None
+    """None where a backtest says nothing of any."""
 
     def why(self, row: int, show: Callable[[float], str]) -> str:
         """One line on a series' forecaster, or on why it has none.
@@ -117,7 +117,13 @@ def fewest_samples(step_s: float, horizon_s: float) -> int:
 
 
 def judge(
-    values: Floats, times_s: Floats, step_s: float, *, horizon_s: float, fits: Sequence[Fit | None] = ()
+    values: Floats,
+    times_s: Floats,
+    step_s: float,
+    *,
+    horizon_s: float,
+    fits: Sequence[Fit | None] = (),
+    above_idle: bool = False,
 ) -> Judgement:
     """Backtest the forecasters on the past of every series and pick one for each.
 
@@ -127,6 +133,7 @@ def judge(
         step_s: Seconds between its samples.
         horizon_s: Seconds ahead at which forecasters are compared.
         fits: Fitted models, one a series, if there are any.
+        above_idle: Whether values grow by factors above what they are when idle, as round trips do.
     """
     needed = fewest_samples(step_s, horizon_s)
     finite = np.isfinite(values)
@@ -146,6 +153,7 @@ def judge(
         maes=np.full((1, len(values)), np.nan),
         lags_s=lags_s,
         spread=np.zeros((2, len(values), len(lags))),
+        volatility=None,
     )
     if not able.any():
         return nobody
@@ -155,27 +163,28 @@ def judge(
     came = values[:, origins[:, None] + lags]
     view = _view(values, times_s, step_s, origins)
     came[~(np.isfinite(came[..., -1]) & np.isfinite(view.newest) & able[:, None])] = np.nan
-    judged: list[Forecaster] = [LastValue(), RollingMedian()]
-    models = judged[:]
-    if any(fits):
-        _add(
-            (judged, models),
-            "prophet",
-            Curves.of([fit.proof if fit else None for fit in fits]),
-            Curves.of([fit.curve if fit else None for fit in fits]),
-            view,
-            came[..., -1],
-            horizon_s,
+    models: list[Forecaster] = [LastValue(), RollingMedian()]
+    predicted = [model.predict(view, lags_s) for model in models]
+    if times_s[origins[0]] - times_s[0] >= FEWEST_DAYS * DAY_S:
+        there, additive = fit_additive(
+            values, times_s, step_s, view=view, origins=origins, came=came, lags_s=lags_s, above_idle=above_idle
         )
-    errors = [came - model.predict(view, lags_s) for model in judged]
+        predicted.append(there)
+        models.append(additive)
+    if any(fits):
+        proof = Curves.of([fit.proof if fit else None for fit in fits])
+        curve = Curves.of([fit.curve if fit else None for fit in fits])
+        _add(predicted, models, "prophet", (proof, curve), view, came[..., -1], lags_s)
+    errors = [came - there for there in predicted]
     at_horizon = [np.abs(error[..., -1]) for error in errors]
     chosen = np.where(np.isfinite(at_horizon[0]).sum(axis=1) >= FEWEST_ORIGINS, 0, -1)
     best, off = at_horizon[0], errors[0]
-    for index in range(1, len(models)):
-        wins = (chosen >= 0) & _wins(at_horizon[index], best, fitted=index >= NAIVE)
+    for index, model in enumerate(models[1:], start=1):
+        wins = (chosen >= 0) & _wins(at_horizon[index], best, model.name)
         chosen = np.where(wins, index, chosen)
         best = np.where(wins[:, None], at_horizon[index], best)
         off = np.where(wins[:, None, None], errors[index], off)
+    volatility = Volatility.of(values, times_s, step_s, horizon_s, view)
     return Judgement(
         models=tuple(models),
         chosen=chosen,
@@ -184,7 +193,8 @@ def judge(
         needed=needed,
         maes=np.array([_mean(error) for error in at_horizon]),
         lags_s=lags_s,
-        spread=_spread(off),
+        spread=_spread(off / volatility.factor(view, lags_s)),
+        volatility=volatility,
     )
 
 
@@ -205,24 +215,25 @@ def _view(values: Floats, times_s: Floats, step_s: float, origins: NDArray[np.in
 
 
 def _add(
-    lists: tuple[list[Forecaster], list[Forecaster]],
+    predicted: list[Floats],
+    models: list[Forecaster],
     name: str,
-    proof: Shape,
-    shape: Shape,
+    shapes: tuple[Shape, Shape],
     view: View,
     came: Floats,
-    horizon_s: float,
+    lags_s: Floats,
 ) -> None:
-    """A model with a shape, to be judged and to be used, with the share of its distance that the level kept."""
+    """A shape, to be judged and to be used, with the share of its distance that the level kept."""
+    proof, shape = shapes
     off = away(proof, view)
-    later = came - proof.at(view.times_s[:, -1] + horizon_s)
+    later = came - proof.at(view.times_s[:, -1] + lags_s[-1])
     both = np.isfinite(off) & np.isfinite(later)
     product = np.sum(np.where(both, off * later, 0.0), axis=1)
     square = np.sum(np.where(both, off * off, 0.0), axis=1)
     kept = np.clip(product / np.maximum(square, 1e-300), 0.01, 1.0)
     usual = np.max(np.abs(off), axis=1, where=both, initial=0.0)
-    for models, seen in zip(lists, (proof, shape), strict=True):
-        models.append(Seasonal(name, seen, kept, horizon_s, usual))
+    predicted.append(Seasonal(name, proof, kept, lags_s[-1], usual).predict(view, lags_s))
+    models.append(Seasonal(name, shape, kept, lags_s[-1], usual))
 
 
 def _mean(errors: Floats) -> Floats:
@@ -232,24 +243,23 @@ def _mean(errors: Floats) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _wins(model: Floats, simpler: Floats, *, fitted: bool) -> NDArray[np.bool_]:
+def _wins(model: Floats, simpler: Floats, name: str) -> NDArray[np.bool_]:
     """Per series, whether a model's errors, in time order, are clearly smaller than those of a simpler one.
 
     Args:
         model: Absolute errors, shape (series, instants), NaN where unknown.
         simpler: The same of the simpler model.
-        fitted: Whether the model needs a fit.
+        name: The model's.
     """
     both = np.isfinite(model) & np.isfinite(simpler)
     starts = [part[0] for part in np.array_split(np.arange(model.shape[1]), FOLDS) if len(part)]
     ours = np.add.reduceat(np.where(both, model, 0.0), starts, axis=1)
     theirs = np.add.reduceat(np.where(both, simpler, 0.0), starts, axis=1)
-    margin = CLEARLY_FITTED if fitted else CLEARLY
-    better = ours.sum(axis=1) < (1 - margin) * theirs.sum(axis=1)
+    better = ours.sum(axis=1) < (1 - CLEARLY[name]) * theirs.sum(axis=1)
     lost = ours > theirs
     wins: NDArray[np.bool_] = better & (lost.sum(axis=1) <= MOST_FOLDS_LOST) & (both.sum(axis=1) >= FEWEST_ORIGINS)
-    # A rhythm may have ended since it was fitted; the newest fold would show it.
-    return wins & ~lost[:, -1] if fitted else wins
+    # A rhythm may have ended since it was fitted, hours ago; the newest fold would show it.
+    return wins & ~lost[:, -1] if name == "prophet" else wins
 
 
 def _spread(errors: Floats) -> Floats:

@@ -29,12 +29,17 @@ class View:
     """Seconds that one sample of the past is the mean of, where the rows are finer than that; else 0."""
 
     @cached_property
+    def merge(self) -> int:
+        """Samples here that make one of the past."""
+        if not self.held_s or self.times_s.shape[1] < 2:
+            return 1
+        return max(1, round(self.held_s / float(self.times_s[0, -1] - self.times_s[0, -2])))
+
+    @cached_property
     def newest(self) -> Floats:
         """Newest value, shape (series, instants); of rows that are finer than the past, the newest level: what would
         have been one sample there, and as quick after a jump."""
-        step_s = self.times_s[0, -1] - self.times_s[0, -2] if self.times_s.shape[1] > 1 else self.held_s
-        samples = round(self.held_s / step_s) if step_s else 1
-        return newest(self.rows) if samples <= 1 else settled(self.rows[..., -samples:])
+        return newest(self.rows) if self.merge <= 1 else settled(self.rows[..., -self.merge :])
 
     @cached_property
     def settled(self) -> Floats:

@@ -17,7 +17,7 @@ import numpy as np
 
 from foremesh.forecast.choose import Judgement, judge
 from foremesh.forecast.fit import DAY_S, Fit
-from foremesh.model.series import Floats, SeriesBatch, SeriesKey
+from foremesh.model.series import Floats, Metric, SeriesBatch, SeriesKey
 
 REJUDGE_S = 7200.0
 """Seconds between judgements: a few new errors among hundreds change no choice, and levels are corrected all along."""
@@ -73,9 +73,9 @@ def judged(past: SeriesBatch, horizon_s: float, fits: Sequence[Fit | None] = ())
     with _LOCK:
         kept = _OF_SAMPLES.get(name)
     if kept is None or not kept.answers(past.keys, values, fits):
-        kept = _Kept(
-            past.keys, values, tuple(fits), judge(values, times_s, past.step_s, horizon_s=horizon_s, fits=fits)
-        )
+        above_idle = past.metric is Metric.RTT
+        judgement = judge(values, times_s, past.step_s, horizon_s=horizon_s, fits=fits, above_idle=above_idle)
+        kept = _Kept(past.keys, values, tuple(fits), judgement)
     with _LOCK:
         _OF_BATCH.setdefault(past, {})[horizon_s] = kept.fits, kept.judgement
         if span_s >= LONG_S:
@@ -84,6 +84,13 @@ def judged(past: SeriesBatch, horizon_s: float, fits: Sequence[Fit | None] = ())
             while len(_OF_SAMPLES) > MOST_KEPT:
                 _OF_SAMPLES.popitem(last=False)
     return kept.judgement
+
+
+def forget() -> None:
+    """Forget all judgements; they are found again as they were."""
+    with _LOCK:
+        _OF_BATCH.clear()
+        _OF_SAMPLES.clear()
 
 
 def _same(one: Sequence[Fit | None], other: Sequence[Fit | None]) -> bool:

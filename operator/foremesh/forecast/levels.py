@@ -33,6 +33,17 @@ def median(rows: Floats) -> Floats:
     return middle
 
 
+def quantile(rows: Floats, share: float) -> Floats:
+    """A quantile of the known samples along the last axis, by straight lines between them; NaN where there is none."""
+    ordered = np.sort(rows, axis=-1)  # NaN goes last
+    place = share * np.maximum(np.isfinite(ordered).sum(axis=-1, keepdims=True) - 1, 0)
+    below = np.floor(place).astype(np.int64)
+    low = np.take_along_axis(ordered, below, axis=-1)
+    high = np.take_along_axis(ordered, np.ceil(place).astype(np.int64), axis=-1)
+    between: Floats = (low + (place - below) * (high - low))[..., 0]
+    return between
+
+
 def newest(rows: Floats) -> Floats:
     """Newest known sample along the last axis; NaN where there is none."""
     back = np.argmax(np.isfinite(rows)[..., ::-1], axis=-1)

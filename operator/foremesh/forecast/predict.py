@@ -17,6 +17,7 @@ from foremesh.forecast.fit import Fit
 from foremesh.forecast.fitted import FittedModels
 from foremesh.forecast.forecasters import LastValue, View
 from foremesh.forecast.judged import judged
+from foremesh.forecast.levels import quantile
 from foremesh.forecast.reasons import Reasons
 from foremesh.model.forecast import QUANTILES, UNKNOWN, Forecast
 from foremesh.model.series import Floats, Metric, SeriesBatch, SeriesKey
@@ -170,7 +171,9 @@ class _Work:
         self.pending[told] = False
         view = self._view(held, row)
         lag = np.minimum(np.searchsorted(judgement.lags_s, self.ahead_s - 1e-6), len(judgement.lags_s) - 1)
-        self.low[told], self.high[told] = judgement.spread[:, row[told][:, None], lag]
+        if judgement.volatility is not None:
+            factor = judgement.volatility.factor(view, self.ahead_s)[row[told], 0]
+            self.low[told], self.high[told] = judgement.spread[:, row[told][:, None], lag] * factor
         for index in np.unique(chosen).tolist():
             its = told[chosen == index]
             model = judgement.models[index]
@@ -184,7 +187,7 @@ class _Work:
             return
         seen = self.rows[rest, 0] - self.newest[rest][:, None]
         self.middle[rest] = self.newest[rest][:, None]
-        self.low[rest], self.high[rest] = (_quantile(seen, share)[:, None] for share in (QUANTILES[0], QUANTILES[-1]))
+        self.low[rest], self.high[rest] = (quantile(seen, share)[:, None] for share in (QUANTILES[0], QUANTILES[-1]))
 
     def _view(self, held: SeriesBatch, row: NDArray[np.int64]) -> View:
         rows = self.rows
@@ -208,17 +211,6 @@ def _fits(fitted: FittedModels | None, batch: SeriesBatch, horizon_s: float) -> 
     from_s = batch.end_s - row_samples(batch.step_s) * batch.step_s
     until_s = batch.end_s + horizon_s
     return [fitted.find(batch.metric, key, from_s=from_s, until_s=until_s) for key in batch.keys]
-
-
-def _quantile(rows: Floats, share: float) -> Floats:
-    """A quantile of each row's known samples, of which there is at least one, by straight lines between them."""
-    ordered = np.sort(rows, axis=1)
-    place = share * (np.isfinite(rows).sum(axis=1, keepdims=True) - 1)
-    below = np.floor(place).astype(np.int64)
-    low = np.take_along_axis(ordered, below, axis=1)
-    high = np.take_along_axis(ordered, np.ceil(place).astype(np.int64), axis=1)
-    between: Floats = (low + (place - below) * (high - low))[:, 0]
-    return between
 
 
 def _reasons(work: _Work, found: Sequence[Fit | str], metric: Metric, max_age_s: float) -> Reasons:
