@@ -73,14 +73,18 @@ def test_without_telemetry_an_intent_that_was_never_placed_waits() -> None:
     assert decide(of, observed(of), AWAY, SETTINGS, now_s=NOW_S).chosen.plan.placements == ()
 
 
-def test_a_path_that_no_longer_meets_the_requirement_carries_traffic_until_there_is_a_better_one() -> None:
+def test_where_no_path_meets_the_requirement_traffic_takes_the_least_bad_one() -> None:
+    of = declared(requirements={"maxLatency": "35ms"})
+    assert only(decide(of, observed(of), forecasts(), SETTINGS, now_s=NOW_S)).path is None, "it never was placed"
     of = declared(requirements={"maxLatency": "45ms"})
     of, seen, before = settle(of, observed(of), forecasts())
+    slower = decide(of, seen, forecasts({pair: ms + 20 for pair, ms in RTT_MS.items()}), SETTINGS, now_s=NOW_S)
+    assert only(slower).infeasible.requirement == "maxLatency"
+    assert only(slower).path.gateways == only(before).path.gateways == ("lab/ams", "lab/lon", "lab/fra")
+    assert slower.changed == ()
     slow = decide(of, seen, forecasts({pair: ms + 100 for pair, ms in RTT_MS.items()}), SETTINGS, now_s=NOW_S)
-    placement = only(slow)
-    assert placement.infeasible.requirement == "maxLatency"
-    assert placement.path.gateways == only(before).path.gateways
-    assert slow.changed == ()
+    assert only(slow).infeasible.requirement == "maxLatency"
+    assert only(slow).path.gateways == ("lab/ams", "lab/fra"), "236 ms by lon, 150 ms straight"
 
 
 def test_an_intent_that_never_had_a_path_gets_none_that_is_too_slow() -> None:

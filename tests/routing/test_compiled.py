@@ -42,6 +42,9 @@ def test_it_is_kept_in_the_users_cache_folder_by_version(tmp_path: Path) -> None
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert run(PLAN, XDG_CACHE_HOME=str(tmp_path)) == "a > b > z", "a file that a crash left half written"
 
+    for path in kept:
+        assert not path.exists() or path.stat().st_mtime_ns > kept[path], "away with it"
+
 
 def test_where_nothing_can_be_written_it_is_compiled_in_memory(tmp_path: Path) -> None:
     taken = tmp_path / "taken"

@@ -190,6 +190,19 @@ def test_a_round_trip_that_is_not_known_saves_no_milliseconds() -> None:
     assert kept.reason == "kept a > s > z: the round trip by a > n > z is not known"
 
 
+@pytest.mark.parametrize("settings", [{"margin_ms": 10.0}, {"margin": 0.9}], ids=["milliseconds", "share"])
+def test_no_margin_holds_a_circuit_on_a_dead_path(settings: dict[str, float]) -> None:
+    old = circuit("c", "a", "s", "z", intents=("lab/x",))
+    careless = policy("careless", weights=CostWeights(loss=0.0001, bandwidth=0, hops=0, load=0))
+    by_south = (diamond(20.0, 19.0), {"s": 0.5, "n": 0.5}), (diamond(20.0, 19.0), {"s": 1.0, "n": 0.5})
+    held = []
+    for graph, loss in by_south:
+        lossy = (structs.replace(one, loss=steady(loss.get(one.id.dst, 0.0))) for one in graph.links)
+        bad = structs.replace(graph, links=tuple(lossy))
+        held.append(text(only(plan(bad, [demand(intent("x"), *AZ)], [old], [careless], **settings))))
+    assert held == ["a > s > z", "a > n > z"], "lossy is not dead"
+
+
 def test_the_higher_priority_gets_the_better_path() -> None:
     demands = [
         demand(intent("a-low", requirements=bandwidth(6e8), priority=1), *AZ, class_="one"),

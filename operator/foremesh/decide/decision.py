@@ -55,7 +55,7 @@ def decide(
             [among_heard(demand, observed) for demand in demands],
             [_as_planned(circuit) for circuit in circuits.values()],
             declared.policies.values(),
-            PlannerSettings(margin=settings.planning.margin),
+            PlannerSettings(margin=settings.planning.margin, standby=True),
             made_at_s=now_s,
         )
         plan = keep_flowing(plan, demands, declared, circuits)

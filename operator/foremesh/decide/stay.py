@@ -46,15 +46,17 @@ def hold(demands: Iterable[Demand], declared: Declared, circuits: Mapping[str, C
 
 
 def keep_flowing(plan: Plan, demands: Iterable[Demand], declared: Declared, circuits: Mapping[str, Circuit]) -> Plan:
-    """Where no path meets the requirements, traffic stays on the path it has: a slow path beats none.
+    """Where the planner finds no path at all, because gateways are silent or no circuit is needed, traffic stays where
+    it is: a slow path beats none.
 
-    Not for an Intent that was changed to ask for something else, nor on a path that is not permitted any more.
+    Not for an Intent that was changed to ask for something else, nor on a path that is not permitted any more. Where
+    there are paths and none meets the requirements, the planner itself takes the least bad one.
     """
     by_key = {demand.key: demand for demand in demands}
 
     def kept(placement: Placement) -> Placement:
         demand = by_key.get((placement.intent, placement.source))
-        if placement.infeasible is None or demand is None:
+        if placement.path is not None or demand is None:
             return placement
         before = recorded(demand, declared, circuits)
         if before is None or _asks_for_else(demand, declared, circuits) or forbidden(before, demand, declared):

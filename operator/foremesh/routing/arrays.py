@@ -34,6 +34,8 @@ MOST_BPS = 10**15
 """The most that a link can carry, in bit/s, for the same reason."""
 NO_LIMIT = 4 * 10**18
 """Greater than any sum of the above."""
+DEAD = 0.99
+"""Median loss from which a link counts as dead: of a hundred probes at most one comes back."""
 UNKNOWN = -1
 """Stands for a figure that is not known, where others are integers of at least 0."""
 
@@ -195,6 +197,17 @@ class Arrays:
             if bps and capacity is not None:
                 for part in (self.free.median, self.free.pessimistic):
                     part[link] = part[link] if math.isnan(part[link]) else min(capacity, part[link] + bps)
+
+    @cached_property
+    def alive(self) -> Bools:
+        """Links that are not known to be dead."""
+        return ~(self.loss.median >= DEAD)
+
+    @cached_property
+    def measured(self) -> Bools:
+        """Links that have a round trip; and a loss, where any link has one."""
+        rtt, loss = ~np.isnan(self.rtt.median), ~np.isnan(self.loss.median)
+        return rtt & loss if loss.any() else rtt
 
     def summed(self, name: str, medians: bool = False) -> Ints:
         """What each link adds to the sum that a requirement is about, pessimistic unless ``medians``; UNKNOWN if that

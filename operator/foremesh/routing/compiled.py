@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
@@ -32,9 +33,11 @@ def compiled(signature: str) -> Callable[[Function], Function]:
             before, config.CACHE_DIR = config.CACHE_DIR, str(_FOLDER)
             try:
                 return cast(Function, jit(signature, cache=True)(function))
-            except (OSError, EOFError, RuntimeError, ValueError) as error:
-                # A full disk, or a file that a crash left half written.
-                log.info("compiled code not kept folder=%s error=%s", _FOLDER, error)
+            except Exception as error:
+                # Whatever is wrong with what was kept (a full disk, a damaged file): away with it, and do without this
+                # time. What is wrong with the function itself shows again below.
+                log.info("compiled code not kept folder=%s error=%r", _FOLDER, error)
+                shutil.rmtree(_FOLDER, ignore_errors=True)
             finally:
                 config.CACHE_DIR = before
         return cast(Function, jit(signature)(function))

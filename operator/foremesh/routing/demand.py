@@ -27,6 +27,9 @@ class PlannerSettings:
     """Whether to look for the path to fall over to as well, default no: it costs a search or two a circuit."""
     runners_up: int = 2
     """Paths listed after the chosen one, default 2."""
+    explain: bool = True
+    """Whether to work out which requirement binds where nothing fits, default yes. It takes about ten times as long as
+    finding a path does; who makes thousands of plans and reads none of the reasons can do without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

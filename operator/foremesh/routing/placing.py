@@ -23,6 +23,9 @@ from foremesh.routing.policy import Effective, tighten
 
 NOTHING_PROMISED: Mapping[LinkId, float] = {}
 
+UNEXPLAINED = "it does not meet the requirements"
+"""Said of a path, or of every path, where reasons are not worked out."""
+
 Found = tuple[Route, Question]
 
 
@@ -104,7 +107,10 @@ class Placing:
                     self.router.ledger.add(number, sign * bps)
 
     def stays(self, job: Job, old: Found, new: Found) -> str:
-        """Why a circuit stays where it is although another path is cheaper; empty if it does not."""
+        """Why a circuit stays where it is although another path is cheaper; empty if it does not: because the other is
+        better by more than the margins, or alive while the one in use is dead."""
+        if self._is_dead(old[0]) and not self._is_dead(new[0]):
+            return ""
         text, settings = path_text(self.router.gateways(new[0])), self.settings
         kept = f"kept {path_text(job.in_use)}: "
         if within_share(settings, old[0], new[0]):
@@ -119,6 +125,9 @@ class Placing:
             return f"{kept}the round trip by {text} is not known"
         saved_ms = (before.figures.latency_ms or 0.0) - after.figures.latency_ms
         return f"{kept}gain {saved_ms:.1f} ms by {text} is within the {settings.margin_ms:g} ms margin"
+
+    def _is_dead(self, route: Route) -> bool:
+        return not all(self.router.arrays.alive[link] for link in route.links)
 
     def move(self, job: Job, questions: Sequence[Question], found: Sequence[Found]) -> bool:
         """Take the best path, unless the one in use is nearly as good.
@@ -266,6 +275,8 @@ class Placing:
 
     def _why_lost(self, job: Job) -> str:
         """Why the path in use is not among those that a demand may use."""
+        if not self.settings.explain:
+            return UNEXPLAINED
         for _, ask in job.prepared.asks:
             old = self._confined(ask, job.in_use)
             if not (old.sources and old.destinations):
@@ -276,6 +287,8 @@ class Placing:
         return "its ends are no longer candidates"
 
     def _explain(self, job: Job, question: Question) -> Infeasible:
+        if not self.settings.explain:
+            return Infeasible(requirement="", asked="", nearest="", message=UNEXPLAINED)
         ask, prefix, suffix = question.ask, "", ""
         fixed = self._fixed(job, ask)
         if job.pinned:

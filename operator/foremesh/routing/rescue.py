@@ -9,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-import numpy as np
-
-from foremesh.routing.arrays import Arrays
 from foremesh.routing.jobs import Job
 from foremesh.routing.needs import path_text, without
 from foremesh.routing.placing import Placing
-from foremesh.routing.values import Bools
-
-DEAD = 0.99
-"""Median loss from which a link counts as dead: of a hundred probes at most one comes back."""
 
 PASSING = ("maxLatency", "maxLoss", "minBandwidth", "reverse")
 """Requirements on what changes by itself."""
@@ -39,7 +32,7 @@ def rescue(placing: Placing, jobs: Iterable[Job]) -> None:
 
 def _rescue(placing: Placing, job: Job) -> None:
     router = placing.router
-    alive, measured = alive_links(router.arrays), _measured(router.arrays)
+    alive, measured = router.arrays.alive, router.arrays.measured
     strict = [placing.question(option, ask, medians=True) for option, ask in job.prepared.asks]
     loose = [placing.question(option, without(ask, PASSING)) for option, ask in job.prepared.asks]
     for questions, usable in ((strict, alive & measured), (loose, alive & measured), (loose, alive)):
@@ -52,14 +45,3 @@ def _rescue(placing: Placing, job: Job) -> None:
         placing.settle(job, old)
     elif found := placing.answers(job, loose):
         placing.settle(job, found[0], found)
-
-
-def alive_links(arrays: Arrays) -> Bools:
-    """Links that are not known to be dead."""
-    return ~(arrays.loss.median >= DEAD)
-
-
-def _measured(arrays: Arrays) -> Bools:
-    """Links that have a round trip; and a loss, where any link has one."""
-    rtt, loss = ~np.isnan(arrays.rtt.median), ~np.isnan(arrays.loss.median)
-    return rtt & loss if loss.any() else rtt

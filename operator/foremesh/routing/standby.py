@@ -14,7 +14,6 @@ from foremesh.routing.demand import Option
 from foremesh.routing.jobs import Job, Pair
 from foremesh.routing.labels import Problem, Route, first_route
 from foremesh.routing.placing import Placing
-from foremesh.routing.rescue import alive_links
 
 SHARED = "shared"
 """Name of the limit on what a standby may share, beside those that come from requirements."""
@@ -42,7 +41,7 @@ def stand_by(placing: Placing) -> None:
 
 def _standby(placing: Placing, pair: Pair, members: Sequence[Job], route: Route) -> Route | None:
     router = placing.router
-    nodes, alive = router.arrays.nodes, alive_links(router.arrays)
+    nodes, alive = router.arrays.nodes, router.arrays.alive
     options = [(member, member.option) for member in members if member.option]
     strict = placing.together(pair, options)
     loose = placing.together(pair, [(member, _sets_alone(option)) for member, option in options])

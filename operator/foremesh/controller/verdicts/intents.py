@@ -121,7 +121,7 @@ def _ready(
     for one in placements:
         whose = f"{one.source}: " if len(placements) > 1 else ""
         if one.infeasible is not None:
-            kept = "no traffic is carried" if one.path is None else _kept(circuits.get(decision.circuit_of(one)))
+            kept = "no traffic is carried" if one.path is None else _kept(one, circuits.get(decision.circuit_of(one)))
             reason = "Denied" if one.infeasible.requirement == "policy" else "NoFeasiblePath"
             return state("Ready", False, reason, f"{whose}{one.infeasible.message}; {kept}")
         unserved = decision.unserved.get((one.intent, one.source))
@@ -184,8 +184,10 @@ def _breach(required: Requirements, measured: Figures | None) -> Problem | None:
     return None
 
 
-def _kept(circuit: Circuit | None) -> str:
-    """What keeping the path in use means for traffic: a path can be dead, too."""
+def _kept(placement: Placement, circuit: Circuit | None) -> str:
+    """What the least bad path means for traffic: it can be the one in use, and that can be dead, too."""
+    if circuit is not None and placement.path is not None and placement.path.gateways != circuit.status.path:
+        return f"traffic moves to the least bad path, {placement.path.text}"
     dead = circuit and any(c.type == "Forwarding" and c.status == "False" for c in circuit.status.conditions)
     return "the path in use is kept" + (", and nothing passes it: its probes are not answered" if dead else "")
 
