@@ -266,3 +266,26 @@ def test_only_what_is_needed_is_imported() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S, check=True
     )
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_traffic_that_nothing_serves_any_more_stays_on_a_path_and_says_so(tmp_path: Path) -> None:
+    folder = copied(IN_PLACE, tmp_path)
+    for fast in (",18,", ",19,", ",50,"):
+        replaced(folder / "links.csv", fast, ",90,")
+    result = run("-f", folder)
+    assert result.exit_code == 3
+    assert "app-to-db (app to db, Latency profile): requirements not met" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("1 of 2 placed")
+    unmet = placement(document("-f", folder), "app-to-db")
+    assert (unmet["state"], unmet["infeasible"]["requirement"]) == ("Unmet", "maxLatency")
+    assert unmet["path"], "a slow path beats none"
+    assert unmet["circuit"] == "lab/ams-fra-27f30d97"
+
+
+@pytest.mark.parametrize("intent", ["office-to-shop", "payments", "catalogue-to-asia", "orders-from-asia"])
+def test_a_standby_path_shares_no_gateway_where_requirements_leave_another_way(intent: str) -> None:
+    one = placement(document("-f", THREE_CLOUDS), intent)
+    path, standby = one["path"], one["standby"]["path"]
+    assert (standby[0], standby[-1]) == (path[0], path[-1])
+    assert not set(standby[1:-1]) & set(path[1:-1])
+    assert one["standby"]["predicted"]["latencyMs"] > one["predicted"]["latencyMs"]
