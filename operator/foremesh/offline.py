@@ -106,6 +106,9 @@ def _with_samples(series: Mapping[SeriesKey, Samples]) -> dict[SeriesKey, Sample
     """The series without samples that could not be taken; those of which nothing is left are left out."""
     found = {}
     for key, one in series.items():
+        if len(one.values) == 1 and math.isfinite(one.values[0]):
+            found[key] = one
+            continue
         known = np.isfinite(one.values)
         kept = one if known.all() else Samples(one.times_s[known], one.values[known])
         if len(kept.values):

@@ -30,6 +30,9 @@ from foremesh.routing.policy import matches
 DECIMALS = {"latencyMs": 3, "latencyP90Ms": 3, "loss": 6, "bandwidthBps": 0, "egressPrice": 6, "cost": 6}
 """Decimals that mean something, as in statuses: a microsecond, a packet in a million, a bit."""
 
+FIGURES = tuple((field.name, field.encode_name) for field in msgspec.structs.fields(Figures))
+"""Field and name in a document of every figure; asked for once, since msgspec works it out anew each time."""
+
 LEAST_TERM = 0.5e-6
 """Cost below which a difference in a term is rounded away."""
 
@@ -250,10 +253,10 @@ def _terms(terms: Mapping[str, float]) -> dict[str, float]:
 def figures(known: Figures) -> dict[str, float | int | None]:
     """Every figure, rounded to what can be measured; null where it is unknown."""
     found: dict[str, float | int | None] = {}
-    for field in msgspec.structs.fields(known):
-        value, decimals = getattr(known, field.name), DECIMALS.get(field.encode_name)
+    for field, name in FIGURES:
+        value, decimals = getattr(known, field), DECIMALS.get(name)
         rounded = value if value is None or decimals is None else round(value, decimals)
-        found[field.encode_name] = int(rounded) if decimals == 0 and rounded is not None else rounded
+        found[name] = int(rounded) if decimals == 0 and rounded is not None else rounded
     return found
 
 
