@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-lab test lint lock charts clean
+.PHONY: help setup demo-lab test lint bench-plan lock charts clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -32,6 +32,9 @@ lint: setup ## ruff, mypy, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-plan: setup ## how long planning takes, beside NetworkX; writes out/bench-plan.jsonl
+	@$(BIN)/python benchmarks/bench_plan.py
 
 charts: setup ## regenerate charts/foremesh-crds and the schemas for files from crds/
 	$(BIN)/python charts/generate.py

@@ -7,7 +7,6 @@ is accepted, bounds never contradict sums, and the answer does not depend on the
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,7 +122,6 @@ class Topology:
         underlays = {name: code for code, name in enumerate(sorted({id.underlay for id in self.link_ids}))}
         under = np.array([underlays[id.underlay] for id in self.link_ids], dtype=np.int64)
         pair, back_pair = self.src * size + self.dst, self.dst * size + self.src
-        self._pair: list[int] = pair.tolist()
         there, back = pair * len(underlays) + under, back_pair * len(underlays) + under
         found = np.minimum(np.searchsorted(there, back), max(0, count - 1))
         self.reverse: Ints = np.where(there[found] == back, found, UNKNOWN) if count else np.empty(0, dtype=np.int64)
@@ -147,14 +145,15 @@ class Topology:
 
     def over(self, src: str, dst: str) -> range:
         """The links from one gateway to another, over whichever underlay."""
-        if src not in self.number or dst not in self.number:
-            return range(0)
-        pair = self.number[src] * len(self.ids) + self.number[dst]
-        first = bisect_left(self._pair, pair)
-        last = first
-        while last < len(self._pair) and self._pair[last] == pair:
-            last += 1
-        return range(first, last)
+        return self._over.get((src, dst), range(0))
+
+    @cached_property
+    def _over(self) -> dict[tuple[str, str], range]:
+        found: dict[tuple[str, str], range] = {}
+        for number, id in enumerate(self.link_ids):
+            first = found.get((id.src, id.dst), range(number, number)).start
+            found[id.src, id.dst] = range(first, number + 1)
+        return found
 
     def allowed(self, rule: object, of: Callable[[], Sequence[bool]]) -> tuple[Bools, Bools]:
         """Which gateways a rule allows, and which links between these; ``of`` is asked once a rule."""

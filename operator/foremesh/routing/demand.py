@@ -199,8 +199,9 @@ def carried_in_place(
         taken = (min(forward, sent), min(back, received))
         for step in pairwise(circuit.status.path) if any(taken) else ():
             # The status names gateways: of parallel underlays, the one that carries more is taken for the path's.
-            link = max(arrays.topology.over(*step), key=in_use, default=None)
-            if link is not None:
+            links = arrays.topology.over(*step)
+            if links:
+                link = links[0] if len(links) == 1 else max(links, key=in_use)
                 for number, bps in zip((link, int(arrays.topology.reverse[link])), taken, strict=True):
                     if number >= 0:
                         carried[number] = carried.get(number, 0.0) + bps

@@ -87,8 +87,12 @@ def explain(router: Router, ask: Ask, *, origins: Mapping[str, str] | None = Non
             nearest=found[0].nearest,
             message="; ".join(["; or ".join(parts), *notes]),
         )
-    for size in range(1, len(asked(ask)) + 1):
-        for dropped in combinations(asked(ask), size):
+    names = asked(ask)
+    for size in range(1, len(names) + 1):
+        for dropped in combinations(names, size):
+            # That a single one is to blame was tried above, as far as figures are known.
+            if size == 1 and not _is_blind(router, ask, dropped[0]):
+                continue
             if answer := _without_these(router, ask, dropped, imposed):
                 return answer
     ends = [", ".join(sorted(map(short, gateways))) or "nowhere" for gateways in (ask.sources, ask.destinations)]
@@ -260,12 +264,20 @@ def _unknowns(router: Router, ask: Ask, route: Route, wanted: Iterable[str]) -> 
     return found
 
 
+def _is_blind(router: Router, ask: Ask, name: str) -> bool:
+    """Whether a figure that a requirement is about is unknown anywhere."""
+    if name == "regions":
+        return not all(node.region for node in router.arrays.nodes)
+    if name == "maxLatency" and None in (*ask.sources.values(), *ask.destinations.values()):
+        return True
+    return bool(unknown_mask(router.arrays, name).any())
+
+
 def _unknowns_that_might_do(router: Router, ask: Ask, name: str) -> list[str]:
     """Figures which, were they good enough, would let a path through as it is asked: unknown, they meet nothing."""
-    missing = unknown_mask(router.arrays, name)
-    apart = name == "maxLatency" and None in (*ask.sources.values(), *ask.destinations.values())
-    if name in SETS or not (missing.any() or apart):
+    if name in SETS or not _is_blind(router, ask, name):
         return []
+    missing = unknown_mask(router.arrays, name)
     loose = without(ask, (name,))
     problem = _fewest_unknown(router, loose, (name,))
     if name in BOTTLENECKS:

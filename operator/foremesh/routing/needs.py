@@ -178,7 +178,7 @@ def unknown_mask(arrays: Arrays, name: str) -> Bools:
         missing = np.append(np.isnan(arrays.free.pessimistic), True)
         return missing[:-1] if name == "minBandwidth" else missing[arrays.topology.reverse]
     if name in SUMS:
-        return arrays.summed(name) < 0
+        return ~arrays.sums((name,))[1]
     return np.zeros(len(arrays.links), dtype=np.bool_)
 
 
