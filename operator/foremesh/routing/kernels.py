@@ -154,6 +154,27 @@ def dominates(labels: Ints, one: int, other: int, count: int, guarded: Bools, sh
     return True
 
 
+@compiled("b1(i8[::1],i8)")
+def contains(numbers: Ints, number: int) -> bool:
+    """Whether a short array holds a number."""
+    found = False
+    for one in numbers:
+        found = found or one == number
+    return found
+
+
+@compiled("Tuple((i8[:,::1],i8[::1]))(i8[:,::1],i8[::1])")
+def grown(labels: Ints, queue: Ints) -> tuple[Ints, Ints]:
+    """Labels and queue with twice the room."""
+    rows = labels.shape[0]
+    more, longer = np.empty((2 * rows, labels.shape[1]), dtype=np.int64), np.empty(2 * rows, dtype=np.int64)
+    for row in range(rows):
+        longer[row] = queue[row]
+        for column in range(labels.shape[1]):
+            more[row, column] = labels[row, column]
+    return more, longer
+
+
 @compiled(
     "i8[::1](i8[::1],i8[::1],b1[::1],b1[::1],i8[::1],i8,i8,i8[::1],i8[::1],i8[::1],"
     "i8[:,::1],i8[:,::1],i8[:,::1],i8[::1],i8[:,::1],i8[:,::1],i8,i8[::1],i8[::1],b1[::1])"
@@ -198,11 +219,10 @@ def settle(
     size, waiting, root = 0, 0, prefix.size - 1
     for number in range(start.size if prefix.size == 0 else 1):
         first = prefix[0] if prefix.size else number
-        if start[first] == NEVER or (prefix.size == 0 and (banned == first).any()):
+        if start[first] == NEVER or (prefix.size == 0 and contains(banned, first)):
             continue
         while size + prefix.size + 2 > labels.shape[0]:
-            labels = np.concatenate((labels, np.empty_like(labels)))
-            queue = np.concatenate((queue, np.empty_like(queue)))
+            labels, queue = grown(labels, queue)
         labels[size, STATE], labels[size, COST], labels[size, RANK] = first << shift | groups[first], start[first], 0
         labels[size, PARENT], labels[size, STEP] = -1, first
         for index in range(count):
@@ -246,9 +266,8 @@ def settle(
             labels[label, NEXT] = settled[state]
             settled[state] = label
         while size + out_start[gateway + 1] - out_start[gateway] + 1 > labels.shape[0]:
-            labels = np.concatenate((labels, np.empty_like(labels)))
-            queue = np.concatenate((queue, np.empty_like(queue)))
-        if end[gateway] != NEVER and passed == everything and not (label == root and (banned == END).any()):
+            labels, queue = grown(labels, queue)
+        if end[gateway] != NEVER and passed == everything and not (label == root and contains(banned, END)):
             fits = True
             for index in range(count):
                 fits = fits and labels[label, SUMS + index] + sum_end[index, gateway] <= most[index]
@@ -265,7 +284,7 @@ def settle(
             onward = dst[step]
             target = onward << shift | passed | groups[onward]
             rest = arriving[0, target]
-            if rest == NEVER or not usable[step] or (label == root and (banned == step).any()):
+            if rest == NEVER or not usable[step] or (label == root and contains(banned, step)):
                 continue
             fits = True
             for index in range(count):
