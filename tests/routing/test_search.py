@@ -221,6 +221,12 @@ def test_a_source_that_is_a_destination_is_a_path_of_no_links() -> None:
     assert (found.gateways, found.links, found.figures.hops, found.figures.latency_ms) == (("a",), (), 0, 0.0)
 
 
+def test_one_mapping_may_name_both_ends() -> None:
+    graph = mesh(node("a", load=0.5), node("b", load=0.5), links=both("a", "b"))
+    ends: dict[str, float | None] = {"a": 1.0, "b": 2.0}
+    assert select_path(graph, ends, ends) == select_path(graph, ends, dict(ends))
+
+
 def test_attachments_count_for_latency_and_choose_between_destinations() -> None:
     graph = mesh(node("a"), node("b"), node("c"), links=(*both("a", "b", 10.0), *both("a", "c", 12.0)))
     near = select_path(graph, {"a": 1.0}, {"b": 5.0, "c": 0.5}, Requirements(max_latency=Milliseconds(13.5))).path

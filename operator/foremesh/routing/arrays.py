@@ -187,7 +187,7 @@ class Arrays:
         self.load = Quantity.of([node.load for node in self.nodes], most=1.0)
         self.prices = [math.nan if link.egress_price is None else link.egress_price for link in self.links]
         self.price = np.array(self.prices, dtype=np.float64)
-        self._sums: dict[tuple[tuple[str, ...], bool], tuple[Ints, Bools]] = {}
+        self._sums: dict[tuple[tuple[str, ...], bool], tuple[Ints, Bools | None]] = {}
 
     def release(self, carried_bps: Mapping[int, float]) -> None:
         """Take what links carry for circuits that are to be planned anew for free, up to the links' capacities."""
@@ -218,14 +218,14 @@ class Arrays:
                 return units_down(-np.log1p(-(self.loss.median if medians else self.loss.pessimistic)), LOSS_SCALE)
         return units_down(self.price, PRICE_SCALE) if name == "maxEgressPrice" else self.topology.ones
 
-    def sums(self, names: tuple[str, ...], medians: bool = False) -> tuple[Ints, Bools]:
+    def sums(self, names: tuple[str, ...], medians: bool = False) -> tuple[Ints, Bools | None]:
         """``summed`` for several requirements, shape (names, links), what is unknown adding nothing; and by link
-        whether all of it is known."""
+        whether all of it is known, None if everything is."""
         key = (names, medians)
         if key not in self._sums:
             rows = np.empty((len(names), len(self.links)), dtype=np.int64)
             for row, name in enumerate(names):
                 rows[row] = self.summed(name, medians)
             known: Bools = np.all(rows >= 0, axis=0)
-            self._sums[key] = (np.maximum(rows, 0), known)
+            self._sums[key] = (np.maximum(rows, 0), None if known.all() else known)
         return self._sums[key]

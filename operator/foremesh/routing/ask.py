@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -91,22 +92,24 @@ class Router:
         sums, known = arrays.sums(names, medians)
         rule = (needs.regions, needs.avoid)
         allowed, usable = topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
-        usable = usable & known
+        if known is not None:
+            usable = usable & known
         if ask.along is not None:
-            usable &= self._among(ask.along)
+            usable = usable & self._among(ask.along)
         for name, need in (("minBandwidth", needs.min_bandwidth), ("reverse", needs.reverse)):
             if need is not None:
-                usable &= self.free_units(name, ask, medians=medians) >= least_units(need)
-        shape = (len(names), allowed.size)
-        start, sum_start = np.full(allowed.size, NEVER), np.zeros(shape, dtype=np.int64)
-        end, sum_end = np.full(allowed.size, NEVER), np.zeros(shape, dtype=np.int64)
+                usable = usable & (self.free_units(name, ask, medians=medians) >= least_units(need))
+        start, end = ends_at = np.empty((2, allowed.size), dtype=np.int64)
+        ends_at.fill(NEVER)
+        sum_start, sum_end = np.zeros((2, len(names), allowed.size), dtype=np.int64)
         timed = needs.max_latency is not None
-        for ends, costs, totals in ((ask.sources, start, sum_start), (ask.destinations, end, sum_end)):
+        sides = ((ask.sources, start, sum_start, prices.start), (ask.destinations, end, sum_end, None))
+        for ends, costs, totals, begun in sides:
             for gateway, rtt in ends.items():
                 number = arrays.number.get(gateway)
                 if number is None or not allowed[number] or (timed and rtt is None):
                     continue
-                costs[number] = prices.offset(rtt) + (prices.start[number] if ends is ask.sources else 0)
+                costs[number] = prices.offset(rtt) + (0 if begun is None else begun[number])
                 if timed:
                     totals[0, number] = attachment_ns(rtt)
         return Problem(
@@ -120,7 +123,7 @@ class Router:
             sum_link=sums,
             sum_start=sum_start,
             sum_end=sum_end,
-            most=np.array(most, dtype=np.int64),
+            most=most,
             groups=self._groups(ask.through),
             group_count=len(ask.through),
         )
@@ -192,7 +195,8 @@ class Router:
         return first_route(self.frame(ask, self.prices(ask)))
 
 
-def _limits(needs: Requirements) -> tuple[tuple[str, ...], tuple[int, ...]]:
+@lru_cache(maxsize=4096)
+def _limits(needs: Requirements) -> tuple[tuple[str, ...], Ints]:
     """The requirements that sum up, ``maxLatency`` first, and what each may come to."""
     found = []
     if needs.max_latency is not None:
@@ -203,7 +207,7 @@ def _limits(needs: Requirements) -> tuple[tuple[str, ...], tuple[int, ...]]:
         found.append(("maxHops", min(needs.max_hops, NO_LIMIT)))
     if needs.max_egress_price is not None:
         found.append(("maxEgressPrice", up(needs.max_egress_price, PRICE_SCALE)))
-    return tuple(name for name, _ in found), tuple(most for _, most in found)
+    return tuple(name for name, _ in found), np.array([most for _, most in found], dtype=np.int64)
 
 
 def attachment_ns(rtt_ms: float | None) -> int:

@@ -177,8 +177,9 @@ def unknown_mask(arrays: Arrays, name: str) -> Bools:
     if name in BOTTLENECKS:
         missing = np.append(np.isnan(arrays.free.pessimistic), True)
         return missing[:-1] if name == "minBandwidth" else missing[arrays.topology.reverse]
-    if name in SUMS:
-        return ~arrays.sums((name,))[1]
+    known = arrays.sums((name,))[1] if name in SUMS else None
+    if known is not None:
+        return ~known
     return np.zeros(len(arrays.links), dtype=np.bool_)
 
 
