@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo-lab test lint bench-plan lock charts clean
+.PHONY: help setup demo demo-lab test lint bench-plan lock charts clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -18,6 +18,9 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+demo: setup ## plan three clouds, simulate a day of them, write out/ (any machine with Python)
+	@$(BIN)/foremesh demo -f manifests/examples/three-clouds --out out $(DEMO_ARGS)
 
 demo-lab: setup ## the main job on real parts, in namespaces (Linux, root)
 	@tests/lab/install-packages

@@ -12,7 +12,7 @@ import yaml
 from cli.planning import THREE_CLOUDS, assert_golden, copied, document, replaced, run
 
 INTENTS, POLICY, LINKS = "30-intents.yaml", "40-policy.yaml", "links.csv"
-PAYMENTS = "three-clouds/branch-munich-a-frankfurt-d0e45eda"
+PAYMENTS = "three-clouds/branch-munich-a-frankfurt-341de836"
 
 
 @pytest.fixture

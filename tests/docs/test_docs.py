@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from crds.schemas import KINDS
 from foremesh.agent.settings import AgentSettings
+from foremesh.cli.main import cli
 from foremesh.model.manifest import read
 
 ROOT = Path(__file__).parents[2]
@@ -102,3 +104,12 @@ def texts(file: str) -> Iterator[str]:
             yield node.value
         elif isinstance(node, ast.JoinedStr):
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "KIND" for part in node.values)
+
+
+def test_the_readme_picture_is_what_the_program_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    drawn = CliRunner().invoke(cli, ["graph", "-f", "manifests/examples/three-clouds", "-o", "svg"])
+    assert drawn.exit_code == 0, drawn.output
+    assert drawn.stdout == (ROOT / "docs/images/three-clouds.svg").read_text(), (
+        "draw it anew: foremesh graph -f manifests/examples/three-clouds -o svg --out docs/images/three-clouds.svg"
+    )
