@@ -238,6 +238,28 @@ def test_a_flat_past_does_not_hide_a_dead_link() -> None:
     assert (answer.values[1] == 1.0).all()
 
 
+def test_one_lost_probe_on_a_clean_link_is_no_sign() -> None:
+    recent = np.zeros(RECENT)
+    recent[-1] = 1 / 60
+    past = batch(np.zeros(WEEK), metric=Metric.LOSS)
+    answer = quantile_forecast(batch(recent, step_s=60, metric=Metric.LOSS), horizon_s=600, step_s=60, past=past)
+    assert answer.models == ("median",)
+    assert answer.values[1].max() == 0
+
+
+def test_the_newest_sample_counts_where_it_carries_no_noise() -> None:
+    """The past is of five-minute means; a smooth climb is followed to its newest minute, and noise is not."""
+    minutes = times(RECENT, 60)
+    past = batch(random_walk(seed=3))
+    climb = 500 + np.arange(RECENT) * 0.5
+    smooth = quantile_forecast(batch(climb, step_s=60), horizon_s=600, step_s=60, past=past).values[1, 0, 0]
+    rough = quantile_forecast(
+        batch(500 + np.random.default_rng(1).normal(0, 1, len(minutes)), step_s=60), horizon_s=600, step_s=60, past=past
+    ).values[1, 0, 0]
+    assert smooth == pytest.approx(climb[-1], abs=0.6)
+    assert rough == pytest.approx(500, abs=1)
+
+
 # What lies ahead
 
 

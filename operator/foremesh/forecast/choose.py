@@ -16,10 +16,19 @@ from numpy.typing import NDArray
 
 from foremesh.forecast.additive import FEWEST_DAYS, fit_additive
 from foremesh.forecast.fit import DAY_S, Fit
-from foremesh.forecast.forecasters import Curves, Forecaster, LastValue, RollingMedian, Seasonal, Shape, View, away
+from foremesh.forecast.forecasters import (
+    Curves,
+    Forecaster,
+    LastValue,
+    RollingMedian,
+    Seasonal,
+    Shape,
+    View,
+    away,
+)
 from foremesh.forecast.volatility import Volatility
 from foremesh.model.forecast import QUANTILES
-from foremesh.model.series import Floats
+from foremesh.model.series import Floats, Metric
 
 LOOKBACK_S = 3600.0
 """Seconds of newest samples that forecasters see: an hour's median beat shorter and longer ones on recorded links."""
@@ -123,7 +132,7 @@ def judge(
     *,
     horizon_s: float,
     fits: Sequence[Fit | None] = (),
-    above_idle: bool = False,
+    metric: Metric = Metric.LOAD,
 ) -> Judgement:
     """Backtest the forecasters on the past of every series and pick one for each.
 
@@ -133,7 +142,7 @@ def judge(
         step_s: Seconds between its samples.
         horizon_s: Seconds ahead at which forecasters are compared.
         fits: Fitted models, one a series, if there are any.
-        above_idle: Whether values grow by factors above what they are when idle, as round trips do.
+        metric: What is measured. Round trips grow by factors above what they are when idle.
     """
     needed = fewest_samples(step_s, horizon_s)
     finite = np.isfinite(values)
@@ -167,7 +176,14 @@ def judge(
     predicted = [model.predict(view, lags_s) for model in models]
     if times_s[origins[0]] - times_s[0] >= FEWEST_DAYS * DAY_S:
         there, additive = fit_additive(
-            values, times_s, step_s, view=view, origins=origins, came=came, lags_s=lags_s, above_idle=above_idle
+            values,
+            times_s,
+            step_s,
+            view=view,
+            origins=origins,
+            came=came,
+            lags_s=lags_s,
+            above_idle=metric is Metric.RTT,
         )
         predicted.append(there)
         models.append(additive)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from foremesh.forecast.levels import newest, settled
+from foremesh.forecast.levels import median, newest, settled
 from foremesh.model.series import Floats
 
 
@@ -37,14 +37,38 @@ class View:
 
     @cached_property
     def newest(self) -> Floats:
-        """Newest value, shape (series, instants); of rows that are finer than the past, the newest level: what would
-        have been one sample there, and as quick after a jump."""
-        return newest(self.rows) if self.merge <= 1 else settled(self.rows[..., -self.merge :])
+        """Newest value, shape (series, instants). Of rows finer than the past: the newest level, what would have been
+        one sample there, and as quick after a jump; or nearer to the newest sample where samples carry little noise."""
+        value = newest(self.rows)
+        if self.merge <= 1:
+            return value
+        level = settled(self.rows[..., -self.merge :])
+        return level + _trust(self.rows, self.merge) * (value - level)
 
     @cached_property
     def settled(self) -> Floats:
         """Median since the level last changed, shape (series, instants)."""
         return settled(self.rows)
+
+
+def _trust(rows: Floats, apart: int) -> Floats:
+    """How far the newest sample says more than the level of the last few, 0 to 1, shape (series, instants).
+
+    Differences between neighbours hold the noise twice and one step of the series' own movement; those ``apart``
+    samples apart the same noise and so many steps. Their proportion gives the gain of the Kalman filter of a level that
+    wanders (Harvey, "Forecasting, Structural Time Series Models and the Kalman Filter", 1989, section 4.1.2).
+    """
+    near, far = (median(np.abs(rows[..., lag:] - rows[..., :-lag])) ** 2 for lag in (1, apart))
+    steps = np.maximum(far - near, 0.0) / (apart - 1)
+    noise = np.maximum(near - steps, 0.0) / 2
+    ratio = steps / np.where(noise > 0, noise, 1.0)
+    gain = np.where(noise > 0, (np.sqrt(ratio * ratio + 4 * ratio) - ratio) / 2, np.where(steps > 0, 1.0, 0.0))
+    trust: Floats = np.clip((gain - LEVEL_GAIN) / (1 - LEVEL_GAIN), 0.0, 1.0)
+    return trust
+
+
+LEVEL_GAIN = 1 / 3
+"""Gain that the level of a few samples amounts to."""
 
 
 class Forecaster(Protocol):

@@ -17,7 +17,7 @@ import numpy as np
 
 from foremesh.forecast.choose import Judgement, judge
 from foremesh.forecast.fit import DAY_S, Fit
-from foremesh.model.series import Floats, Metric, SeriesBatch, SeriesKey
+from foremesh.model.series import Floats, SeriesBatch, SeriesKey
 
 REJUDGE_S = 7200.0
 """Seconds between judgements: a few new errors among hundreds change no choice, and levels are corrected all along."""
@@ -73,8 +73,7 @@ def judged(past: SeriesBatch, horizon_s: float, fits: Sequence[Fit | None] = ())
     with _LOCK:
         kept = _OF_SAMPLES.get(name)
     if kept is None or not kept.answers(past.keys, values, fits):
-        above_idle = past.metric is Metric.RTT
-        judgement = judge(values, times_s, past.step_s, horizon_s=horizon_s, fits=fits, above_idle=above_idle)
+        judgement = judge(values, times_s, past.step_s, horizon_s=horizon_s, fits=fits, metric=past.metric)
         kept = _Kept(past.keys, values, tuple(fits), judgement)
     with _LOCK:
         _OF_BATCH.setdefault(past, {})[horizon_s] = kept.fits, kept.judgement

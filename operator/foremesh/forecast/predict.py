@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from foremesh.forecast.choose import Judgement, row_samples
 from foremesh.forecast.fit import Fit
 from foremesh.forecast.fitted import FittedModels
-from foremesh.forecast.forecasters import LastValue, View
+from foremesh.forecast.forecasters import Forecaster, LastValue, RollingMedian, View
 from foremesh.forecast.judged import judged
 from foremesh.forecast.levels import quantile
 from foremesh.forecast.reasons import Reasons
@@ -31,8 +31,6 @@ LONGEST_AGE_STEPS = 4
 
 DEAD_LOSS = 1.0
 """Share of probes lost in the newest sample from which a link is dead now, whatever the hour before says."""
-
-LAST = LastValue.name
 
 
 class HorizonError(ValueError):
@@ -59,8 +57,8 @@ def quantile_forecast(
 
     Each series gets the forecaster that its own past favours (see ``choose``), started at its newest samples: a jump
     is followed within three of them, and a link that lost every probe is dead from the next forecast on. Without
-    enough past, or where it is flat, the newest sample is held, and the hour's range is the spread. A series whose
-    newest sample is too old is unknown.
+    enough past, or where it is flat, the newest sample (of loss the hour's median) is held, and the hour's range is the
+    spread. A series whose newest sample is too old is unknown.
 
     Args:
         batch: The series up to now; its last hour, or what it has of it, says where they stand.
@@ -90,7 +88,7 @@ def quantile_forecast(
     for held in (past, batch):
         if held is not None and work.pending.any():
             work.take(held, horizon_s, found)
-    work.hold()
+    work.hold(_held(batch.metric))
     if batch.metric is Metric.LOSS:
         work.middle[newest >= DEAD_LOSS] = 1.0
     low, high = work.middle + np.minimum(work.low, 0), work.middle + np.maximum(work.high, 0)
@@ -145,7 +143,7 @@ class _Work:
             middle=np.full(shape, np.nan),
             low=np.zeros(shape),
             high=np.zeros(shape),
-            models=np.where(alive, LAST, UNKNOWN).astype(object),
+            models=np.where(alive, _held(batch.metric).name, UNKNOWN).astype(object),
             source=np.full(len(batch.keys), -1),
         )
 
@@ -180,13 +178,13 @@ class _Work:
             self.middle[its] = model.predict(view, self.ahead_s)[row[its], 0]
             self.models[its] = model.name
 
-    def hold(self) -> None:
-        """The newest sample for the alive that nothing else is known of, as wide as the hour's range."""
+    def hold(self, model: Forecaster) -> None:
+        """The simplest model for the alive that nothing else is known of, as wide as the hour's range."""
         rest = np.flatnonzero(self.alive & np.isnan(self.middle).all(axis=1))
         if not len(rest):
             return
-        seen = self.rows[rest, 0] - self.newest[rest][:, None]
-        self.middle[rest] = self.newest[rest][:, None]
+        self.middle[rest] = model.predict(View(self.rows[rest], self.times_s), self.ahead_s)[:, 0]
+        seen = self.rows[rest, 0] - self.middle[rest, :1]
         self.low[rest], self.high[rest] = (quantile(seen, share)[:, None] for share in (QUANTILES[0], QUANTILES[-1]))
 
     def _view(self, held: SeriesBatch, row: NDArray[np.int64]) -> View:
@@ -195,6 +193,11 @@ class _Work:
             rows = np.full((len(held.keys), 1, rows.shape[2]), np.nan)
             rows[row[row >= 0]] = self.rows[row >= 0]
         return View(rows, self.times_s, held.step_s if held.step_s > 1.5 * self.step_s else 0.0)
+
+
+def _held(metric: Metric) -> Forecaster:
+    """What stands in where no past has a favourite: of loss a single probe is no sign, but for a link that is dead."""
+    return RollingMedian() if metric is Metric.LOSS else LastValue()
 
 
 def _rows(keys: tuple[SeriesKey, ...], held: tuple[SeriesKey, ...]) -> NDArray[np.int64]:
@@ -223,7 +226,7 @@ def _reasons(work: _Work, found: Sequence[Fit | str], metric: Metric, max_age_s:
         why = judgement.why(int(row[series]), show)
         fit = found[series]
         aside = f"; prophet: {fit}" if fit and isinstance(fit, str) else ""
-        return (why if judgement.chosen[row[series]] >= 0 else f"{LAST}: {why}") + aside
+        return (why if judgement.chosen[row[series]] >= 0 else f"{_held(metric).name}: {why}") + aside
 
     return Reasons(len(alive), reason)
 
