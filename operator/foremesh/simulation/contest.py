@@ -119,7 +119,7 @@ def _prepared(seed: int) -> tuple[Scene, World]:
     return _contest.prepare(seed)
 
 
-def _whole(seed: int, name: str) -> Run:
+def _whole(seed: int, name: str, *, explain: bool = True) -> Run:
     scene, world = _prepared(seed)
     minutes = world.minutes - world.warmup_minutes
 
@@ -127,8 +127,8 @@ def _whole(seed: int, name: str) -> Run:
         with _done_tasks.get_lock():
             _done_tasks.value += some / minutes
 
-    return run(scene, world, POLICIES[name], every=_contest.every, progress=went_by)
+    return run(scene, world, POLICIES[name], every=_contest.every, explain=explain, progress=went_by)
 
 
 def _scored(seed: int, name: str) -> Score:
-    return score(_whole(seed, name))
+    return score(_whole(seed, name, explain=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -78,6 +78,7 @@ def run(
     policy: Policy,
     *,
     every: int = EVERY_MINUTES,
+    explain: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Run:
     """Let a policy choose paths through a world.
@@ -86,17 +87,18 @@ def run(
 
     Args:
         every: Minutes between plans.
+        explain: Whether reasons are wanted; finding words takes longer than finding paths.
         progress: Called with the number of minutes that went by.
     """
-    return _Runner(scene, world, policy).run(every, progress or (lambda _: None))
+    return _Runner(scene, world, policy, explain).run(every, progress or (lambda _: None))
 
 
 class _Runner:
-    def __init__(self, scene: Scene, world: World, policy: Policy) -> None:
+    def __init__(self, scene: Scene, world: World, policy: Policy, explain: bool) -> None:
         self._scene = scene
         self._world = world
         self._policy = policy
-        self._planner = Planner(scene.demands, scene.policies, policy.settings)
+        self._planner = Planner(scene.demands, scene.policies, replace(policy.settings, explain=explain))
         self._idle = idle(scene.links, np.array([scene.base_rtt_ms[link] for link in scene.links]))
         self._price = np.array([scene.facts[link].egress_price or 0.0 for link in scene.links])
         self._graph = MeshGraph(nodes=(), links=())
@@ -151,7 +153,7 @@ class _Runner:
     def _warmed_up(self) -> Measured:
         """A week of measurements with the traffic where an administrator would have put it: the same for everyone."""
         scene, world = self._scene, self._world
-        by_hand = Planner(scene.demands, scene.policies, PlannerSettings(runners_up=0))
+        by_hand = Planner(scene.demands, scene.policies, PlannerSettings(runners_up=0, explain=False))
         graph = build_graph(scene.gateways, scene.links, self._idle, scene.facts)
         carried = Carried(scene, _in_order(scene, by_hand.plan(graph, (), made_at_s=world.start_s)))
         week = slice(0, world.warmup_minutes)
