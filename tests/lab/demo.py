@@ -46,7 +46,7 @@ WORSE_MS = 60.0
 READY_TIMEOUT_S = 120.0
 MOVE_TIMEOUT_S = 120.0
 """Seconds; both take about ten on two idle cores."""
-MODELS = ("last", "median", "prophet")
+MODELS = ("last", "median", "additive", "prophet")
 PINGS = 40
 """Answers that a figure rests on: two seconds of a ping."""
 

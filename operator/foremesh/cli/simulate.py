@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.terminal import progress, render, told, write
+from foremesh.cli.terminal import one_thread_each, progress, render, told, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -110,6 +110,7 @@ def simulate(
     foremesh simulate --topology topozoo/Geant2012 --days 3 --seeds 1-3
     foremesh simulate -f manifests/examples/three-clouds -o html --out report.html
     """
+    one_thread_each()
     given = {"--topology": topology, "--links": links, "--regions": regions, "-f": folder, "--trace": trace}
     sources = [name for name, value in {**given, "--matrix": matrix}.items() if value is not None]
     if len(sources) > 1:
@@ -253,10 +254,17 @@ def policy_table(scores: Mapping[str, Score]) -> Any:
             f"{one.p95_latency_ms:.1f}",
             f"{one.moves_per_day:,.1f}",
             f"{one.egress_usd:,.0f}",
-            "-" if one.gap_closed is None else f"{one.gap_closed:.0%}",
+            _share(one.gap_closed),
             f"{one.plan_seconds:.1f}",
         )
     return table
+
+
+def _share(gap_closed: float | None) -> str:
+    """A policy far behind those who react is no percentage of anything."""
+    if gap_closed is None:
+        return "-"
+    return f"{gap_closed:.0%}" if gap_closed >= -1 else "< -100%"
 
 
 def _report(contest: Contest, seed: int, jobs: int | None, out: Path | None) -> None:

@@ -43,6 +43,12 @@ def told(command: Command) -> Command:
     return guarded  # type: ignore[return-value]
 
 
+def one_thread_each() -> None:
+    """For commands that start a process for each processor: matrices are small, and threads of one would only get into
+    the way of the others. Has to come before the first import of NumPy."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr, if that is a terminal; the function given is called with the share done."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foremesh.drawing.figures import clock, known, ms, number, share, short
+from foremesh.drawing.figures import clock, known, ms, number, short
 from foremesh.drawing.graph import link_table, map_figure
 from foremesh.drawing.markup import Markup, join, tag
 from foremesh.drawing.page import cells, page, path_cell, swatch, table
@@ -194,11 +194,7 @@ def _policies(report: Report) -> list[Markup]:
 
 
 def _policy(one: ReportPolicy, ours: str) -> Markup:
-    gap = (
-        share(one.gap_closed)
-        if one.gap_closed is None or abs(one.gap_closed) < 1e-9
-        else f"{100 * one.gap_closed:.0f} %"
-    )
+    gap = "" if one.gap_closed is None else f"{100 * one.gap_closed:.0f} %" if one.gap_closed >= -1 else "< -100 %"
     return tag(
         "tr",
         cells(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from foremesh.forecast.alarm import alarming
 from foremesh.forecast.choose import Judgement, row_samples
 from foremesh.forecast.fit import Fit
 from foremesh.forecast.fitted import FittedModels
@@ -56,7 +57,8 @@ def quantile_forecast(
     """Forecast every series of a batch.
 
     Each series gets the forecaster that its own past favours (see ``choose``), started at its newest samples: a jump
-    is followed within three of them, and a link that lost every probe is dead from the next forecast on. Without
+    is followed within three of them, and a link that lost every probe is dead from the next forecast on. What was
+    never usual raises the highest quantile at once and for a while (see ``alarm``). Without
     enough past, or where it is flat, the newest sample (of loss the hour's median) is held, and the hour's range is the
     spread. A series whose newest sample is too old is unknown.
 
@@ -92,6 +94,7 @@ def quantile_forecast(
     if batch.metric is Metric.LOSS:
         work.middle[newest >= DEAD_LOSS] = 1.0
     low, high = work.middle + np.minimum(work.low, 0), work.middle + np.maximum(work.high, 0)
+    high = np.maximum(high, alarming(batch, past)[:, None])
     values = np.clip([low, work.middle, high], 0.0, batch.metric.ceiling)
     values[:, ~work.alive] = np.nan
     return Forecast(

@@ -190,6 +190,8 @@ class _Runner:
             missed = _missed(carried, self._world.actual(now, carried.own_bps))
             if missed < least:
                 best, least = carried, missed
+            if not least[0]:
+                break
         return best
 
 

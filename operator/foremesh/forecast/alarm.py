@@ -1,0 +1,86 @@
+"""What has just happened to a series and was never usual: too new for a forecaster to believe, too bad to ignore.
+
+Forecasters wait for a jump to hold before they follow it, as most jumps of noisy series do not. One that is far outside
+of what the series did in days says nothing about how long it will last; so for a while the pessimistic quantile, and
+that alone, reckons with it. Who has to keep a limit gets out of the way at once and does not come back at once.
+"""
+
+from __future__ import annotations
+
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from foremesh.forecast.levels import median, quantile
+from foremesh.model.series import Floats, Metric, SeriesBatch
+
+MEMORY_S = 1200.0
+"""Seconds that an alarm is remembered: incidents of networks come back within minutes of their end, or not for days
+(Markopoulou et al., "Characterization of Failures in an Operational IP Backbone Network", 2008: most failures of a bad
+link follow each other within minutes)."""
+
+USUAL = 0.99
+"""Share of a past's samples that count as usual."""
+
+FAR = 2.0
+"""Times as far from the level as usual samples are that a sample has to be."""
+
+LEVEL_S = 1800.0
+"""Seconds from a sample to the middle of the hour before it, whose median is its level."""
+
+FEWEST = 288
+"""Samples of a past at the least: a day of five minutes, so that every hour is in what is usual."""
+
+ALARMED = (Metric.RTT, Metric.LOSS)
+"""Metrics that requirements limit from above."""
+
+_LIMITS: WeakKeyDictionary[SeriesBatch, Floats] = WeakKeyDictionary()
+"""By past; batches never change."""
+
+
+def alarming(batch: SeriesBatch, past: SeriesBatch | None) -> Floats:
+    """The worst of what happened lately and was not usual.
+
+    Args:
+        batch: The newest samples.
+        past: Days of them.
+
+    Returns:
+        Shape (series,), in the metric's unit; -inf where nothing happened, or nothing is known of what is usual.
+    """
+    quiet = np.full(len(batch.keys), -np.inf)
+    if past is None or batch.metric not in ALARMED or past.values.shape[1] < FEWEST or not batch.values.shape[1]:
+        return quiet
+    limits = _LIMITS.get(past)
+    if limits is None:
+        limits = _LIMITS.setdefault(past, _usual(past))
+    row = {key: index for index, key in enumerate(past.keys)}
+    limit = np.array([limits[row[key]] if key in row else np.nan for key in batch.keys])
+    samples = max(1, round(MEMORY_S / batch.step_s))
+    if batch.metric is Metric.LOSS:
+        # Now and then a probe is lost by chance; as many samples together as one of the past tell that from a fault.
+        recent, level = _means(batch.values, max(1, round(past.step_s / batch.step_s))), np.zeros(len(batch.keys))
+    else:
+        recent, level = batch.values, median(batch.values)
+    recent = recent[:, -samples:]
+    far = recent - level[:, None] > FAR * limit[:, None]
+    worst: Floats = np.max(recent, axis=1, where=far, initial=-np.inf)
+    return worst
+
+
+def _usual(past: SeriesBatch) -> Floats:
+    """How far from their level samples usually are at most, shape (series,); NaN where too few are known."""
+    away = past.values
+    if past.metric is not Metric.LOSS:
+        lag = max(1, round(LEVEL_S / past.step_s))
+        away = np.abs(away[:, lag:] - away[:, :-lag])
+    known = np.isfinite(away).sum(axis=1)
+    return np.where(known >= FEWEST, quantile(away, USUAL), np.nan)
+
+
+def _means(values: Floats, width: int) -> Floats:
+    """Means of so many newest samples at every sample, NaN left out; shorter at the beginning."""
+    known = np.isfinite(values)
+    total, count = np.cumsum(np.where(known, values, 0.0), axis=1), np.cumsum(known, axis=1)
+    total[:, width:], count[:, width:] = total[:, width:] - total[:, :-width], count[:, width:] - count[:, :-width]
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

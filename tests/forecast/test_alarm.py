@@ -1,0 +1,108 @@
+"""What was never usual is reckoned with at once, for a while, and by the pessimistic quantile alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foremesh.forecast import quantile_forecast
+from foremesh.forecast.alarm import MEMORY_S, alarming
+from foremesh.model.forecast import Forecast
+from foremesh.model.series import Floats, Metric, SeriesBatch
+
+MINUTE_S = 60.0
+MEMORY = round(MEMORY_S / MINUTE_S)
+NOW_S = 1_700_000_400.0
+
+
+def past(metric: Metric, values: Floats) -> SeriesBatch:
+    return SeriesBatch(metric, ("link",), values[None], 5 * MINUTE_S, NOW_S)
+
+
+def recent(metric: Metric, values: Floats) -> SeriesBatch:
+    return SeriesBatch(metric, ("link",), values[None], MINUTE_S, NOW_S)
+
+
+def quiet_ms(samples: int, seed: int = 1) -> Floats:
+    return 20.0 + 0.1 * np.random.default_rng(seed).standard_normal(samples)
+
+
+def chance(samples: int, probes: int, seed: int = 1) -> Floats:
+    """Loss of one probe in five hundred."""
+    return np.random.default_rng(seed).binomial(probes, 0.002, samples) / probes
+
+
+def forecast(metric: Metric, hour: Floats, week: Floats) -> Forecast:
+    return quantile_forecast(recent(metric, hour), horizon_s=600.0, past=past(metric, week))
+
+
+@pytest.mark.parametrize("minutes_ago", [0, 1, MEMORY - 1])
+def test_a_jump_that_never_was_raises_the_pessimistic_quantile_at_once_and_for_a_while(minutes_ago: int) -> None:
+    hour = quiet_ms(60)
+    hour[-1 - minutes_ago] = 70.0
+    found = forecast(Metric.RTT, hour, quiet_ms(2016, 2)).values[:, 0]
+    assert (found[2] == 70.0).all()
+    if minutes_ago:
+        assert (found[1] < 21).all(), "one sample moves no median"
+
+
+def test_it_is_forgotten_after_a_while() -> None:
+    hour = quiet_ms(60)
+    hour[-1 - MEMORY] = 70.0
+    assert (forecast(Metric.RTT, hour, quiet_ms(2016, 2)).values[2] < 21).all()
+
+
+def test_what_a_series_does_every_day_is_no_alarm() -> None:
+    week = quiet_ms(2016, 2)
+    week[::40] = 70.0
+    hour = quiet_ms(60)
+    hour[-1] = 70.0
+    assert alarming(recent(Metric.RTT, hour), past(Metric.RTT, week)).tolist() == [-np.inf]
+
+
+def test_a_probe_lost_by_chance_is_no_alarm_and_an_episode_is() -> None:
+    week = chance(2016, 300, 2)
+    hour = np.zeros(60)
+    hour[-1] = 1 / 60
+    assert alarming(recent(Metric.LOSS, hour), past(Metric.LOSS, week)).tolist() == [-np.inf]
+    hour[-2:] = 4 / 60
+    (worst,) = alarming(recent(Metric.LOSS, hour), past(Metric.LOSS, week))
+    assert worst == pytest.approx(8 / 300)
+    assert forecast(Metric.LOSS, hour, week).values[2] == pytest.approx(8 / 300)
+
+
+def test_an_episode_that_ended_is_remembered_and_then_forgotten() -> None:
+    week, hour = chance(2016, 300, 2), np.zeros(60)
+    hour[-25:-15] = 0.05
+    assert alarming(recent(Metric.LOSS, hour), past(Metric.LOSS, week))[0] == pytest.approx(0.05)
+    hour[:] = 0.0
+    hour[:30] = 0.05
+    assert alarming(recent(Metric.LOSS, hour), past(Metric.LOSS, week)).tolist() == [-np.inf]
+
+
+@pytest.mark.parametrize(
+    ("metric", "week"),
+    [
+        pytest.param(Metric.RTT, None, id="without-a-past"),
+        pytest.param(Metric.RTT, quiet_ms(100), id="with-less-than-a-day"),
+        pytest.param(Metric.RTT, np.full(2016, np.nan), id="with-a-past-of-gaps"),
+        pytest.param(Metric.THROUGHPUT, 1e6 * quiet_ms(2016), id="of-what-no-requirement-limits"),
+    ],
+)
+def test_nothing_is_known_of_what_is_usual(metric: Metric, week: Floats | None) -> None:
+    hour = np.where(np.arange(60) == 59, 1e9, 20.0)
+    held = None if week is None else past(metric, week)
+    assert alarming(recent(metric, hour), held).tolist() == [-np.inf]
+
+
+def test_gaps_are_no_alarm() -> None:
+    hour = quiet_ms(60)
+    hour[-10:] = np.nan
+    assert alarming(recent(Metric.RTT, hour), past(Metric.RTT, quiet_ms(2016, 2))).tolist() == [-np.inf]
+
+
+def test_series_without_a_past_stand_beside_those_with_one() -> None:
+    both = SeriesBatch(Metric.RTT, ("new", "link"), np.array([quiet_ms(60), quiet_ms(60)]), MINUTE_S, NOW_S)
+    both.values.flags.writeable = True
+    both.values[:, -1] = 70.0
+    assert alarming(both, past(Metric.RTT, quiet_ms(2016, 2))).tolist() == [-np.inf, 70.0]
