@@ -227,7 +227,7 @@ def test_a_dead_link_is_dead_in_the_next_forecast() -> None:
 def test_a_link_that_is_back_is_believed_after_three_samples(dead: int) -> None:
     back = losses(*[1.0] * dead, 0.0, 0.0, 0.0)
     assert back.values[1].max() < 0.05
-    assert back.values[2].max() < 0.2
+    assert back.values[2].max() > 0.15, "who must keep a limit reckons with it for a while longer"
 
 
 def test_a_flat_past_does_not_hide_a_dead_link() -> None:
@@ -261,6 +261,16 @@ def test_the_newest_sample_counts_where_it_carries_no_noise() -> None:
 
 
 # What lies ahead
+
+
+@pytest.mark.parametrize("samples", [0, 1, 2, 4, 60, 120])
+def test_newest_samples_may_span_less_than_one_of_the_past(samples: int) -> None:
+    """A past in steps of minutes, and a reader that has just begun to look every second."""
+    recent = 20.0 + np.random.default_rng(5).normal(0, 0.1, samples)
+    newest = batch(recent, step_s=1.0)
+    answer = quantile_forecast(newest, horizon_s=20.0, step_s=5.0, past=batch(noisy(WEEK)))
+    assert answer.values.shape == (3, 1, 4)
+    assert np.isfinite(answer.values).all() == bool(samples)
 
 
 def test_a_rush_hour_is_seen_before_it_comes() -> None:

@@ -16,6 +16,7 @@ from foremesh.model.policy import CostWeights
 from foremesh.model.units import Bandwidth, Milliseconds, Price, Ratio
 from foremesh.routing import PROFILES, PlannerSettings, make_plan
 from foremesh.routing.ask import Ask
+from foremesh.routing.rescue import LESS_CAUTIOUS, NEARLY
 from routing.demands import candidate, circuit, demand, intent, policy
 from routing.worlds import Candidate, Judge, both, mesh, node, random_graph, random_requirements, simple_paths
 
@@ -60,6 +61,8 @@ CASES = {
     "it-stays-where-the-gain-is-within-the-margin": ({"rtt_ms": 98.0}, {"rtt_ms": 100.0}, "a > s > z"),
     "it-moves-to-what-is-less-bad-by-more": ({"rtt_ms": 60.0}, {"rtt_ms": 100.0}, "a > n > z"),
     "what-holds-at-the-medians-goes-first": ({"rtt_ms": 13.0, "p90": 500.0}, {"rtt_ms": 20.0}, "a > n > z"),
+    "what-holds-halfway-goes-before": ({"rtt_ms": 13.5, "p90": 14.2}, {"rtt_ms": 10.0, "p90": 400.0}, "a > n > z"),
+    "what-nearly-does-stays": ({"rtt_ms": 13.0, "p90": 400.0}, {"rtt_ms": 14.1}, "a > s > z"),
 }
 
 
@@ -75,6 +78,12 @@ def test_the_least_bad_path_is_taken(north: dict[str, Any], south: dict[str, Any
 def test_a_dead_link_loses_even_where_loss_costs_nothing() -> None:
     careless = policy("careless", weights=CostWeights(loss=0.0))
     assert text(placed(ways({"rtt_ms": 900.0}, DEAD), FAST, policies=(careless,))) == "a > n > z"
+
+
+def test_what_never_was_placed_takes_what_holds_at_the_medians() -> None:
+    placement = placed(ways({"rtt_ms": 13.0, "p90": 500.0}, {}), FAST, circuits=())
+    assert text(placement) == "a > n > z"
+    assert placement.infeasible is not None
 
 
 def test_what_never_was_placed_stays_unplaced() -> None:
@@ -151,9 +160,11 @@ def is_measured(one: PredictedLink) -> bool:
     return one.rtt_ms is not None and one.loss is not None
 
 
-def at_medians(graph: MeshGraph) -> MeshGraph:
+def less_cautious(graph: MeshGraph, caution: float) -> MeshGraph:
     def middle(figure: Figure | None) -> Figure | None:
-        return None if figure is None else structs.replace(figure, pessimistic=figure.median)
+        if figure is None:
+            return None
+        return structs.replace(figure, pessimistic=figure.median + caution * (figure.pessimistic - figure.median))
 
     links = (
         structs.replace(one, rtt_ms=middle(one.rtt_ms), loss=middle(one.loss), free_bps=middle(one.free_bps))
@@ -168,19 +179,34 @@ def some_dead(rng: random.Random, graph: MeshGraph) -> MeshGraph:
     return structs.replace(graph, links=tuple(links))
 
 
-def usable(graph: MeshGraph, ask: Ask) -> list[Candidate]:
+def usable(graph: MeshGraph, ask: Ask, in_use: tuple[str, ...]) -> list[Candidate]:
     """The paths of which the cheapest has to be taken, by the definitions alone."""
-    loose = replace(ask, requirements=structs.replace(ask.requirements, **PASSING))
-    judge, strict = Judge(graph, loose), Judge(at_medians(graph), ask)
+    needs = ask.requirements
+    loose = replace(ask, requirements=structs.replace(needs, **PASSING))
+    nearly = structs.replace(
+        needs,
+        max_latency=needs.max_latency and Milliseconds(needs.max_latency * NEARLY),
+        max_loss=needs.max_loss and Ratio(min(1.0, needs.max_loss * NEARLY)),
+        min_bandwidth=needs.min_bandwidth and Bandwidth(needs.min_bandwidth / NEARLY),
+        reverse=needs.reverse and Bandwidth(needs.reverse / NEARLY),
+    )
+    judge, patient = Judge(graph, loose), Judge(graph, replace(ask, requirements=nearly))
     permitted = [path for path in simple_paths(graph, loose) if judge.meets(path)]
     alive = [path for path in permitted if not any(map(is_dead, path.links))]
     measured = [path for path in alive if all(map(is_measured, path.links))]
-    middling = [
-        path
-        for path in measured
-        if strict.meets(Candidate(path.gateways, tuple(strict.by_id[one.id] for one in path.links)))
-    ]
-    return middling or measured or alive
+    stays = [path for path in measured if path.gateways == in_use and patient.meets(path)]
+    if stays:
+        return stays
+    for caution in LESS_CAUTIOUS:
+        strict = Judge(less_cautious(graph, caution), ask)
+        middling = [
+            path
+            for path in measured
+            if strict.meets(Candidate(path.gateways, tuple(strict.by_id[one.id] for one in path.links)))
+        ]
+        if middling:
+            return middling
+    return measured or alive
 
 
 def test_agrees_with_trying_every_path() -> None:
@@ -203,7 +229,7 @@ def test_agrees_with_trying_every_path() -> None:
         (placement,) = made.placements
         if placement.infeasible is None:
             continue
-        expected = usable(graph, ask)
+        expected = usable(graph, ask, old.status.path)
         if not expected:
             assert placement.path is None or any(not is_measured(one) or is_dead(one) for one in in_use.links)
             dead_ends += 1

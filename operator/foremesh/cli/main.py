@@ -18,6 +18,7 @@ from foremesh.cli.demo import demo
 from foremesh.cli.graph import graph
 from foremesh.cli.plan import plan
 from foremesh.cli.simulate import simulate
+from foremesh.cli.terminal import one_thread_each
 
 DEFAULT_CONFIG = Path("/etc/foremesh/config.yaml")
 
@@ -55,6 +56,7 @@ def cli(verbose: bool) -> None:
 )
 def operator(config: Path, kubeconfig: Path | None) -> None:
     """Watch what is declared, plan, and set it up."""
+    one_thread_each()
     from foremesh.controller import run
 
     asyncio.run(run.run(_settings(config), kubeconfig))

@@ -44,8 +44,8 @@ def told(command: Command) -> Command:
 
 
 def one_thread_each() -> None:
-    """For commands that start a process for each processor: matrices are small, and threads of one would only get into
-    the way of the others. Has to come before the first import of NumPy."""
+    """For commands with processes of their own, or beside others: matrices are small, and the threads that would share
+    them only wait for each other and keep processors busy. Has to come before the first import of NumPy."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

@@ -96,6 +96,8 @@ class Publisher:
             KubernetesUnavailable: If the API server is away as well.
         """
         for id_, intent in record.intents.items():
+            if id_ not in decision.chosen.resolved:
+                continue  # declared since that plan was made; the next one is on its way
             old = record.intent_status[id_]
             new = verdicts.store_is_away(old, intent.meta.generation, str(error), now)
             await self._write_status(record, "Intent", id_, record.intent_status, new)
@@ -173,6 +175,8 @@ class Publisher:
     ) -> None:
         counts = dict.fromkeys((True, False, None), 0)
         for id_, intent in record.intents.items():
+            if id_ not in decision.chosen.resolved:
+                continue  # declared since that plan was made; the next one is on its way
             old = record.intent_status.get(id_, IntentStatus())
             new = verdicts.intent_status(intent, old, decision, record.circuits, observed, now=now)
             counts[readiness(new.conditions)] += 1

@@ -14,10 +14,10 @@ import numpy as np
 from foremesh.forecast.levels import median, quantile
 from foremesh.model.series import Floats, Metric, SeriesBatch
 
-MEMORY_S = 1200.0
-"""Seconds that an alarm is remembered: incidents of networks come back within minutes of their end, or not for days
-(Markopoulou et al., "Characterization of Failures in an Operational IP Backbone Network", 2008: most failures of a bad
-link follow each other within minutes)."""
+MEMORY = 2.0
+"""Horizons that an alarm is remembered: what came and went within one may do so within the next. Incidents of networks
+come back within minutes, or not for days (Markopoulou et al., "Characterization of Failures in an Operational IP
+Backbone Network", 2008: failures of a bad link follow each other within minutes)."""
 
 USUAL = 0.99
 """Share of a past's samples that count as usual."""
@@ -38,12 +38,13 @@ _LIMITS: WeakKeyDictionary[SeriesBatch, Floats] = WeakKeyDictionary()
 """By past; batches never change."""
 
 
-def alarming(batch: SeriesBatch, past: SeriesBatch | None) -> Floats:
+def alarming(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> Floats:
     """The worst of what happened lately and was not usual.
 
     Args:
         batch: The newest samples.
         past: Days of them.
+        horizon_s: Seconds ahead that the forecast reaches.
 
     Returns:
         Shape (series,), in the metric's unit; -inf where nothing happened, or nothing is known of what is usual.
@@ -56,7 +57,7 @@ def alarming(batch: SeriesBatch, past: SeriesBatch | None) -> Floats:
         limits = _LIMITS.setdefault(past, _usual(past))
     row = {key: index for index, key in enumerate(past.keys)}
     limit = np.array([limits[row[key]] if key in row else np.nan for key in batch.keys])
-    samples = max(1, round(MEMORY_S / batch.step_s))
+    samples = max(1, round(MEMORY * horizon_s / batch.step_s))
     if batch.metric is Metric.LOSS:
         # Now and then a probe is lost by chance; as many samples together as one of the past tell that from a fault.
         recent, level = _means(batch.values, max(1, round(past.step_s / batch.step_s))), np.zeros(len(batch.keys))

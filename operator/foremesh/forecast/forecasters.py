@@ -30,10 +30,12 @@ class View:
 
     @cached_property
     def merge(self) -> int:
-        """Samples here that make one of the past."""
-        if not self.held_s or self.times_s.shape[1] < 2:
+        """Samples here that make one of the past; of few samples a third, so that there is something to compare."""
+        samples = self.rows.shape[-1]
+        if not self.held_s or samples < 2:
             return 1
-        return max(1, round(self.held_s / float(self.times_s[0, -1] - self.times_s[0, -2])))
+        whole = round(self.held_s / float(self.times_s[0, -1] - self.times_s[0, -2]))
+        return max(1, min(whole, samples // 3))
 
     @cached_property
     def newest(self) -> Floats:

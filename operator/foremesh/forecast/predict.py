@@ -94,7 +94,7 @@ def quantile_forecast(
     if batch.metric is Metric.LOSS:
         work.middle[newest >= DEAD_LOSS] = 1.0
     low, high = work.middle + np.minimum(work.low, 0), work.middle + np.maximum(work.high, 0)
-    high = np.maximum(high, alarming(batch, past)[:, None])
+    high = np.maximum(high, alarming(batch, past, horizon_s)[:, None])
     values = np.clip([low, work.middle, high], 0.0, batch.metric.ceiling)
     values[:, ~work.alive] = np.nan
     return Forecast(

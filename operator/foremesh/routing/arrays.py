@@ -187,7 +187,7 @@ class Arrays:
         self.load = Quantity.of([node.load for node in self.nodes], most=1.0)
         self.prices = [math.nan if link.egress_price is None else link.egress_price for link in self.links]
         self.price = np.array(self.prices, dtype=np.float64)
-        self._sums: dict[tuple[tuple[str, ...], bool], tuple[Ints, Bools | None]] = {}
+        self._sums: dict[tuple[tuple[str, ...], float], tuple[Ints, Bools | None]] = {}
 
     def release(self, carried_bps: Mapping[int, float]) -> None:
         """Take what links carry for circuits that are to be planned anew for free, up to the links' capacities."""
@@ -208,24 +208,35 @@ class Arrays:
         rtt, loss = ~np.isnan(self.rtt.median), ~np.isnan(self.loss.median)
         return rtt & loss if loss.any() else rtt
 
-    def summed(self, name: str, medians: bool = False) -> Ints:
-        """What each link adds to the sum that a requirement is about, pessimistic unless ``medians``; UNKNOWN if that
-        is not known."""
+    def summed(self, name: str, caution: float = 1.0) -> Ints:
+        """What each link adds to the sum that a requirement is about; UNKNOWN if that is not known.
+
+        Args:
+            caution: 1 for pessimistic figures, 0 for medians, or so much of the way between.
+        """
         if name == "maxLatency":
-            return units_down(self.rtt.median if medians else self.rtt.pessimistic, NS_PER_MS)
+            return units_down(between(self.rtt, caution), NS_PER_MS)
         if name == "maxLoss":
             with np.errstate(divide="ignore"):  # all is lost
-                return units_down(-np.log1p(-(self.loss.median if medians else self.loss.pessimistic)), LOSS_SCALE)
+                return units_down(-np.log1p(-between(self.loss, caution)), LOSS_SCALE)
         return units_down(self.price, PRICE_SCALE) if name == "maxEgressPrice" else self.topology.ones
 
-    def sums(self, names: tuple[str, ...], medians: bool = False) -> tuple[Ints, Bools | None]:
+    def sums(self, names: tuple[str, ...], caution: float = 1.0) -> tuple[Ints, Bools | None]:
         """``summed`` for several requirements, shape (names, links), what is unknown adding nothing; and by link
         whether all of it is known, None if everything is."""
-        key = (names, medians)
+        key = (names, caution)
         if key not in self._sums:
             rows = np.empty((len(names), len(self.links)), dtype=np.int64)
             for row, name in enumerate(names):
-                rows[row] = self.summed(name, medians)
+                rows[row] = self.summed(name, caution)
             known: Bools = np.all(rows >= 0, axis=0)
             self._sums[key] = (np.maximum(rows, 0), None if known.all() else known)
         return self._sums[key]
+
+
+def between(quantity: Quantity, caution: float) -> Floats:
+    """Figures so much of the way from the median to the pessimistic one; both ends are exact."""
+    if caution == 1.0:
+        return quantity.pessimistic
+    figures: Floats = quantity.median + caution * (quantity.pessimistic - quantity.median)
+    return figures

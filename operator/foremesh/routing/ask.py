@@ -81,15 +81,15 @@ class Router:
     def prices(self, ask: Ask) -> Prices:
         return self._pricer.price_for(ask.weights, ask.encryption, ask.prefer, self.ledger_of(ask))
 
-    def frame(self, ask: Ask, prices: Prices, *, medians: bool = False) -> Problem:
+    def frame(self, ask: Ask, prices: Prices, *, caution: float = 1.0) -> Problem:
         """Lay an Ask over the graph: drop what the requirements exclude link by link, collect the sums to keep.
 
         Args:
-            medians: Hold the requirements against medians instead of pessimistic figures.
+            caution: Hold the requirements against pessimistic figures (1), medians (0) or what lies between.
         """
         arrays, topology, needs = self.arrays, self.arrays.topology, ask.requirements
         names, most = _limits(needs)
-        sums, known = arrays.sums(names, medians)
+        sums, known = arrays.sums(names, caution)
         rule = (needs.regions, needs.avoid)
         allowed, usable = topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
         if known is not None:
@@ -98,7 +98,7 @@ class Router:
             usable = usable & self._among(ask.along)
         for name, need in (("minBandwidth", needs.min_bandwidth), ("reverse", needs.reverse)):
             if need is not None:
-                usable = usable & (self.free_units(name, ask, medians=medians) >= least_units(need))
+                usable = usable & (self.free_units(name, ask, caution=caution) >= least_units(need))
         start, end = ends_at = np.empty((2, allowed.size), dtype=np.int64)
         ends_at.fill(NEVER)
         sum_start, sum_end = np.zeros((2, len(names), allowed.size), dtype=np.int64)
@@ -180,11 +180,11 @@ class Router:
         topology = self.arrays.topology
         return (topology.ids[route.steps[0]], *[topology.link_ids[link].dst for link in route.links])
 
-    def free_units(self, name: str, ask: Ask, *, medians: bool = False) -> Ints:
-        """Free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, pessimistic unless ``medians``,
-        by link, in BPS_SCALE; UNKNOWN also where there is no such link."""
+    def free_units(self, name: str, ask: Ask, *, caution: float = 1.0) -> Ints:
+        """Free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, as
+        pessimistic as ``caution`` says, by link, in BPS_SCALE; UNKNOWN also where there is no such link."""
         ledger, reverse = self.ledger_of(ask), self.arrays.topology.reverse
-        free = ledger.median_units() if medians else ledger.free_units
+        free = ledger.free_units if caution == 1.0 else ledger.less_cautious(caution)
         return free[:-1] if name == "minBandwidth" else free[reverse]
 
     def routes(self, ask: Ask, prices: Prices | None = None) -> Iterator[Route]:

@@ -33,9 +33,10 @@ class Ledger:
             if link is not None:
                 self.add(link, bps)
 
-    def median_units(self) -> Ints:
-        """``free_units`` of medians."""
-        return _units(np.maximum(0.0, self.left_bps))
+    def less_cautious(self, caution: float) -> Ints:
+        """``free_units`` of figures so much of the way from the median to the pessimistic one."""
+        spread = self._free.median - self._free.pessimistic
+        return _units(np.maximum(0.0, self.left_bps - caution * spread))
 
     def add(self, link: int, bps: float) -> None:
         """Promise so much more of a link, or give it back if it is negative."""

@@ -61,9 +61,9 @@ class Placing:
         elif job.pinned or not self._join(job):
             job.infeasible = self._explain(job, questions[0])
 
-    def question(self, option: Option, ask: Ask, *, medians: bool = False) -> Question:
+    def question(self, option: Option, ask: Ask, *, caution: float = 1.0) -> Question:
         prices = self.router.prices(ask)
-        return Question(option, ask, prices, self.router.frame(ask, prices, medians=medians))
+        return Question(option, ask, prices, self.router.frame(ask, prices, caution=caution))
 
     def answers(self, job: Job, questions: Sequence[Question]) -> list[Found]:
         """The best paths that a demand may use, over all its options, best first."""
