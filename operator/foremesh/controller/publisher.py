@@ -96,8 +96,6 @@ class Publisher:
             KubernetesUnavailable: If the API server is away as well.
         """
         for id_, intent in record.intents.items():
-            if id_ not in decision.chosen.resolved:
-                continue  # declared since that plan was made; the next one is on its way
             old = record.intent_status[id_]
             new = verdicts.store_is_away(old, intent.meta.generation, str(error), now)
             await self._write_status(record, "Intent", id_, record.intent_status, new)

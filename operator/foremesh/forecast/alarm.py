@@ -50,8 +50,10 @@ def alarming(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> 
         Shape (series,), in the metric's unit; -inf where nothing happened, or nothing is known of what is usual.
     """
     quiet = np.full(len(batch.keys), -np.inf)
-    if past is None or batch.metric not in ALARMED or past.values.shape[1] < FEWEST or not batch.values.shape[1]:
+    if past is None or batch.metric not in ALARMED or past.values.shape[1] < FEWEST:
         return quiet
+    if batch.step_s * batch.values.shape[1] < past.step_s:
+        return quiet  # seconds are as restless as they are, and what is usual is known of minutes
     limits = _LIMITS.get(past)
     if limits is None:
         limits = _LIMITS.setdefault(past, _usual(past))
