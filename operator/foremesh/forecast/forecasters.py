@@ -31,7 +31,7 @@ class View:
     @cached_property
     def merge(self) -> int:
         """Samples here that make one of the past; of few samples a third, so that there is something to compare."""
-        samples = self.rows.shape[-1]
+        samples: int = self.rows.shape[-1]
         if not self.held_s or samples < 2:
             return 1
         whole = round(self.held_s / float(self.times_s[0, -1] - self.times_s[0, -2]))
