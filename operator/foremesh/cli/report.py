@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from foremesh.simulation.run import Run
     from foremesh.simulation.scene import Scene
 
-MOST_PATH = 4
-"""Gateways of a path that are named in a move before the middle is left out."""
-
 SIMULATED = (
     "The network: traffic of others, queues, reroutes, cuts and brown-outs are made up from a seed.",
     "The agents: everybody is taken to have one, and every plan to be in force at once.",

@@ -13,7 +13,7 @@ from foremesh.model.meta import Meta, Ref
 from foremesh.model.plan import Placement
 from foremesh.model.series import Floats
 from foremesh.network.circuits import circuit_id
-from foremesh.simulation.scene import Scene, rates_bps
+from foremesh.simulation.scene import Scene
 from foremesh.simulation.world import LinkState
 
 
@@ -27,7 +27,7 @@ class Carried:
     def __init__(self, scene: Scene, placements: Sequence[Placement]) -> None:
         self.placements = tuple(placements)
         self._scene = scene
-        row = {link: index for index, link in enumerate(scene.links)}
+        row = scene.row
         self._on = np.zeros((len(placements), len(scene.links)))
         """1 for each link of a demand's path."""
         self._back = np.zeros_like(self._on)
@@ -41,7 +41,7 @@ class Carried:
     @cached_property
     def own_bps(self) -> Floats:
         """What the placements put on every link, shape (links,)."""
-        forward_bps, back_bps = rates_bps(self._scene.demands)
+        forward_bps, back_bps = self._scene.rates_bps
         return forward_bps @ self._on + back_bps @ self._back
 
     @cached_property
@@ -64,7 +64,7 @@ class Carried:
             Each demand's true round trip, NaN where not placed or cut off, and whether it missed a requirement; both of
             shape (demands, minutes). Not to be placed is to miss everything.
         """
-        most_ms, most_loss, asks_bps = _limits(self._scene)
+        most_ms, most_loss, asks_bps = self._scene.limits
         placed = np.array([one.path is not None for one in self.placements])[:, None]
         cut = self._on @ ~state.up > 0
         rtt_ms = self._on @ np.where(state.up, state.rtt_ms, 0.0) + self._attached_ms[:, None]
@@ -85,15 +85,6 @@ class Carried:
                 ends += [each.gateways.get(last) for each in demand.candidates if each.resource.id == one.destination]
                 found[index] = sum(rtt_ms or 0.0 for rtt_ms in ends)
         return found
-
-
-def _limits(scene: Scene) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    needs = [demand.intent.spec.requirements for demand in scene.demands]
-    return (
-        np.array([np.inf if need.max_latency is None else float(need.max_latency) for need in needs]),
-        np.array([1.0 if need.max_loss is None else float(need.max_loss) for need in needs]),
-        np.array([need.min_bandwidth is not None or need.reverse is not None for need in needs]),
-    )
 
 
 def _circuit(id_: str, class_: str, gateways: tuple[str, ...], intents: tuple[str, ...]) -> Circuit:

@@ -9,8 +9,7 @@ import numpy as np
 
 from foremesh.model.link import LinkId
 from foremesh.model.series import Floats, Metric, SeriesBatch
-
-MINUTE_S = 60.0
+from foremesh.simulation.world import MINUTE_S
 
 PAST_MINUTES = 5
 """Minutes that one sample of the past is the mean of, as ``settings.PrometheusSettings.history_step``."""

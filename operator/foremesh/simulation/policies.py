@@ -17,7 +17,8 @@ from foremesh.model.link import LinkId
 from foremesh.model.series import Floats, Metric
 from foremesh.routing import PlannerSettings
 from foremesh.settings import PlanningSettings
-from foremesh.simulation.history import MINUTE_S, Measured
+from foremesh.simulation.history import Measured
+from foremesh.simulation.world import MINUTE_S
 
 EWMA_WEIGHT = 1 / 8
 """Share of the newest minute in the moving average: what TCP smooths its round trip with (RFC 6298, section 2.3)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,10 @@ from foremesh.model.plan import Placement, Plan
 from foremesh.model.series import Floats, Metric
 from foremesh.routing import Planner, PlannerSettings, build_graph
 from foremesh.simulation.carried import Carried
-from foremesh.simulation.history import MINUTE_S, Measured
+from foremesh.simulation.history import Measured
 from foremesh.simulation.policies import Expectation, Policy, exactly, idle
 from foremesh.simulation.scene import Scene
-from foremesh.simulation.world import LinkState, World
+from foremesh.simulation.world import MINUTE_S, LinkState, World
 
 LOOKS_AHEAD = 3
 """Times that the oracle plans for the same minutes, each with the traffic of the plan before on the links."""
@@ -62,9 +62,6 @@ class Run:
     egress_usd: float
     plan_seconds: float
     """Spent on forecasts and plans, all of them."""
-    plans: int
-    models: Mapping[str, int] = field(default_factory=dict)
-    """How many links the last plan's forecasts of round trips took from each model."""
 
     @property
     def days(self) -> float:
@@ -110,11 +107,10 @@ class _Runner:
         nowhere = [Placement(intent=demand.intent.id, source=demand.source.id) for demand in scene.demands]
         carried, moves = Carried(scene, nowhere), list[Move]()
         rtt_ms, violated, predicted_ms = [], [], []
-        egress_usd, seconds, plans = 0.0, 0.0, 0
-        expected = self._idle
+        egress_usd, seconds = 0.0, 0.0
         for minute in range(first, minutes, every):
             now = slice(minute, min(minute + every, minutes))
-            if policy.expect or not plans:
+            if policy.expect or minute == first:
                 started = time.process_time()
                 before = carried
                 if policy.clairvoyant:
@@ -124,7 +120,6 @@ class _Runner:
                     carried = self._planned(expected, before, measured.now_s)
                 moves += _moves(before, carried, minute - first)
                 seconds += time.process_time() - started
-                plans += 1
             state = world.actual(now, carried.own_bps)
             if policy.expect:
                 measured.add(_metrics(world.probed(now, state)))
@@ -133,7 +128,6 @@ class _Runner:
             predicted_ms.append(_predicted(carried))
             egress_usd += float(self._price @ carried.own_bps) * MINUTE_S * (now.stop - now.start) / 8e9
             progress(now.stop - now.start)
-        models = expected[Metric.RTT].models
         return Run(
             policy=policy.name,
             start_s=world.start_s + MINUTE_S * first,
@@ -146,8 +140,6 @@ class _Runner:
             moves=tuple(moves),
             egress_usd=egress_usd,
             plan_seconds=seconds,
-            plans=plans,
-            models={name: models.count(name) for name in sorted(set(models))},
         )
 
     def _warmed_up(self) -> Measured:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import permutations
 from typing import Any
 
 import networkx
 import numpy as np
+from numpy.typing import NDArray
 
 from foremesh.decide import joined, resolve
 from foremesh.files import Bundle
@@ -18,6 +20,7 @@ from foremesh.model.link import LinkFacts, LinkId
 from foremesh.model.meta import Meta, Ref
 from foremesh.model.policy import Policy
 from foremesh.model.resource import GatewaySpec, Location, Resource, ResourceSpec, ResourceType, Role
+from foremesh.model.series import Floats
 from foremesh.model.units import Bandwidth, Milliseconds, Ratio
 from foremesh.network.allocate import enrol, held
 from foremesh.network.circuits import class_of
@@ -57,6 +60,30 @@ class Scene:
     policies: tuple[Policy, ...] = ()
     unresolved: Mapping[str, str] = field(default_factory=dict)
     """Intents without a demand: id to the reason."""
+
+    @cached_property
+    def row(self) -> Mapping[LinkId, int]:
+        """Where each link is among ``links``."""
+        return {link: index for index, link in enumerate(self.links)}
+
+    @cached_property
+    def rates_bps(self) -> tuple[Floats, Floats]:
+        """What each demand sends and gets back, bit/s: as much as it asked for."""
+        needs = [demand.intent.spec.requirements for demand in self.demands]
+        return (
+            np.array([float(need.min_bandwidth or UNASKED_BPS) for need in needs]),
+            np.array([float(need.reverse or 0.0) for need in needs]),
+        )
+
+    @cached_property
+    def limits(self) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """What each demand's round trip (ms) and loss may be at most, and whether it asked for bandwidth."""
+        needs = [demand.intent.spec.requirements for demand in self.demands]
+        return (
+            np.array([np.inf if need.max_latency is None else float(need.max_latency) for need in needs]),
+            np.array([1.0 if need.max_loss is None else float(need.max_loss) for need in needs]),
+            np.array([need.min_bandwidth is not None or need.reverse is not None for need in needs]),
+        )
 
 
 def synthetic(topology: Topology, *, seed: int, intents: int = INTENTS) -> Scene:
@@ -115,15 +142,6 @@ def declared(bundle: Bundle, topology: Topology, *, blocks: Blocks) -> Scene:
         demands,
         policies=tuple(bundle.declared.policies.values()),
         unresolved=unresolved,
-    )
-
-
-def rates_bps(demands: Iterable[Demand]) -> tuple[np.ndarray, np.ndarray]:
-    """What each demand sends and gets back, bit/s: as much as it asked for."""
-    needs = [demand.intent.spec.requirements for demand in demands]
-    return (
-        np.array([float(need.min_bandwidth or UNASKED_BPS) for need in needs]),
-        np.array([float(need.reverse or 0.0) for need in needs]),
     )
 
 
