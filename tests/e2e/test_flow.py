@@ -180,15 +180,14 @@ def test_a_degraded_link_is_left_and_the_requirement_holds_again(satisfied: Mesh
     assert clear_packets(satisfied) == {}
 
 
-def test_what_nobody_asks_for_any_more_is_taken_down(satisfied: MeshLab) -> None:
-    satisfied.lab.internet.restore()
-    address, app = satisfied.mesh_address("db"), satisfied.lab["app"]
+def test_what_nobody_asks_for_any_more_is_taken_down(placed: MeshLab) -> None:
+    address, app = placed.mesh_address("db"), placed.lab["app"]
     assert app.exec("ping", "-c", "1", "-W", "2", address, check=False).returncode == 0
-    satisfied.control_plane.kubectl("delete", "intent", INTENT, f"-n{NAMESPACE}")
-    wait_until(lambda: not satisfied.items("circuits"), 30, what="no circuit", every_s=0.25)
-    wait_until(lambda: not [g for g in satisfied.lab.gateways if circuit_state(satisfied, g)], 30, what="no tunnels")
+    placed.control_plane.kubectl("delete", "intent", INTENT, f"-n{NAMESPACE}")
+    wait_until(lambda: not placed.items("circuits"), 30, what="no circuit", every_s=0.25)
+    wait_until(lambda: not [g for g in placed.lab.gateways if circuit_state(placed, g)], 30, what="no tunnels")
     assert app.exec("ping", "-c", "1", "-W", "1", address, check=False).returncode != 0
-    assert clear_packets(satisfied) == {}, "without a circuit there is no way, least of all in clear"
+    assert clear_packets(placed) == {}, "without a circuit there is no way, least of all in clear"
 
 
 def circuit_state(mesh: MeshLab, gateway: str) -> list[str]:
