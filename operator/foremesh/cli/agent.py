@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -40,6 +39,8 @@ def leave(config: Path) -> None:
 
 
 def _run(what: str, config: Path) -> None:
+    import asyncio
+
     from foremesh.agent import agent as program
     from foremesh.agent import settings
     from foremesh.agent.host import HostError

@@ -29,6 +29,19 @@ WHOLE = 1e-6
 folder = click.Path(path_type=Path)
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's search for cycles: imports and a plan make a million small objects and keep nearly all of them,
+    so looking through them again and again took a fifth of a large plan's time and half of its YAML's."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
 @click.command(short_help="Say what the operator would do with a folder of manifests.")
 @click.option("-f", "--folder", "path", metavar="DIR", type=folder, required=True, help="Manifests and links.csv.")
 @click.option(
@@ -53,6 +66,7 @@ folder = click.Path(path_type=Path)
     envvar="FOREMESH_CONFIG",
     help="The operator's configuration; without it, as the Helm chart installs it.",
 )
+@_uncollected()
 @told
 def plan(path: Path, history: Path | None, output: str, against: Path | None, config: Path | None) -> None:
     """Say what the operator would do with the manifests in DIR, without a cluster.
@@ -80,26 +94,12 @@ def plan(path: Path, history: Path | None, output: str, against: Path | None, co
     Exit code: 0; 1 for what nobody expected; 2 for input that cannot be used; 3 if an Intent cannot be placed as it
     asks (with --against: one that is new or that could be placed before).
     """
-    with _uncollected():
-        settings = _settings(config)
-        bundle = _read(path, history)
-        if against is None:
-            _plan(path, bundle, settings, output)
-        else:
-            _compare(against, bundle, settings, output, shared_history=history is not None)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's search for cycles: a plan makes a million small objects and keeps nearly all of them, so looking
-    through them again and again took a fifth of a large plan's time and half of its YAML's."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
+    settings = _settings(config)
+    bundle = _read(path, history)
+    if against is None:
+        _plan(path, bundle, settings, output)
+    else:
+        _compare(against, bundle, settings, output, shared_history=history is not None)
 
 
 def _plan(path: Path, bundle: Bundle, settings: Settings, output: str) -> None:

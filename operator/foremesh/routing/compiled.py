@@ -45,6 +45,13 @@ def compiled(signature: str) -> Callable[[Function], Function]:
     return compile_
 
 
+def called(function: Function) -> Function:
+    """For what only compiled functions call: compiled as a part of them where that has to be done, and kept with them;
+    a copy of its own would be loaded by every process and called by nobody."""
+    jit: Any = numba.njit
+    return cast(Function, jit(function))
+
+
 def cache_folder() -> Path | None:
     """Where compiled code is kept; None if nothing can be written there."""
     home = os.environ.get("XDG_CACHE_HOME")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foremesh.routing.compiled import compiled
+from foremesh.routing.compiled import called, compiled
 from foremesh.routing.values import Bools, Ints
 
 NEVER = 2**62
@@ -25,7 +25,7 @@ COMPLETE = 2**32
 is only decided once every path that shares it is complete."""
 
 
-@compiled("void(i8[::1],i8[::1],i8[::1],b1[::1],b1[::1],i8[::1],i8,i8[::1],i8[::1],i8[::1],i8[::1],i8[::1])")
+@called
 def bound(
     src: Ints,
     into_start: Ints,
@@ -88,7 +88,7 @@ def bound(
                 some = (some - 1) & here
 
 
-@compiled("b1(i8[:,::1],i8,i8)")
+@called
 def sooner(labels: Ints, one: int, other: int) -> bool:
     """Whether one label leaves the queue before another: by cost at best, links, steps."""
     if labels[one, BEST] != labels[other, BEST]:
@@ -103,7 +103,7 @@ def sooner(labels: Ints, one: int, other: int) -> bool:
     return smaller
 
 
-@compiled("void(i8[:,::1],i8[::1],i8,i8)")
+@called
 def push(labels: Ints, queue: Ints, waiting: int, label: int) -> None:
     """Put a label into a binary heap of so many."""
     place = waiting
@@ -116,7 +116,7 @@ def push(labels: Ints, queue: Ints, waiting: int, label: int) -> None:
     queue[place] = label
 
 
-@compiled("i8(i8[:,::1],i8[::1],i8)")
+@called
 def pop(labels: Ints, queue: Ints, waiting: int) -> int:
     """Take the first label out of a binary heap of so many."""
     first, last, place = queue[0], queue[waiting - 1], 0
@@ -134,7 +134,7 @@ def pop(labels: Ints, queue: Ints, waiting: int) -> int:
     return int(first)
 
 
-@compiled("b1(i8[:,::1],i8,i8,i8,b1[::1],i8)")
+@called
 def dominates(labels: Ints, one: int, other: int, count: int, guarded: Bools, shift: int) -> bool:
     """Whether a label that left the queue earlier, in the same state, makes another superfluous: whatever the other
     goes on to, the one can too, at no more of anything. Where no gateway has to be passed, gateways that the one has
@@ -154,7 +154,7 @@ def dominates(labels: Ints, one: int, other: int, count: int, guarded: Bools, sh
     return True
 
 
-@compiled("b1(i8[::1],i8)")
+@called
 def contains(numbers: Ints, number: int) -> bool:
     """Whether a short array holds a number."""
     found = False
@@ -163,7 +163,7 @@ def contains(numbers: Ints, number: int) -> bool:
     return found
 
 
-@compiled("Tuple((i8[:,::1],i8[::1]))(i8[:,::1],i8[::1])")
+@called
 def grown(labels: Ints, queue: Ints) -> tuple[Ints, Ints]:
     """Labels and queue with twice the room."""
     rows = labels.shape[0]
@@ -175,10 +175,7 @@ def grown(labels: Ints, queue: Ints) -> tuple[Ints, Ints]:
     return more, longer
 
 
-@compiled(
-    "i8[::1](i8[::1],i8[::1],b1[::1],b1[::1],i8[::1],i8,i8,i8[::1],i8[::1],i8[::1],"
-    "i8[:,::1],i8[:,::1],i8[:,::1],i8[::1],i8[:,::1],i8[:,::1],i8,i8[::1],i8[::1],b1[::1])"
-)
+@called
 def settle(
     dst: Ints,
     out_start: Ints,
