@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.terminal import one_thread_each, progress, render, told, write
+from foremesh.cli.terminal import progress, render, told, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,7 +36,6 @@ def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> N
 
     Only the network and its agents are simulated: planning, forecasts and configurations are the operator's own code.
     """
-    one_thread_each()
     from foremesh.cli import report
     from foremesh.drawing import render_report
     from foremesh.files import read_bundle

@@ -37,6 +37,7 @@ config_option = click.option(
 @click.option("-v", "--verbose", is_flag=True, help="Also log what is only of interest when something is wrong.")
 def cli(verbose: bool) -> None:
     """Network paths that will be good: forecast, chosen and set up before they are needed."""
+    one_thread_each()
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
@@ -56,7 +57,6 @@ def cli(verbose: bool) -> None:
 )
 def operator(config: Path, kubeconfig: Path | None) -> None:
     """Watch what is declared, plan, and set it up."""
-    one_thread_each()
     import asyncio
 
     from foremesh.controller import run

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.terminal import one_thread_each, progress, render, told, write
+from foremesh.cli.terminal import progress, render, told, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -110,7 +110,6 @@ def simulate(
     foremesh simulate --topology topozoo/Geant2012 --days 3 --seeds 1-3
     foremesh simulate -f manifests/examples/three-clouds -o html --out report.html
     """
-    one_thread_each()
     given = {"--topology": topology, "--links": links, "--regions": regions, "-f": folder, "--trace": trace}
     sources = [name for name, value in {**given, "--matrix": matrix}.items() if value is not None]
     if len(sources) > 1:

@@ -44,8 +44,9 @@ def told(command: Command) -> Command:
 
 
 def one_thread_each() -> None:
-    """For commands with processes of their own, or beside others: matrices are small, and the threads that would share
-    them only wait for each other and keep processors busy. Has to come before the first import of NumPy."""
+    """Matrices here are small: the threads that would share them wait for each other and keep processors busy, which
+    made forecasts three times as expensive. Has to come before the first import of NumPy, so before any subcommand,
+    whose options and errors may import it."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
