@@ -19,7 +19,7 @@ from foremesh.simulation.policies import POLICIES
 from foremesh.simulation.replay import replay
 from foremesh.simulation.run import EVERY_MINUTES, Run, run
 from foremesh.simulation.scene import Scene
-from foremesh.simulation.score import Score, score, side_by_side
+from foremesh.simulation.score import OURS, Score, score, side_by_side
 from foremesh.simulation.topology import Topology
 from foremesh.simulation.world import World
 from foremesh.telemetry import Samples
@@ -83,12 +83,15 @@ def _all(
     jobs: int | None,
     progress: Callable[[float], None],
 ) -> dict[int, dict[str, Any]]:
-    tasks = [(seed, name) for seed in seeds for name in contest.policies]
+    # Seed by seed, as a process keeps the world that it made last. Who forecasts takes longest, and starts first, so
+    # that nobody ends up waiting for it.
+    seeds, ordered = list(seeds), sorted(contest.policies, key=lambda name: name != OURS)
+    tasks = [(seed, name) for seed in seeds for name in ordered]
     done_tasks = multiprocessing.Value("d", 0.0)
     workers = min(jobs or os.cpu_count() or 1, len(tasks))
     with ProcessPoolExecutor(workers, initializer=_start, initargs=(contest, done_tasks)) as pool:
-        waiting = {pool.submit(job, *task): task for task in tasks}
-        open_ = set(waiting)
+        waiting = {task: pool.submit(job, *task) for task in tasks}
+        open_ = set(waiting.values())
         try:
             while open_:
                 done, open_ = wait(open_, timeout=LOOK_S, return_when=FIRST_COMPLETED)
@@ -98,10 +101,7 @@ def _all(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    results: dict[int, dict[str, Any]] = {}
-    for future, (seed, name) in waiting.items():
-        results.setdefault(seed, {})[name] = future.result()
-    return results
+    return {seed: {name: waiting[seed, name].result() for name in contest.policies} for seed in seeds}
 
 
 _contest: Contest
