@@ -17,6 +17,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -c 'import foremesh.routing' # compiles the path search, so that the first plan does not wait for it
 	@touch $@
 
 demo: setup ## plan three clouds, simulate a day of them, write out/ (any machine with Python)

@@ -38,7 +38,7 @@ def resolve(
     """
     by_id = {member.id: member for member in members}
     talking = match_sources(intent, resources.values())
-    offering = match_destinations(intent, [one for one in resources.values() if one.id not in observed.unavailable])
+    offering = match_destinations(intent, [one for id_, one in resources.items() if id_ not in observed.unavailable])
     for found, what in ((talking, "from"), (offering, "to")):
         if not found.matched:
             return Resolution(problem=Problem(found.reason, f"spec.{what}: {found.message}; no traffic is carried"))

@@ -66,8 +66,9 @@ def read_bundle(folder: Path, *, history: Path | None = None) -> Bundle:
     csv = folder / LINKS
     if csv.exists() or csv.is_symlink():
         wiring.take(read_links(csv), csv)
-    for metric, key, value in wiring.figures:
-        series.setdefault(metric, {}).setdefault(key, Samples(np.array([now_s]), np.array([value])))
+    newest, values = np.array([now_s]), np.array([value for _, _, value in wiring.figures])
+    for index, (metric, link, _) in enumerate(wiring.figures):
+        series.setdefault(metric, {}).setdefault(link, Samples(newest, values[index : index + 1]))
     return Bundle(
         declared=replace(declared, links=wiring.facts),
         attachment_rtt_ms=wiring.attachment_rtt_ms,

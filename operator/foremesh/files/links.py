@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -196,11 +197,14 @@ def _price(text: str) -> float:
     return price
 
 
+_once = lru_cache(maxsize=4096)
+"""Columns say the same a thousand times over: a capacity, a price, a round trip both ways."""
+
 _FIGURES: Final[dict[str, tuple[str, Callable[[str], float]]]] = {
-    "rtt_ms": ("rtt_ms", _rtt_ms),
-    "loss": ("loss", _loss),
-    "throughput": ("throughput_bps", _rate_bps),
-    "capacity": ("capacity_bps", _capacity_bps),
-    PRICE: ("egress_price", _price),
+    "rtt_ms": ("rtt_ms", _once(_rtt_ms)),
+    "loss": ("loss", _once(_loss)),
+    "throughput": ("throughput_bps", _once(_rate_bps)),
+    "capacity": ("capacity_bps", _once(_capacity_bps)),
+    PRICE: ("egress_price", _once(_price)),
 }
 """Column to the field of ``LinkRow`` and its reader."""
