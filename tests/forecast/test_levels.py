@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from foremesh.forecast.levels import RUN, median, newest, settled
+from foremesh.forecast.levels import RUN, median, newest, recent_mean, settled
 from foremesh.model.series import Floats
 
 numbers = st.one_of(st.floats(-1e6, 1e6), st.just(np.nan))
@@ -58,3 +58,15 @@ def test_noise_is_smoothed() -> None:
     noise = np.random.default_rng(0).normal(0, 1, (500, 60))
     assert settled(noise).std() < 0.3
     assert newest(noise).std() > 0.9
+
+
+@given(
+    arrays.arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(1, 12)), elements=numbers), st.integers(1, 15)
+)
+def test_a_recent_mean_is_of_the_known_among_the_newest(rows: Floats, width: int) -> None:
+    found = recent_mean(rows, width)
+    for row, means in zip(rows, found, strict=True):
+        for end, mean in enumerate(means, start=1):
+            near = row[max(0, end - width) : end]
+            near = near[np.isfinite(near)]
+            assert np.isnan(mean) if not len(near) else np.isclose(mean, near.mean(), atol=1e-6)

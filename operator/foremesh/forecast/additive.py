@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from foremesh.forecast.fit import DAY_S
 from foremesh.forecast.forecasters import View
-from foremesh.forecast.levels import MAD_TO_DEVIATION, median, quantile
+from foremesh.forecast.levels import MAD_TO_DEVIATION, median, quantile, recent_mean
 from foremesh.model.series import Floats
 
 BIN_S = 1800.0
@@ -220,8 +220,10 @@ def fit_additive(
     weekly = bool(times_s[older - 1] - times_s[0] >= FEWEST_DAYS * WEEK_S - step_s)
     proof = fit_rhythm(scaled[:, :older], times_s[:older], step_s, weekly=weekly)
     rhythm = fit_rhythm(scaled, times_s, step_s, weekly=weekly)
-    old = round(OLD_S / step_s)
-    day = _day_level(scaled - proof.at(times_s), step_s)[:, np.maximum(origins - old, 0)]
+    width = max(1, round(DAY_S / step_s))
+    known_at = np.maximum(origins - round(OLD_S / step_s), 0)
+    used = slice(max(0, known_at[0] + 1 - width), known_at[-1] + 1)
+    day = recent_mean(scaled[:, used] - proof.at(times_s[used]), width)[:, known_at - used.start]
     stand = _Stand.of(scale, proof, view, day)
     then, change = stand.change(view, lags_s)
     base, towards = then + stand.newest[..., None], stand.towards(change)
@@ -233,7 +235,7 @@ def fit_additive(
     model = Additive(
         scale=scale,
         rhythm=rhythm,
-        daily=_day_level(scaled - rhythm.at(times_s), step_s)[:, -1],
+        daily=recent_mean(scaled[:, -width:] - rhythm.at(times_s[-width:]), width)[:, -1],
         usual=np.nan_to_num(quantile(np.abs(stand.hour - day), USUAL)),
         pulls=(learnt[0] + learnt[1]) / 2,
         lags_s=lags_s,
@@ -295,20 +297,6 @@ def _waves(times_s: Floats, weekly: bool) -> tuple[Floats, Floats]:
         cycles = np.concatenate([cycles, of_week[of_week % 7 > 0][:WEEKLY] / 7])
     angle = 2 * np.pi * (times_s / DAY_S)[:, None] * cycles
     return np.concatenate([np.cos(angle), np.sin(angle)], axis=1), np.tile(np.maximum(cycles, 1.0), 2)
-
-
-def _day_level(off: Floats, step_s: float) -> Floats:
-    """Mean of the day before every sample, same shape; of what there is, early on."""
-    day = max(1, round(DAY_S / step_s))
-    known = np.isfinite(off)
-
-    def summed(values: Floats) -> Floats:
-        total = np.cumsum(values, axis=1)
-        total[:, day:] -= total[:, :-day].copy()
-        return total
-
-    count = summed(known.astype(np.float64))
-    return np.where(count > 0.5, summed(np.where(known, off, 0.0)) / np.maximum(count, 1.0), np.nan)
 
 
 def _pulls(towards: Floats, missed: Floats, overlap: Floats) -> Floats:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from foremesh.forecast.levels import median, quantile
+from foremesh.forecast.levels import median, quantile, recent_mean
 from foremesh.model.series import Floats, Metric, SeriesBatch
 
 MEMORY = 2.0
@@ -62,7 +62,7 @@ def alarming(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> 
     samples = max(1, round(MEMORY * horizon_s / batch.step_s))
     if batch.metric is Metric.LOSS:
         # Now and then a probe is lost by chance; as many samples together as one of the past tell that from a fault.
-        recent, level = _means(batch.values, max(1, round(past.step_s / batch.step_s))), np.zeros(len(batch.keys))
+        recent, level = recent_mean(batch.values, max(1, round(past.step_s / batch.step_s))), np.zeros(len(batch.keys))
     else:
         recent, level = batch.values, median(batch.values)
     recent = recent[:, -samples:]
@@ -79,11 +79,3 @@ def _usual(past: SeriesBatch) -> Floats:
         away = np.abs(away[:, lag:] - away[:, :-lag])
     known = np.isfinite(away).sum(axis=1)
     return np.where(known >= FEWEST, quantile(away, USUAL), np.nan)
-
-
-def _means(values: Floats, width: int) -> Floats:
-    """Means of so many newest samples at every sample, NaN left out; shorter at the beginning."""
-    known = np.isfinite(values)
-    total, count = np.cumsum(np.where(known, values, 0.0), axis=1), np.cumsum(known, axis=1)
-    total[:, width:], count[:, width:] = total[:, width:] - total[:, :-width], count[:, width:] - count[:, :-width]
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -52,6 +52,17 @@ class View:
         """Median since the level last changed, shape (series, instants)."""
         return settled(self.rows)
 
+    @cached_property
+    def deviation(self) -> Floats:
+        """Median absolute deviation within each row, of samples as coarse as the past's, shape (series, instants)."""
+        rows = self.rows
+        if (merge := self.merge) > 1:
+            rows = rows[..., rows.shape[-1] % merge :].reshape(*rows.shape[:-1], -1, merge)
+            known = np.isfinite(rows)
+            count = known.sum(axis=-1)
+            rows = np.where(count > 0, np.sum(rows, axis=-1, where=known) / np.maximum(count, 1), np.nan)
+        return median(np.abs(rows - median(rows)[..., None]))
+
 
 def _trust(rows: Floats, apart: int) -> Floats:
     """How far the newest sample says more than the level of the last few, 0 to 1, shape (series, instants).

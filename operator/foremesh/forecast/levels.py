@@ -51,6 +51,19 @@ def newest(rows: Floats) -> Floats:
     return value
 
 
+def recent_mean(values: Floats, width: int) -> Floats:
+    """Mean of the ``width`` samples up to each one along the last axis, of those that are known; NaN where none is."""
+    known = np.isfinite(values)
+    whole = bool(known.all())
+    total = np.cumsum(values if whole else np.where(known, values, 0.0), axis=-1)
+    total[..., width:] -= total[..., :-width].copy()
+    if whole:
+        return total / np.minimum(np.arange(1, values.shape[-1] + 1), width)
+    count = np.cumsum(known, axis=-1)
+    count[..., width:] -= count[..., :-width].copy()
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def settled(rows: Floats) -> Floats:
     """Median along the last axis of the samples since the level last changed; NaN where there is none.
 

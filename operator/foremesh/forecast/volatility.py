@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from foremesh.forecast.fit import DAY_S
 from foremesh.forecast.forecasters import View
-from foremesh.forecast.levels import median
+from foremesh.forecast.levels import median, recent_mean
 from foremesh.model.series import Floats
 
 PARTS = 12
 """Parts of the day told apart: two hours each, so that a week has hundreds of errors in every one."""
+
+HOUR_S = 3600.0
+"""Seconds whose mean says where a series stood: errors of the day's parts are distances from it."""
 
 FEWEST_DAYS = 3
 """Days of past below which one bad hour would mark that hour of every day."""
@@ -49,7 +52,7 @@ class Volatility:
         of_day = np.ones((len(values), PARTS))
         if times_s[-1] - times_s[0] >= FEWEST_DAYS * DAY_S:
             steps = max(1, round(horizon_s / step_s))
-            errors = np.abs(values[:, steps:] - _recent_mean(values, step_s)[:, :-steps])
+            errors = np.abs(values[:, steps:] - recent_mean(values, max(1, round(HOUR_S / step_s)))[:, :-steps])
             known = np.isfinite(errors)
             errors = np.where(known, errors, 0.0)
             into = _part(times_s[steps:])[:, None] == np.arange(PARTS)
@@ -58,11 +61,11 @@ class Volatility:
             there = (mean > 0) & (count > 0)
             of_day = np.where(there, total / np.maximum(count * mean, 1e-300), 1.0)
             of_day = (np.roll(of_day, 1, axis=1) + 2 * of_day + np.roll(of_day, -1, axis=1)) / 4
-        return cls(of_day, np.nan_to_num(median(_deviation(view))))
+        return cls(of_day, np.nan_to_num(median(view.deviation)))
 
     def factor(self, view: View, ahead_s: Floats) -> Floats:
         """How much wider than usual quantiles are to be, shape (series, instants, steps)."""
-        now = np.nan_to_num(_deviation(view), nan=0.0)
+        now = np.nan_to_num(view.deviation, nan=0.0)
         usual = self.hour[:, None]
         hour = np.where(usual > 0, (now + usual) / np.where(usual > 0, 2 * usual, 1.0), 1.0)
         day = self.of_day[:, _part(view.times_s[:, -1:] + ahead_s)]
@@ -78,24 +81,3 @@ def _rooted(factor: Floats) -> Floats:
 def _part(times_s: Floats) -> NDArray[np.int64]:
     part: NDArray[np.int64] = (times_s % DAY_S * (PARTS / DAY_S)).astype(np.int64) % PARTS
     return part
-
-
-def _deviation(view: View) -> Floats:
-    """Median absolute deviation within each row, of samples as coarse as the past's, shape (series, instants)."""
-    rows = view.rows
-    if (merge := view.merge) > 1:
-        rows = rows[..., rows.shape[-1] % merge :].reshape(*rows.shape[:-1], -1, merge)
-        known = np.isfinite(rows)
-        count = known.sum(axis=-1)
-        rows = np.where(count > 0, np.sum(rows, axis=-1, where=known) / np.maximum(count, 1), np.nan)
-    return median(np.abs(rows - median(rows)[..., None]))
-
-
-def _recent_mean(values: Floats, step_s: float) -> Floats:
-    """Mean of the hour up to every sample, same shape."""
-    width = max(1, round(3600.0 / step_s))
-    known = np.isfinite(values)
-    total, count = np.cumsum(np.where(known, values, 0.0), axis=1), np.cumsum(known, axis=1)
-    total[:, width:] -= total[:, :-width].copy()
-    count[:, width:] -= count[:, :-width].copy()
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
