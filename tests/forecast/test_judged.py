@@ -1,4 +1,4 @@
-"""Backtests are done once, and again every two hours: never for a forecast, and never because of who asked before."""
+"""Backtests are done once, and again every few hours: never for a forecast, and never because of who asked before."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,16 @@ from foremesh.model.series import Metric, SeriesBatch
 from .made import COARSE_S, WEEK, daily, noisy, random_walk, times
 
 BLOCK_S = 1_700_000_000.0 // REJUDGE_S * REJUDGE_S
-"""A full two hours of the clock."""
+"""A full block of the clock."""
+
+BLOCK = round(REJUDGE_S / COARSE_S)
+"""Samples of one."""
 
 SERIES = np.array([daily(times(WEEK + 100)), noisy(WEEK + 100), random_walk(WEEK + 100)])
 
 
 def past(later: int, *, off_s: float = 0.0) -> SeriesBatch:
-    """A week that ends so many samples after the full two hours."""
+    """A week that ends so many samples after the full block."""
     values = SERIES[:, later : later + WEEK]
     return SeriesBatch(Metric.RTT, ("a", "b", "c"), values, COARSE_S, BLOCK_S + later * COARSE_S + off_s)
 
@@ -32,14 +35,14 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_past_that_moved_on_by_half_an_hour_is_not_judged_again(forgotten: list[int]) -> None:
-    for later in (0, 6, 12, 18, 23):
+    for later in (0, 6, 12, BLOCK - 1):
         quantile_forecast(past(later), horizon_s=600)
     assert len(forgotten) == 1
-    quantile_forecast(past(24), horizon_s=600)
+    quantile_forecast(past(BLOCK), horizon_s=600)
     assert len(forgotten) == 2
 
 
-@pytest.mark.parametrize("later", [0, 7, 23, 24])
+@pytest.mark.parametrize("later", [0, 7, BLOCK - 1, BLOCK])
 def test_who_asked_before_makes_no_difference(later: int) -> None:
     alone = quantile_forecast(past(later), horizon_s=600)
     judged.forget()

@@ -50,8 +50,8 @@ PASSES = 2
 OUTLIER = 2.0
 """Deviations from which an observation weighs less."""
 
-OLD_S = 3600.0
-"""Seconds that the day's level is old when it is used: judgements are up to two hours old."""
+OLD_S = 7200.0
+"""Seconds that the day's level is old when it is used: judgements are up to four hours old."""
 
 DOUBT = 1.0
 """How strongly corrections are drawn towards none: as if each were known beforehand to be about ``USUAL_PULL``."""
