@@ -57,8 +57,10 @@ def alarming(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> 
     limits = _LIMITS.get(past)
     if limits is None:
         limits = _LIMITS.setdefault(past, _usual(past))
-    row = {key: index for index, key in enumerate(past.keys)}
-    limit = np.array([limits[row[key]] if key in row else np.nan for key in batch.keys])
+    limit = limits
+    if past.keys != batch.keys:
+        row = {key: index for index, key in enumerate(past.keys)}
+        limit = np.array([limits[row[key]] if key in row else np.nan for key in batch.keys])
     samples = max(1, round(MEMORY * horizon_s / batch.step_s))
     if batch.metric is Metric.LOSS:
         # Now and then a probe is lost by chance; as many samples together as one of the past tell that from a fault.

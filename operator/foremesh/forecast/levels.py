@@ -24,12 +24,14 @@ def median(rows: Floats) -> Floats:
     """Median of the known samples along the last axis; NaN where there is none. Faster than numpy's."""
     ordered = np.sort(rows, axis=-1)  # NaN goes last
     samples = rows.shape[-1]
-    if not np.isnan(ordered[..., -1:]).any():
-        return (ordered[..., (samples - 1) // 2] + ordered[..., samples // 2]) / 2
-    known = np.isfinite(ordered).sum(axis=-1, keepdims=True)
-    below = np.take_along_axis(ordered, np.maximum(known - 1, 0) // 2, axis=-1)
-    above = np.take_along_axis(ordered, np.minimum(known // 2, samples - 1), axis=-1)
-    middle: Floats = np.where(known > 0, (below + above) / 2, np.nan)[..., 0]
+    middle = np.asarray((ordered[..., (samples - 1) // 2] + ordered[..., samples // 2]) / 2)
+    gaps = np.isnan(ordered[..., -1])
+    if gaps.any():
+        some = ordered[gaps]
+        known = np.isfinite(some).sum(axis=-1, keepdims=True)
+        below = np.take_along_axis(some, np.maximum(known - 1, 0) // 2, axis=-1)
+        above = np.take_along_axis(some, np.minimum(known // 2, samples - 1), axis=-1)
+        middle[gaps] = np.where(known > 0, (below + above) / 2, np.nan)[..., 0]
     return middle
 
 
@@ -75,9 +77,11 @@ def settled(rows: Floats) -> Floats:
     samples = rows.shape[-1]
     flat = np.ascontiguousarray(rows.reshape(-1, samples))
     packed = flat
-    if np.isnan(flat).any():
-        order = np.argsort(np.isfinite(flat), axis=-1, kind="stable")
-        packed = np.take_along_axis(flat, order, axis=-1)  # known samples side by side, newest last
+    gaps = np.isnan(flat).any(axis=-1)
+    if gaps.any():
+        order = np.argsort(np.isfinite(flat[gaps]), axis=-1, kind="stable")
+        packed = flat.copy()
+        packed[gaps] = np.take_along_axis(flat[gaps], order, axis=-1)  # known samples side by side, newest last
     stand = median(packed[:, -NEWEST:])
     if samples <= RUN:
         return stand.reshape(rows.shape[:-1])

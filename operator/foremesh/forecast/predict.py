@@ -157,7 +157,7 @@ class _Work:
         if not len(asked):
             return
         fits: list[Fit | None] = []
-        if any(isinstance(fit, Fit) for fit in found):
+        if Fit in map(type, found):
             fits = [None] * len(held.keys)
             for place, fit in zip(row.tolist(), found, strict=True):
                 if place >= 0 and isinstance(fit, Fit):
