@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 from drawing import scenes
 from foremesh import drawing
 from foremesh.cli.main import cli
-from foremesh.drawing import MeshPicture
+from foremesh.drawing import DrawnWay, MeshPicture
 from foremesh.drawing.layout import apart, lay_out, spacing
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,19 @@ def test_order_of_the_input_does_not_matter(draw: Callable[..., str]) -> None:
 @pytest.mark.parametrize("said", ["unknown", "observed 8.3 ms", "9.0 ms (p90 10.8 ms)", "12.5 ms (p90 15.0 ms)"])
 def test_figures_are_told_and_unknown_ones_said_to_be(draw: Callable[..., str], said: str) -> None:
     assert said in draw(scenes.small(), title="Small")
+
+
+@each_format
+def test_words_for_what_was_observed_are_left_out_where_nobody_can_have_observed(draw: Callable[..., str]) -> None:
+    mesh = scenes.small()
+    edges = [
+        replace(edge, there=edge.there and DrawnWay(edge.there.link), back=edge.back and DrawnWay(edge.back.link))
+        for edge in mesh.edges
+    ]
+    text = draw(replace(mesh, edges=tuple(edges)), title="Small")
+    assert "round trip 9.0 ms" in text or "9.0 ms (p90" in text
+    assert "observed" not in text
+    assert "in use" not in text
 
 
 @each_format
@@ -189,6 +203,17 @@ def test_command_draws_the_example(name: str, tmp_path: Path) -> None:
     assert "a-frankfurt" in text
     assert re.search("live-stock-from-asia.*not placed", text, re.DOTALL)
     assert done.stdout == ""
+    assert "observed" not in text, "a file that says how long links take is no observation"
+
+
+def test_command_tells_what_a_history_observed(tmp_path: Path) -> None:
+    for file in EXAMPLE.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    rows = [f"a-frankfurt->a-ireland,{1_900_000_000 + 60 * minute},{11 + minute}" for minute in range(5)]
+    (tmp_path / "history.csv").write_text("\n".join(["series,time,value", *rows, ""]))
+    done = CliRunner().invoke(cli, ["graph", "-f", str(tmp_path), "-o", "svg"])
+    assert done.exit_code == 0, done.output
+    assert "observed 15.0 ms" in done.stdout
 
 
 def test_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from foremesh.cli.terminal import told, write
 def graph(folder: Path, history: Path | None, output: str, out: Path | None) -> None:
     """Draw the mesh that a folder describes, with the circuits that the operator would make.
 
-    Links carry what is predicted and what was observed last; a figure that nobody knows is said to be unknown.
+    Links carry what is predicted and, with a history, what was observed last; a figure that nobody knows is said to be
+    unknown.
     """
     from foremesh import drawing
     from foremesh.files import read_bundle
@@ -34,7 +35,9 @@ def graph(folder: Path, history: Path | None, output: str, out: Path | None) -> 
 
     bundle = read_bundle(folder, history=history)
     decision = plan_bundle(bundle, Settings())
-    mesh = drawing.picture_of(decision, bundle.declared, drawing.newest(bundle.series))
+    # Without a history, the figures of links.csv are what somebody wrote down: nobody observed them.
+    observed = drawing.newest(bundle.series) if bundle.now_s else {}
+    mesh = drawing.picture_of(decision, bundle.declared, observed)
     draw = {"dot": drawing.dot, "mermaid": drawing.mermaid, "svg": drawing.svg, "html": drawing.html}[output]
     text = draw(mesh, title=f"Mesh of {folder.resolve().name}")
     write(text if text.endswith("\n") else f"{text}\n", out)

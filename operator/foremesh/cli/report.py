@@ -8,18 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foremesh.drawing.mesh import picture
-from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, ReportPolicy, Series
+from foremesh.drawing.values import Applied, LinkObserved, Report, ReportIntent, ReportMove, ReportPolicy, Series
 from foremesh.model.intent import Requirements
 from foremesh.model.manifest import write
 from foremesh.model.plan import Plan
+from foremesh.simulation.carried import Carried
 from foremesh.simulation.policies import POLICIES
 from foremesh.simulation.score import OURS, Score, score, side_by_side
 
 if TYPE_CHECKING:
+    from foremesh.model.link import LinkId
     from foremesh.model.series import Floats
     from foremesh.simulation.contest import Contest
     from foremesh.simulation.run import Run
     from foremesh.simulation.scene import Scene
+    from foremesh.simulation.world import World
 
 SIMULATED = (
     "The network: traffic of others, queues, reroutes, cuts and brown-outs are made up from a seed.",
@@ -67,6 +70,18 @@ def intents(scene: Scene, run: Run) -> tuple[ReportIntent, ...]:
     return (*found, *(ReportIntent(name=id_, asked="", why_not=why) for id_, why in sorted(scene.unresolved.items())))
 
 
+def observed(scene: Scene, world: World, run: Run) -> dict[LinkId, LinkObserved]:
+    """What probes and counters said of every link in the last minute of a run: the world answers the same as it did
+    then, as the last plan is still in force."""
+    last = slice(world.minutes - 1, world.minutes)
+    state = world.probed(last, world.actual(last, Carried(scene, run.placements).own_bps))
+    columns = (state.rtt_ms[:, 0], state.loss[:, 0], state.throughput_bps[:, 0])
+    return {
+        link: LinkObserved(*(float(one) if np.isfinite(one) else None for one in figures))
+        for link, *figures in zip(scene.links, *columns, strict=True)
+    }
+
+
 def days(number: float) -> str:
     """``1 day``, ``1.5 days``."""
     return f"{number:g} day{'' if number == 1 else 's'}"
@@ -91,7 +106,7 @@ def of_runs(
     applied: tuple[Applied, ...] = (),
 ) -> Report:
     """The report on one world: what our policy did in it, or the only one that ran, beside the others."""
-    scene, _ = contest.prepare(seed)
+    scene, world = contest.prepare(seed)
     ours = OURS if OURS in runs else next(iter(runs))
     run = runs[ours]
     scores = side_by_side({name: score(one) for name, one in runs.items()})
@@ -110,7 +125,7 @@ def of_runs(
         ),
         simulated=SIMULATED if contest.bundle else (MADE_UP_INTENTS, *SIMULATED),
         real=(*([REAL_MANIFESTS] if contest.bundle else []), *REAL, *([REAL_CONFIGS] if applied else [])),
-        mesh=picture(run.graph, plan, resources=resources, problems=problems),
+        mesh=picture(run.graph, plan, resources=resources, problems=problems, observed=observed(scene, world, run)),
         intents=told,
         policies=tuple(_policy(name, one) for name, one in scores.items()),
         policy=ours,

@@ -67,13 +67,13 @@ def path_figures(figures: Figures) -> str:
 
 
 def way_figures(way: DrawnWay) -> str:
-    """What is predicted and what was observed of one direction of a link."""
+    """What is predicted of one direction of a link, and what was observed where anything can have been."""
     link, seen = way.link, way.observed
-    free = f"free {_pair(link.free_bps, rate, 'p10')} of {rate(link.capacity_bps)}"
     parts = [
-        f"round trip {_pair(link.rtt_ms, ms, 'p90')}, observed {ms(seen.rtt_ms)}",
-        f"loss {_pair(link.loss, share, 'p90')}, observed {share(seen.loss)}",
-        f"{free}, in use {rate(seen.throughput_bps)}",
+        f"round trip {_pair(link.rtt_ms, ms, 'p90')}" + (f", observed {ms(seen.rtt_ms)}" if seen else ""),
+        f"loss {_pair(link.loss, share, 'p90')}" + (f", observed {share(seen.loss)}" if seen else ""),
+        f"free {_pair(link.free_bps, rate, 'p10')} of {rate(link.capacity_bps)}"
+        + (f", in use {rate(seen.throughput_bps)}" if seen else ""),
         f"price {price(link.egress_price)}",
     ]
     return "; ".join(parts)

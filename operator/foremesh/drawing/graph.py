@@ -52,7 +52,8 @@ def link_table(mesh: MeshPicture) -> Markup:
         rows.append(tag("tr", cells(title, (way.link.id.underlay, "soft"), way_figures(way))))
     left = len(ways) - len(listed)
     note = f"{left} directed links that carry no circuit are left out." if left else ""
-    body = table([("Link", ""), ("Underlay", ""), ("Predicted and observed", "")], rows, caption=note)
+    told = "Predicted, and observed last" if mesh.observed else "Predicted"
+    body = table([("Link", ""), ("Underlay", ""), (told, "")], rows, caption=note)
     return tag("details", tag("summary", f"Figures of {len(listed)} directed links"), body)
 
 

@@ -56,7 +56,7 @@ def picture(
 
     Args:
         resources: By id; gateways' coordinates come from them.
-        observed: What was measured last, by link.
+        observed: What was measured last, by link; none where nobody can have measured.
         carriers: Intent id and source to the circuit that carries the placement; without it placements are grouped by
             intent and path.
         problems: Intent id and source (empty: all of them) to why it is not served, beside what the plan says.
@@ -110,7 +110,7 @@ def _gateways(graph: MeshGraph, resources: Mapping[str, Resource]) -> tuple[Draw
 
 
 def _edges(links: Iterable[PredictedLink], observed: LinkFigures) -> tuple[DrawnEdge, ...]:
-    ways = {link.id: DrawnWay(link, observed.get(link.id, LinkObserved())) for link in links}
+    ways = {link.id: DrawnWay(link, observed.get(link.id, LinkObserved()) if observed else None) for link in links}
     keys = {(min(one.src, one.dst), max(one.src, one.dst), one.underlay) for one in ways}
     return tuple(
         DrawnEdge(

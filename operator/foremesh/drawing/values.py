@@ -42,7 +42,8 @@ class DrawnWay:
     """One direction of an edge."""
 
     link: PredictedLink
-    observed: LinkObserved = LinkObserved()
+    observed: LinkObserved | None = None
+    """None where nothing of the mesh can have been observed, such as a plan from files; words for it are left out."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,13 @@ class MeshPicture:
     local: tuple[str, ...] = ()
     """Intents with both ends at one gateway: no circuit is needed."""
     unplaced: tuple[Unplaced, ...] = ()
+
+    @property
+    def observed(self) -> bool:
+        """Whether links can tell what was measured."""
+        return any(
+            way is not None and way.observed is not None for edge in self.edges for way in (edge.there, edge.back)
+        )
 
 
 @dataclass(frozen=True, eq=False)
