@@ -10,6 +10,7 @@ import logging
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,7 +19,7 @@ from foremesh.cli.demo import demo
 from foremesh.cli.graph import graph
 from foremesh.cli.plan import plan
 from foremesh.cli.simulate import simulate
-from foremesh.cli.terminal import one_thread_each
+from foremesh.cli.terminal import INTERRUPTED, one_thread_each
 
 DEFAULT_CONFIG = Path("/etc/foremesh/config.yaml")
 
@@ -32,7 +33,18 @@ config_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Interruptible(click.Group):
+    """Ends with one line and the exit code of shells when somebody presses Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(f"{ctx.info_name} {ctx.invoked_subcommand}: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+
+
+@click.group(cls=Interruptible, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("foremesh"), prog_name="foremesh")
 @click.option("-v", "--verbose", is_flag=True, help="Also log what is only of interest when something is wrong.")
 def cli(verbose: bool) -> None:

@@ -176,12 +176,20 @@ def _compete(contest: Contest, seeds: tuple[int, ...], jobs: int | None, output:
     from foremesh.simulation.contest import compete
     from foremesh.simulation.score import to_json
 
-    with progress("simulating") as show:
+    with progress(_what(contest, len(seeds))) as show:
         worlds = compete(contest, seeds, jobs=jobs, progress=show)
     if output == "json":
         write(json.dumps({"world": about(contest, seeds)} | to_json(worlds), indent=2) + "\n", out)
     else:
         write(render(*tables(contest, worlds), to=out), out)
+
+
+def _what(contest: Contest, seeds: int) -> str:
+    from foremesh.cli.report import days
+
+    count = len(contest.policies)
+    every = f"{count} {'policy' if count == 1 else 'policies'}, {seeds} seed{'s' * (seeds > 1)}"
+    return f"simulating {contest.topology.name}, {days(round(contest.days, 3))}: {every}"
 
 
 def about(contest: Contest, seeds: Iterable[int]) -> dict[str, Any]:
@@ -271,7 +279,7 @@ def _report(contest: Contest, seed: int, jobs: int | None, out: Path | None) -> 
     from foremesh.drawing import render_report
     from foremesh.simulation.contest import runs
 
-    with progress("simulating") as show:
+    with progress(_what(contest, 1)) as show:
         found = runs(contest, seed, jobs=jobs, progress=show)
     write(render_report(report.of_runs(contest, seed, found)), out)
 

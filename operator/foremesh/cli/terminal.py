@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -16,8 +17,14 @@ import click
 BAD_INPUT = 2
 """Exit code where files are not what they should be; click's own for wrong options."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
 WIDTH = 100
 """Columns of what is printed where the terminal does not say."""
+
+QUIET_S = 10.0
+"""Seconds between lines of progress where there is no terminal: a log is read later, and not watched."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,15 +59,41 @@ def one_thread_each() -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr, if that is a terminal; the function given is called with the share done."""
+    """How far something is, on stderr: a bar on a terminal, elsewhere a line at the start and one now and then.
+
+    Args:
+        what: What takes so long, for instance ``simulating 1 day``.
+
+    Yields:
+        To be called with the share done.
+    """
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(what)
+        return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
+
+
+def _lines(what: str) -> Callable[[float], None]:
+    """Progress for a log: little of it, as lines stay."""
+    started_s = said_s = time.monotonic()
+    click.echo(f"{what} ...", err=True)
+
+    def show(share: float) -> None:
+        nonlocal said_s
+        now_s = time.monotonic()
+        if now_s - said_s >= QUIET_S:
+            said_s = now_s
+            click.echo(f"{what}: {share:.0%} after {now_s - started_s:.0f} s", err=True)
+
+    return show
 
 
 def render(*parts: Any, to: Path | None = None) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -89,19 +92,43 @@ def _all(
     tasks = [(seed, name) for seed in seeds for name in ordered]
     done_tasks = multiprocessing.Value("d", 0.0)
     workers = min(jobs or os.cpu_count() or 1, len(tasks))
-    with ProcessPoolExecutor(workers, initializer=_start, initargs=(contest, done_tasks)) as pool:
-        waiting = {task: pool.submit(job, *task) for task in tasks}
+    with _pool(workers, _start, (contest, done_tasks)) as pool:
+        with _deaf():
+            waiting = {task: pool.submit(job, *task) for task in tasks}
         open_ = set(waiting.values())
-        try:
-            while open_:
-                done, open_ = wait(open_, timeout=LOOK_S, return_when=FIRST_COMPLETED)
-                for each in done:
-                    each.result()
-                progress(min(1.0, done_tasks.value / len(tasks)))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        while open_:
+            done, open_ = wait(open_, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+            for each in done:
+                each.result()
+            progress(min(1.0, done_tasks.value / len(tasks)))
     return {seed: {name: waiting[seed, name].result() for name in contest.policies} for seed in seeds}
+
+
+@contextmanager
+def _pool(workers: int, start: Callable[..., None], arguments: tuple[Any, ...]) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end when they are done, and at once when anything goes wrong here: an executor by itself waits for
+    what has begun, which may take minutes."""
+    others = {*multiprocessing.active_children()}
+    pool = ProcessPoolExecutor(workers, initializer=start, initargs=arguments)
+    try:
+        yield pool
+    except BaseException:
+        for process in {*multiprocessing.active_children()} - others:
+            process.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl-C reaches every process of a terminal. The first one alone is to answer and ends the others: those that are
+    started in here, and inherit what is blocked, never hear of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _contest: Contest
@@ -111,7 +138,16 @@ _done_tasks: Any
 
 def _start(contest: Contest, done_tasks: Any) -> None:
     global _contest, _done_tasks
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _contest, _done_tasks = contest, done_tasks
+
+
+def _end_with_parent() -> None:
+    """Whoever is killed cannot end what it started."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @lru_cache(maxsize=1)
