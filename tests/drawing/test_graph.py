@@ -1,5 +1,6 @@
 """Pictures say what is known and what is not, are the same every time, and no name breaks out of them."""
 
+import html as html_module
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ from drawing import scenes
 from foremesh import drawing
 from foremesh.cli.main import cli
 from foremesh.drawing import DrawnWay, MeshPicture
-from foremesh.drawing.layout import apart, lay_out, spacing
+from foremesh.drawing.layout import TALL, apart, lay_out, spacing
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/data/output"
@@ -85,6 +86,94 @@ def test_placements_of_one_circuit_are_one_line() -> None:
     assert mesh.circuits[1].standby is not None
     assert mesh.local == ("shop/near",)
     assert [one.intent for one in mesh.unplaced] == ["shop/gone", "shop/never"]
+
+
+@each_format
+def test_where_a_circuit_falls_over_to_is_said_not_to_be_set_up(draw: Callable[..., str]) -> None:
+    text = html_module.unescape(draw(scenes.small(), title="Small"))
+    assert "not set up yet" in text
+    assert re.search(r"[Ff]alls over to", text)
+    # Names of styles apart, nobody reads of a standby that there is not.
+    assert not re.search(r"standby(?! c\d|\{|,|\.)", text), re.findall(r".{20}standby.{20}", text)
+
+
+def without(mesh: MeshPicture, **what: object) -> MeshPicture:
+    return replace(mesh, circuits=tuple(replace(one, **what) for one in mesh.circuits))
+
+
+@pytest.mark.parametrize("draw", [drawing.svg, drawing.html])
+@pytest.mark.parametrize(
+    ("mesh", "absent"),
+    [
+        (without(scenes.small(), standby=None), {"falls over"}),
+        (replace(scenes.small(), circuits=()), {"falls over", "path of a circuit", "median round trips"}),
+        (replace(scenes.small(), edges=()), {"link without a circuit", "median round trips"}),
+        (replace(scenes.small(), gateways=scenes.small().gateways[:2]), {"transit gateway", "edge gateway"}),
+    ],
+    ids=["no-standby", "no-circuit", "no-link", "core-only"],
+)
+def test_legend_has_what_is_drawn_and_nothing_else(
+    draw: Callable[..., str], mesh: MeshPicture, absent: set[str]
+) -> None:
+    every = {"core gateway", "transit gateway", "edge gateway", "path of a circuit", "falls over"}
+    every |= {"link without a circuit", "median round trips"}
+    key = legend_of(draw, mesh)
+    assert {said for said in every if said not in key} == absent
+
+
+def legend_of(draw: Callable[..., str], mesh: MeshPicture) -> str:
+    """The words of the legend, without those of circuits."""
+    if draw is drawing.html:
+        return re.search(r"<figcaption.*?</figcaption>", draw(mesh), re.DOTALL)[0]
+    bare = replace(mesh, local=(), unplaced=())
+    below = list(ElementTree.fromstring(draw(bare)))[-1]
+    rows = [one for one in below if one.find(f"{SVG}title") is None]
+    return " ".join(text for one in rows for text in one.itertext())
+
+
+@pytest.mark.parametrize(
+    ("mesh", "said", "unsaid"),
+    [
+        (scenes.large(12), "Not to scale", "No map"),
+        (scenes.large(12, located=False), "No map", "Not to scale"),
+        (scenes.small(), "Stretched from north to south", "moved apart"),
+    ],
+    ids=["crowds", "nowhere", "tall"],
+)
+@pytest.mark.parametrize("draw", [drawing.svg, drawing.html])
+def test_picture_says_how_far_it_is_a_map(draw: Callable[..., str], mesh: MeshPicture, said: str, unsaid: str) -> None:
+    text = draw(mesh)
+    assert said in text
+    assert unsaid not in text
+
+
+def test_map_that_is_true_to_scale_says_nothing() -> None:
+    places = {"a": (40.0, -20.0), "b": (45.0, 0.0), "c": (50.0, 20.0)}
+    resources = {f"mesh/{name}": scenes.gateway(name, latitude=y, longitude=x) for name, (y, x) in places.items()}
+    nodes = tuple(scenes.Node(id=id_, role=scenes.Role.CORE) for id_ in resources)
+    mesh = scenes.picture(
+        scenes.MeshGraph(nodes=nodes, links=()), scenes.Plan(made_at_s=0, placements=()), resources=resources
+    )
+    layout = lay_out(mesh)
+    assert layout.note in ("", TALL)
+    gaps = np.diff([line.at for line in layout.meridians])
+    assert gaps == pytest.approx(gaps[0])
+
+
+@pytest.mark.parametrize(("mesh", "most"), [(scenes.small(), 0.1), (scenes.large(12), 9.0)], ids=["true", "warped"])
+def test_numbers_on_the_graticule_are_those_of_what_stands_there(mesh: MeshPicture, most: float) -> None:
+    """Where crowds are enlarged, the map bends between the lines; a gateway is still between its own."""
+    layout = lay_out(mesh)
+    parallels = layout.parallels[::-1]  # pixels count downwards
+    for one in mesh.gateways:
+        x, y = layout.at[one.node.id]
+        east = np.interp(x, [line.at for line in layout.meridians], [degrees(line.text) for line in layout.meridians])
+        north = np.interp(y, [line.at for line in parallels], [degrees(line.text) for line in parallels])
+        assert (east, north) == pytest.approx((one.longitude, one.latitude), abs=most)
+
+
+def degrees(text: str) -> float:
+    return float(text.rstrip("°ENSW")) * (-1 if text[-1] in "WS" else 1)
 
 
 def test_active_is_solid_and_standby_dashed() -> None:
@@ -196,7 +285,7 @@ def test_hundred_gateways_stay_within_what_tools_can_read() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_command_draws_the_example(name: str, tmp_path: Path) -> None:
-    out = tmp_path / "new" / f"mesh.{name}"
+    out = tmp_path / f"mesh.{name}"
     done = CliRunner().invoke(cli, ["graph", "-f", str(EXAMPLE), "-o", name, "--out", str(out)])
     assert done.exit_code == 0, done.output
     text = out.read_text()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from foremesh.drawing.figures import edge_label_p90, edge_lines, path_text, short
+from foremesh.drawing.figures import circuit_lines, edge_label_p90, edge_lines, falls_over, path_text, short
 from foremesh.drawing.layout import lay_out
 from foremesh.drawing.markup import Markup, clean, join, tag
 from foremesh.drawing.style import colour
-from foremesh.drawing.svg import circuit_lines, gateway_text
+from foremesh.drawing.svg import gateway_text
 from foremesh.drawing.values import MeshPicture, edge_key
 from foremesh.model.link import LinkId
 from foremesh.model.resource import Role
@@ -22,7 +22,8 @@ MOST_LABELLED = 30
 
 def dot(mesh: MeshPicture, *, title: str = "Mesh") -> str:
     """Draw the mesh as an undirected graph: a link is one grey edge with the figures of both directions, a circuit a
-    coloured edge along each of its links (standby dashed). Positions are those of the map: ``neato`` keeps them."""
+    coloured edge along each of its links, dashed where it falls over to. Positions are the map's: ``neato`` keeps
+    them."""
     layout = lay_out(mesh)
     names = {one.node.id: one.name for one in mesh.gateways}
     carrying = {edge_key(link) for one in mesh.circuits for link in one.path.links}
@@ -68,6 +69,7 @@ def _legend(mesh: MeshPicture, title: str) -> Markup:
     lines: list[object] = [tag("b", title)]
     for index, one in enumerate(mesh.circuits):
         line = f"{', '.join(map(short, one.intents))}: {path_text(one.path.gateways)}"
+        line += f"; dashed: {falls_over(path_text(one.standby.gateways))}" if one.standby else ""
         line += f"; falls short: {one.unmet}" if one.unmet else ""
         lines.append(tag("font", line, color=colour(index)))
     lines += [f"{short(one)}: both ends at one gateway, no circuit needed" for one in mesh.local]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from foremesh.drawing.values import DrawnEdge, DrawnWay
+from foremesh.drawing.values import DrawnCircuit, DrawnEdge, DrawnWay
 from foremesh.model.circuit import Figures
 from foremesh.model.link import Figure
 from foremesh.model.units import Bandwidth
@@ -64,6 +64,24 @@ def path_figures(figures: Figures) -> str:
     parts = [f"round trip {ms(figures.latency_ms)} (p90 {ms(figures.latency_p90_ms)})", f"loss {share(figures.loss)}"]
     parts += [f"free {rate(figures.bandwidth_bps)}", f"price {price(figures.egress_price)}"]
     return ", ".join(parts)
+
+
+def falls_over(path: str) -> str:
+    """What a standby path is until agents switch to it by themselves: chosen in plans, and nothing on any host."""
+    return f"falls over to {path} (not set up yet)"
+
+
+def circuit_lines(circuit: DrawnCircuit) -> list[str]:
+    """A circuit in words: whom it serves, its path with figures, where it falls over to."""
+    lines = [
+        f"{', '.join(map(short, circuit.intents))}",
+        f"path {path_text(circuit.path.gateways)}: {path_figures(circuit.path.figures)}",
+    ]
+    if circuit.standby:
+        lines.append(f"{falls_over(path_text(circuit.standby.gateways))}: {path_figures(circuit.standby.figures)}")
+    if circuit.unmet:
+        lines.append(f"falls short: {circuit.unmet}")
+    return lines
 
 
 def way_figures(way: DrawnWay) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from foremesh.drawing.figures import ms, rate, share, short, way_figures
+from foremesh.drawing.figures import circuit_lines, ms, rate, share, short, way_figures
+from foremesh.drawing.layout import lay_out
+from foremesh.drawing.legend import key
 from foremesh.drawing.markup import Markup, join, tag
 from foremesh.drawing.page import cells, page, path_cell, swatch, table
-from foremesh.drawing.svg import circuit_lines, svg
+from foremesh.drawing.svg import svg
 from foremesh.drawing.values import DrawnCircuit, MeshPicture
 
 MOST_ROWS = 600
@@ -20,15 +22,18 @@ def html(mesh: MeshPicture, *, title: str = "Mesh") -> str:
 
 def map_figure(mesh: MeshPicture, title: str) -> Markup:
     """The map with its key."""
-    key = "● core  ◇ transit  ○ edge · solid: active path, dashed: standby, grey: links without circuits · "
-    key += "figures: median round trips · point at anything for more"
-    return tag("figure", svg(mesh, title=title, alone=False), tag("figcaption", key, class_="soft"), id="map")
+    layout = lay_out(mesh)
+    drawn = svg(mesh, title=title, alone=False, layout=layout)
+    return tag("figure", drawn, tag("figcaption", key(mesh, layout)), id="map")
 
 
 def circuit_table(mesh: MeshPicture) -> Markup:
     """Every intent: its circuit's paths and predicted figures, or why it has none."""
-    heads = [("Intent", ""), ("Active path", ""), ("Round trip", "n"), ("p90", "n"), ("Loss", "n"), ("Free", "n")]
-    rows = [_circuit_row(index, one) for index, one in enumerate(mesh.circuits)]
+    heads = [("Intent", ""), ("Path", ""), ("Round trip", "n"), ("p90", "n"), ("Loss", "n"), ("Free", "n")]
+    # Who plans with standby paths finds one or says that there is none; who plans without has no word on them.
+    standby = any(one.standby for one in mesh.circuits)
+    heads += [("Falls over to (not set up yet)", "")] if standby else []
+    rows = [_circuit_row(index, one, standby) for index, one in enumerate(mesh.circuits)]
     for intent in mesh.local:
         said = tag("td", "both ends at one gateway: no circuit is needed", class_="soft", colspan=6)
         rows.append(tag("tr", tag("td", short(intent), title=intent), said))
@@ -37,7 +42,7 @@ def circuit_table(mesh: MeshPicture) -> Markup:
         rows.append(tag("tr", tag("td", short(one.intent), title=f"{one.intent} from {one.source}"), why))
     if not rows:
         return tag("p", "No intent is declared, so there is no circuit.")
-    return table([*heads, ("Standby", "")], rows)
+    return table(heads, rows)
 
 
 def link_table(mesh: MeshPicture) -> Markup:
@@ -66,13 +71,13 @@ def _summary(mesh: MeshPicture) -> str:
     )
 
 
-def _circuit_row(index: int, one: DrawnCircuit) -> Markup:
+def _circuit_row(index: int, one: DrawnCircuit, standby: bool) -> Markup:
     figures = one.path.figures
     names = join([swatch(index), ", ".join(map(short, one.intents))])
     path = path_cell(one.path.gateways)
     if one.unmet:
         path = join([path, tag("div", f"falls short: {one.unmet}", class_="bad")])
-    standby = path_cell(one.standby.gateways) if one.standby else "none"
+    other = (path_cell(one.standby.gateways), "") if one.standby else ("no other way", "soft")
     return tag(
         "tr",
         cells(
@@ -82,7 +87,7 @@ def _circuit_row(index: int, one: DrawnCircuit) -> Markup:
             (ms(figures.latency_p90_ms), "n"),
             (share(figures.loss), "n"),
             (rate(figures.bandwidth_bps), "n"),
-            (standby, "soft" if not one.standby else ""),
+            *([other] if standby else []),
         ),
         data_lights=index,
         tabindex=0,

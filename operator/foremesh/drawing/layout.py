@@ -8,8 +8,9 @@ much), and gateways of one city are moved apart. Without coordinates, distances 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -31,7 +32,21 @@ GRATICULE_STEPS = (1, 2, 5, 10, 15, 30)
 TALLER = 1.6
 """How much more than true scale one axis may take where that fills the canvas."""
 MOST_LINES = 12
-"""Lines of the graticule per axis."""
+"""Lines of the graticule per axis, before wide gaps are filled."""
+WIDE_PX = 170.0
+"""Pixels between two lines from which on others are put between them: where crowds are enlarged, few lines would
+mislead about what lies between."""
+ALIKE = 1.02
+"""Ratio of two scales up to which nobody sees the difference."""
+MOVED_PX = 8.0
+"""Pixels off its place from which a gateway is told to be so; less is hidden by its symbol."""
+WARPED = (
+    "Not to scale: regions crowded with gateways are enlarged, by as much as the numbered lines of longitude and "
+    "latitude lie apart."
+)
+TALL = "Stretched from north to south."
+PARTED = "Gateways that would touch are moved apart, off their true place."
+NO_MAP = "No map, as not every gateway says where it is: distances follow round trips."
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,8 @@ class Layout:
     """Gateway id to where its symbol stands."""
     meridians: tuple[Line, ...] = ()
     parallels: tuple[Line, ...] = ()
+    note: str = ""
+    """How far the picture can be taken for a map, for those who look at it."""
 
     @property
     def is_map(self) -> bool:
@@ -112,13 +129,20 @@ def _geographic(ids: Sequence[str], degrees: Floats, width: float) -> Layout:
         at = np.stack([axis_x(longitude), axis_y(-latitude)], axis=1)
         if _crowded(at, degrees) <= len(ids) // 6:
             break
+    truly = at
     at = apart(at, spacing(len(ids)), width, height)
+    moved = float(np.hypot(*(at - truly).T).max()) > MOVED_PX
+    stretched = WARPED if axis_x.warped or axis_y.warped else TALL if scale_y > ALIKE * scale else ""
     return Layout(
         width,
         height,
         {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)},
-        tuple(Line(float(axis_x(value)), _east(value)) for value in _graticule(axis_x.reach(width))),
-        tuple(Line(float(axis_y(-value)), _north(value)) for value in _graticule(_flipped(axis_y.reach(height)))),
+        tuple(Line(float(axis_x(value)), _east(value)) for value in _graticule(axis_x.reach(width), axis_x)),
+        tuple(
+            Line(float(axis_y(-value)), _north(value))
+            for value in _graticule(_flipped(axis_y.reach(height)), lambda value: axis_y(-value))
+        ),
+        " ".join(filter(None, (stretched, PARTED if moved else ""))),
     )
 
 
@@ -132,7 +156,8 @@ class _Axis:
         self.scale = scale
         self.knots = np.unique(np.round(values, 1))
         linear = (self.knots - (self.knots[0] + self.knots[-1]) / 2) * scale + middle
-        if len(self.knots) > 2 and warp:
+        self.warped = len(self.knots) > 2 and warp > 0
+        if self.warped:
             # Ranks fill the room there is, also where the linear map leaves it empty.
             ranks = middle + room * (np.arange(len(self.knots)) / (len(self.knots) - 1) - 0.5)
             linear = (1 - warp) * linear + warp * ranks
@@ -166,10 +191,21 @@ def _crowded(at: Floats, degrees: Floats) -> int:
     return int(np.triu(near & elsewhere, 1).sum())
 
 
-def _graticule(reach: tuple[float, float]) -> list[float]:
+def _graticule(reach: tuple[float, float], place: Callable[[float], Floats]) -> list[float]:
     low, high = reach
     step = next((one for one in GRATICULE_STEPS if (high - low) / one <= MOST_LINES), GRATICULE_STEPS[-1])
-    return [float(one) for one in np.arange(math.ceil(low / step) * step, high, step)]
+    lines = [float(one) for one in np.arange(math.ceil(low / step) * step, high, step)]
+    between = (one for first, last in pairwise(lines) for one in _filled(first, last, place))
+    return sorted([*lines, *between])
+
+
+def _filled(first: float, last: float, place: Callable[[float], Floats]) -> list[float]:
+    """Round degrees between two lines that lie far apart, until none do."""
+    step = next((one for one in reversed(GRATICULE_STEPS) if one < last - first and (last - first) % one == 0), None)
+    if step is None or abs(place(last) - place(first)) <= WIDE_PX:
+        return []
+    inside = [first + step * index for index in range(1, round((last - first) / step))]
+    return [*inside, *(one for a, b in pairwise([first, *inside, last]) for one in _filled(a, b, place))]
 
 
 def _flipped(reach: tuple[float, float]) -> tuple[float, float]:
@@ -189,14 +225,14 @@ def _free(ids: Sequence[str], edges: Sequence[DrawnEdge], width: float) -> Layou
     """Distances follow round trips; an unknown one counts as the usual, no way at all as the farthest."""
     height = MOST_HEIGHT if len(ids) > 20 else LEAST_HEIGHT
     if len(ids) == 1:
-        return Layout(width, height, {ids[0]: (width / 2, height / 2)})
+        return Layout(width, height, {ids[0]: (width / 2, height / 2)}, note=NO_MAP)
     at = unfolded(_distances(ids, edges))
     room = np.array([width - 2 * MARGIN_X, height - 2 * MARGIN_Y])
     fits = room / np.maximum(np.ptp(at, axis=0), 1e-9)
     scale = np.minimum(fits, TALLER * fits.min())
     at = (at - (at.min(axis=0) + at.max(axis=0)) / 2) * scale + np.array([width, height]) / 2
     at = apart(at, spacing(len(ids)), width, height)
-    return Layout(width, height, {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)})
+    return Layout(width, height, {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)}, note=NO_MAP)
 
 
 def _distances(ids: Sequence[str], edges: Sequence[DrawnEdge]) -> Floats:

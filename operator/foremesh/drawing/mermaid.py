@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 
-from foremesh.drawing.figures import edge_label_p90, edge_lines, path_text, short
+from foremesh.drawing.figures import edge_label_p90, edge_lines, falls_over, path_text, short
 from foremesh.drawing.markup import clean
 from foremesh.drawing.style import colour
 from foremesh.drawing.values import DrawnGateway, MeshPicture, edge_key
@@ -25,7 +25,8 @@ PLAIN = re.compile(r"[^\w .,:/+()§→↔-]")
 
 
 def mermaid(mesh: MeshPicture, *, title: str = "Mesh") -> str:
-    """Draw the mesh: links dotted with median and p90 round trip, circuits coloured, standby paths dashed."""
+    """Draw the mesh: links dotted with median and p90 round trip, circuits coloured, and dashed where they fall
+    over to."""
     numbers = {one.node.id: f"g{index}" for index, one in enumerate(mesh.gateways)}
     names = {one.node.id: one.name for one in mesh.gateways}
     # Two subgraphs, because those do not lie on top of each other.
@@ -63,6 +64,7 @@ def _legend(mesh: MeshPicture) -> list[str]:
     rows: list[tuple[str, str]] = []
     for index, circuit in enumerate(mesh.circuits):
         said = f"{', '.join(map(short, circuit.intents))}: {path_text(circuit.path.gateways)}"
+        said += f"; dashed: {falls_over(path_text(circuit.standby.gateways))}" if circuit.standby else ""
         said += f"; falls short: {circuit.unmet}" if circuit.unmet else ""
         rows.append((said, colour(index)))
     rows += [(f"{short(one)}: both ends at one gateway, no circuit needed", "") for one in mesh.local]

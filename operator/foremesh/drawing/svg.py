@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from foremesh.drawing.axes import px
-from foremesh.drawing.figures import edge_label, edge_lines, ms, path_figures, path_text, share, short
+from foremesh.drawing.figures import circuit_lines, edge_label, edge_lines, share
 from foremesh.drawing.labels import Canvas, text_width
 from foremesh.drawing.layout import Layout, lay_out
+from foremesh.drawing.legend import Block, labelled, legend, symbol
 from foremesh.drawing.markup import Markup, join, tag
 from foremesh.drawing.style import PALETTE, PICTURE, theme
-from foremesh.drawing.values import DrawnCircuit, DrawnEdge, DrawnGateway, EdgeKey, MeshPicture, edge_key
-from foremesh.model.resource import Role
+from foremesh.drawing.values import DrawnEdge, DrawnGateway, EdgeKey, MeshPicture, edge_key
 
 MOST_HOVERED = 700
 """Links without circuits that still show figures when pointed at; more of them make one faint web, as nobody could
@@ -22,9 +22,6 @@ point at any."""
 
 MOST_IN_FULL = 24
 """Gateways that show where they are below their name; more have small symbols, and names where there is room."""
-
-MOST_LABELLED = 40
-"""Links whose round trips stand beside them; more of them would hide the map."""
 
 BEND = 0.07
 """How far links bend, as a share of their length, so that they do not run through gateways that lie in a row."""
@@ -78,16 +75,17 @@ class _Sheet:
                 self.strands[edge_key(link)].append(Strand(index, False))
 
 
-def svg(mesh: MeshPicture, *, title: str = "Mesh", alone: bool = True) -> Markup:
+def svg(mesh: MeshPicture, *, title: str = "Mesh", alone: bool = True, layout: Layout | None = None) -> Markup:
     """Draw the mesh.
 
     Args:
+        layout: Where gateways stand, if it is known already.
         title: What the picture is called by those who cannot see it.
         alone: With its own styles and legend, as a file; else as a part of a page that brings both.
     """
-    layout = lay_out(mesh)
-    legend = _legend(mesh, layout.width) if alone else _Block(Markup(), 0.0)
-    height = layout.height + legend.height
+    layout = layout or lay_out(mesh)
+    below = legend(mesh, layout) if alone else Block(Markup(), 0.0)
+    height = layout.height + below.height
     sheet = _Sheet(mesh, layout, Canvas(layout.width, layout.height))
     around = 10.0 if sheet.few else 5.0
     for x, y in layout.at.values():
@@ -102,7 +100,7 @@ def svg(mesh: MeshPicture, *, title: str = "Mesh", alone: bool = True) -> Markup
         _circuits(sheet),
         _gateways(sheet),
         _link_labels(sheet),
-        tag("g", legend.markup, transform=f"translate(0 {px(layout.height)})") if alone else Markup(),
+        tag("g", below.markup, transform=f"translate(0 {px(layout.height)})") if alone else Markup(),
     ]
     return tag(
         "svg",
@@ -115,19 +113,6 @@ def svg(mesh: MeshPicture, *, title: str = "Mesh", alone: bool = True) -> Markup
         role="img",
         aria_label=title,
     )
-
-
-def circuit_lines(circuit: DrawnCircuit) -> list[str]:
-    """A circuit in words: whom it serves, its path with figures, its standby."""
-    lines = [
-        f"{', '.join(map(short, circuit.intents))}",
-        f"active {path_text(circuit.path.gateways)}: {path_figures(circuit.path.figures)}",
-    ]
-    if circuit.standby:
-        lines.append(f"standby {path_text(circuit.standby.gateways)}: {path_figures(circuit.standby.figures)}")
-    if circuit.unmet:
-        lines.append(f"falls short: {circuit.unmet}")
-    return lines
 
 
 def _described(mesh: MeshPicture) -> str:
@@ -203,7 +188,9 @@ def _gateways(sheet: _Sheet) -> Markup:
     # Gateways with circuits first: their names get the best places.
     for one in sorted(sheet.mesh.gateways, key=lambda gateway: gateway.node.id not in busy):
         x, y = sheet.layout.at[one.node.id]
-        symbols.append(tag("g", tag("title", gateway_text(one)), _symbol(one, x, y, sheet.few), class_="gateway"))
+        symbols.append(
+            tag("g", tag("title", gateway_text(one)), symbol(one.node.role, x, y, few=sheet.few), class_="gateway")
+        )
         names.append(_name(sheet, one))
     return join([tag("g", *symbols), tag("g", *names)])
 
@@ -217,21 +204,6 @@ def gateway_text(one: DrawnGateway) -> str:
     if node.risk_groups:
         lines.append(f"shares fate with {', '.join(node.risk_groups)}")
     return "\n".join(lines)
-
-
-def _symbol(one: DrawnGateway, x: float, y: float, few: bool) -> Markup:
-    size = 7.0 if few else 4.5
-    role = one.node.role
-    if role is Role.CORE:
-        return tag("circle", class_="node core", cx=px(x), cy=px(y), r=px(size))
-    if role is Role.TRANSIT:
-        return tag("polygon", class_="node transit", points=_diamond(x, y, size + 1.5))
-    return tag("circle", class_="node edge-role", cx=px(x), cy=px(y), r=px(size - 0.5))
-
-
-def _diamond(x: float, y: float, size: float) -> str:
-    corners = ((x, y - size), (x + size, y), (x, y + size), (x - size, y))
-    return " ".join(f"{px(one)},{px(other)}" for one, other in corners)
 
 
 def _name(sheet: _Sheet, one: DrawnGateway) -> Markup:
@@ -257,8 +229,7 @@ def _link_labels(sheet: _Sheet) -> Markup:
     """Median round trips on the links that carry circuits, where there is room."""
     edges = {edge.key: edge for edge in sheet.mesh.edges}
     labels = []
-    carrying = [key for key, strands in sheet.strands.items() if key in edges and any(one.active for one in strands)]
-    for key in sorted(carrying) if len(carrying) <= MOST_LABELLED else ():
+    for key in labelled(sheet.mesh):
         text = edge_label(edges[key])
         wide = text_width(text, 10.5)
         points = _points(sheet, key, 0.0)
@@ -269,53 +240,6 @@ def _link_labels(sheet: _Sheet) -> Markup:
                 labels.append(tag("text", text, class_="small halo", x=px(x), y=px(y + 4), text_anchor="middle"))
                 break
     return tag("g", *labels, aria_hidden="true")
-
-
-@dataclass(frozen=True)
-class _Block:
-    markup: Markup
-    height: float
-
-
-def _legend(mesh: MeshPicture, width: float) -> _Block:
-    """Symbols, then one row per circuit, then what is not placed; lines are cut to the width."""
-    rows: list[Markup] = []
-    y = 22.0
-    symbols: list[object] = []
-    for place, (look, text) in enumerate((("core", "core"), ("transit", "transit"), ("edge-role", "edge"))):
-        x = 24.0 + place * 90
-        if look == "transit":
-            symbols.append(tag("polygon", class_="node transit", points=_diamond(x, y - 4, 8)))
-        else:
-            symbols.append(tag("circle", class_=f"node {look}", cx=px(x), cy=px(y - 4), r="6.5"))
-        symbols.append(tag("text", text, x=px(x + 14), y=px(y)))
-    symbols.append(tag("path", class_="active c0", d=f"M300 {px(y - 4)}h34"))
-    symbols.append(tag("text", "active path", x="342", y=px(y)))
-    symbols.append(tag("path", class_="standby c0", d=f"M440 {px(y - 4)}h34"))
-    symbols.append(tag("text", "standby path", x="482", y=px(y)))
-    symbols.append(tag("text", "figures on links: median round trips", class_="soft", x="590", y=px(y)))
-    rows.append(tag("g", *symbols))
-    for index, circuit in enumerate(mesh.circuits):
-        y += 22
-        names = ", ".join(map(short, circuit.intents))
-        text = f"{names}: {path_text(circuit.path.gateways)}, {ms(circuit.path.figures.latency_ms)}"
-        text += f"; standby {path_text(circuit.standby.gateways)}" if circuit.standby else "; no standby"
-        text += f"; falls short: {circuit.unmet}" if circuit.unmet else ""
-        line = tag("path", class_=f"active c{index % len(PALETTE)}", d=f"M18 {px(y - 4)}h26")
-        rows.append(tag("g", tag("title", "\n".join(circuit_lines(circuit))), line, _row(text, y, width)))
-    for intent in mesh.local:
-        y += 22
-        rows.append(_row(f"{short(intent)}: both ends at one gateway, no circuit needed", y, width))
-    for one in mesh.unplaced:
-        y += 22
-        rows.append(_row(f"✕ {short(one.intent)}: not placed: {one.why}", y, width, "bad"))
-    return _Block(join(rows), y + 16)
-
-
-def _row(text: str, y: float, width: float, look: str | None = None) -> Markup:
-    fits = int((width - 70) / 6.6)
-    cut = text if len(text) <= fits else text[: fits - 1] + "…"
-    return tag("text", tag("title", text), cut, class_=look, x="54", y=px(y))
 
 
 def _offset(place: int, count: int) -> float:
