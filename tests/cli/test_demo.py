@@ -76,3 +76,19 @@ def test_a_folder_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     assert found.exit_code == 2
     assert "nowhere" in found.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_place_that_cannot_be_written_is_said_so_before_anything_is_planned(tmp_path: Path) -> None:
+    found = CliRunner().invoke(cli, ["demo", "-f", str(EXAMPLE), "--out", str(tmp_path / "absent" / "out")])
+    assert found.exit_code == 2
+    assert found.stderr.count("\n") == 1
+    assert f"{tmp_path / 'absent'} does not exist" in found.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_file_where_a_folder_has_to_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "gateways").write_text("in the way")
+    found = CliRunner().invoke(cli, ["demo", "-f", str(EXAMPLE), "--out", str(tmp_path), "--days", "0.1"])
+    assert found.exit_code == 2
+    assert f"{tmp_path / 'gateways'}" in found.stderr.splitlines()[-1]
+    assert "cannot be written" in found.stderr.splitlines()[-1]

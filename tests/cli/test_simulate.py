@@ -103,6 +103,12 @@ def test_a_matrix_is_judged(tmp_path: Path) -> None:
         pytest.param(["--seeds", "one"], "1-20", id="seeds-that-are-none"),
         pytest.param(["--policies", "clever"], "predictive", id="unknown-policy-lists-all"),
         pytest.param(["--days", "-1"], "--days", id="negative-days"),
+        pytest.param(["--days", "nan"], "no number of days", id="days-that-are-no-number"),
+        pytest.param(["--seeds", "9" * 20], "highest seed, 999,999,999", id="a-seed-of-twenty-digits"),
+        pytest.param(["--seeds", "1-1000000000"], "highest seed, 999,999,999", id="a-billion-seeds"),
+        pytest.param(["--seeds", "1-999999999"], "more than 1,000 seeds", id="one-long-range"),
+        pytest.param(["--seeds", "1-900,2000-2900"], "more than 1,000 seeds", id="two-ranges-too-many-together"),
+        pytest.param(["--policies", ","], "names no policy; there are direct", id="no-policy-lists-all"),
         pytest.param(["--links", "a.csv", "--topology", "x"], "exclude each other", id="two-meshes"),
         pytest.param(["--seeds", "1-2", "-o", "html"], "one --seed", id="a-report-of-two-worlds"),
         pytest.param(["--world", "sunny"], "aperiodic", id="unknown-world"),
@@ -116,11 +122,28 @@ def test_wrong_input_is_told_in_a_few_words(args: list[str], said: str) -> None:
     assert isinstance(found.exception, SystemExit)
 
 
-def test_a_file_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["file/below.json", "nowhere/below.json", "."])
+def test_where_nothing_can_be_written_nothing_is_simulated(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("")
-    found = simulate(*SMALL, "--policies", "static", "--out", tmp_path / "file" / "below.json")
+    found = simulate("--topology", "nobody/reads-this", "--out", tmp_path / below)
     assert found.exit_code == 2
-    assert "cannot be written" in found.stderr
+    assert str(tmp_path / below) in found.stderr
+    assert "nobody" not in found.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["file"], "no folder that nobody asked for"
+
+
+def test_what_is_refused_in_another_process_is_told_in_a_line(tmp_path: Path) -> None:
+    rows = "".join(f"place-{index},{index / 10},{index / 10},a,b\n" for index in range(44))
+    (tmp_path / "regions.csv").write_text(f"name,latitude,longitude,provider,region\n{rows}")
+    found = simulate("--regions", tmp_path / "regions.csv", "--policies", "static", "--days", "60")
+    assert found.exit_code == 2, found.output
+    assert "or a smaller topology" in found.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("seeds", ["1-1000", "1-600,401-1000", "999999999"])
+def test_as_many_seeds_as_are_allowed(seeds: str) -> None:
+    found = simulate("--seeds", seeds, "-f", "nowhere")
+    assert "nowhere: does not exist" in found.stderr
 
 
 def test_the_command_itself_leaves_nothing_running(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.terminal import progress, render, told, write
+from foremesh.cli.simulate import HIGHEST_SEED
+from foremesh.cli.terminal import Days, check_writable, progress, render, told, write, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,9 +26,13 @@ SEED = 2
 @click.command()
 @click.option("-f", "folder", type=click.Path(path_type=Path), required=True, help="Manifests, with links.csv beside.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
-@click.option("--days", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="To simulate.")
+@click.option("--days", type=Days(), default=1.0, show_default=True, help="To simulate.")
 @click.option(
-    "--seed", type=click.IntRange(0), default=SEED, show_default=True, help="Of the world; on this day things happen."
+    "--seed",
+    type=click.IntRange(0, HIGHEST_SEED),
+    default=SEED,
+    show_default=True,
+    help="Of the world; on this day things happen.",
 )
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Processes; one for each processor if left out.")
 @told
@@ -43,6 +48,7 @@ def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> N
     from foremesh.simulation import topology
     from foremesh.simulation.contest import Contest, runs
 
+    check_writable(out)
     bundle = read_bundle(folder)
     with progress("planning") as show:
         decision = plan_bundle(bundle, installed_settings())
@@ -55,7 +61,7 @@ def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> N
     whole = report.of_runs(contest, seed, found, title=f"Foremesh: {folder.name}", applied=applied)
     write(render_report(whole), out / "report.html")
     write(json.dumps(_json(contest, seed, found, whole.intents), indent=2) + "\n", out / "demo.json")
-    click.echo(render(*_summary(contest, found, whole.intents, out)), nl=False)
+    write(render(*_summary(contest, found, whole.intents, out)))
 
 
 def _applied(decision: Decision) -> tuple[Applied, ...]:
@@ -73,14 +79,20 @@ def _write_applied(applied: Iterable[Applied], decision: Decision, out: Path) ->
 
     from foremesh.model.manifest import write as plain
 
+    Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    def dump(path: Path, documents: Iterable[Any]) -> None:
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.dump_all(documents, Dumper=Dumper, sort_keys=False))
+
     for one in applied:
         folder = out / "gateways" / one.member.rpartition("/")[2]
-        folder.mkdir(parents=True, exist_ok=True)
+        dump(folder / "config.yaml", [plain(decision.configs[one.member])])
         for name, text in one.texts.items():
-            (folder / name).write_text(text)
-        (folder / "config.yaml").write_text(yaml.safe_dump(plain(decision.configs[one.member]), sort_keys=False))
-    manifests = [pinned.manifest for pinned in decision.pinned]
-    (out / "policies.yaml").write_text(yaml.safe_dump_all(manifests, sort_keys=False))
+            with written(folder / name):
+                (folder / name).write_text(text)
+    dump(out / "policies.yaml", [pinned.manifest for pinned in decision.pinned])
 
 
 def _json(contest: Contest, seed: int, found: Mapping[str, Run], told_of: tuple[ReportIntent, ...]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.terminal import progress, render, told, write
+from foremesh.cli.terminal import Days, check_writable, progress, render, told, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +22,9 @@ DEFAULT_TOPOLOGY = "topozoo/Geant2012"
 MOST_SEEDS = 1000
 """More is a typing error."""
 
+HIGHEST_SEED = 999_999_999
+"""As many digits as people still compare."""
+
 file = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -31,17 +34,24 @@ class Seeds(click.ParamType[tuple[int, ...]]):
     name = "seeds"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        from foremesh.files.errors import shown
+
         if isinstance(value, tuple):
             return value
         found: dict[int, None] = {}
         for part in str(value).split(","):
-            match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
+            match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
             if match is None:
                 self.fail(f"{value!r} is no list of seeds; write it like 7, 1-20 or 1-5,9", param, ctx)
-            first, last = int(match[1]), int(match[2] or match[1])
-            if last < first or last - first >= MOST_SEEDS:
-                self.fail(f"{part.strip()} is no range from low to high of at most {MOST_SEEDS} seeds", param, ctx)
-            found |= dict.fromkeys(range(first, last + 1))
+            first, last = match[1], match[2] or match[1]
+            if max(map(len, (first, last))) > len(str(HIGHEST_SEED)):
+                self.fail(f"{part.strip()} is beyond the highest seed, {HIGHEST_SEED:,}", param, ctx)
+            if int(last) < int(first):
+                self.fail(f"{part.strip()} is no range from low to high", param, ctx)
+            # One more than allowed is enough to know, and a range may have a billion.
+            found |= dict.fromkeys(range(int(first), min(int(last), int(first) + MOST_SEEDS) + 1))
+            if len(found) > MOST_SEEDS:
+                self.fail(f"{shown(value)} are more than {MOST_SEEDS:,} seeds, the most at once", param, ctx)
         return tuple(found)
 
 
@@ -55,7 +65,9 @@ class Policies(click.ParamType[tuple[str, ...]]):
 
         if isinstance(value, tuple):
             return value
-        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",")))
+        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+        if not names:
+            self.fail(f"{value!r} names no policy; there are {', '.join(POLICIES)}", param, ctx)
         if unknown := [name for name in names if name not in POLICIES]:
             self.fail(f"no policy is called {', '.join(unknown)}; there are {', '.join(POLICIES)}", param, ctx)
         return names
@@ -75,7 +87,7 @@ class Policies(click.ParamType[tuple[str, ...]]):
     show_default=True,
     help="How traffic changes: with the clock, without, or half of it each.",
 )
-@click.option("--days", type=click.FloatRange(0.05, 60), help="After the warm-up week; 1, or all that --trace holds.")
+@click.option("--days", type=Days(), help="After the warm-up week; 1, or all that --trace holds.")
 @click.option("--seed", "--seeds", "seeds", type=Seeds(), default="1", show_default=True, help="7, 1-20 or 1-5,9.")
 @click.option("--policies", type=Policies(), help="Which compete, with commas between; all if left out.")
 @click.option("--intents", type=click.IntRange(1, 2000), default=40, show_default=True, help="Made up, without -f.")
@@ -114,11 +126,12 @@ def simulate(
     sources = [name for name, value in {**given, "--matrix": matrix}.items() if value is not None]
     if len(sources) > 1:
         raise click.UsageError(f"{' and '.join(sources)} exclude each other: give one mesh to simulate")
+    if output == "html" and len(seeds) > 1:
+        raise click.UsageError("a report shows one world; give one --seed with -o html")
+    check_writable(out)
     if matrix is not None:
         _matrix(matrix, output, out)
         return
-    if output == "html" and len(seeds) > 1:
-        raise click.UsageError("a report shows one world; give one --seed with -o html")
     contest = _contest(topology, links, regions, folder, trace, world, days, intents, every, policies)
     if output == "html":
         _report(contest, seeds[0], jobs, out)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import math
 import os
 import sys
 import time
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import click
@@ -25,6 +28,9 @@ WIDTH = 100
 
 QUIET_S = 10.0
 """Seconds between lines of progress where there is no terminal: a log is read later, and not watched."""
+
+STDOUT = Path("standard output")
+"""What errors call it."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,8 +49,7 @@ def told(command: Command) -> Command:
             click.echo(f"{name}: {error}", err=True)
             sys.exit(BAD_INPUT)
         except BrokenPipeError:
-            # What is still buffered would be written at exit, and fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _close_stdout()
             sys.exit(0)
 
     return guarded  # type: ignore[return-value]
@@ -113,16 +118,70 @@ def write(text: str, to: Path | None = None) -> None:
     """Write to a file, or else to the terminal.
 
     Raises:
-        InputError: If the file cannot be written.
+        InputError: If it cannot be written.
     """
-    if to is None:
-        click.echo(text, nl=False)
+    if to is not None:
+        with written(to):
+            to.write_text(text)
+        click.echo(f"wrote {to}", err=True)
         return
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from foremesh.files import InputError
+
+        _close_stdout()
+        raise InputError(STDOUT, None, f"cannot be written: {error.strerror}", "send the output elsewhere") from error
+
+
+def _close_stdout() -> None:
+    """What is still buffered would be written at exit, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Where files are written: what the system refuses becomes an InputError that names the path."""
     from foremesh.files import InputError
 
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.write_text(text)
+        yield
     except OSError as error:
-        raise InputError(to, None, f"cannot be written: {error.strerror}", "give another file") from error
-    click.echo(f"wrote {to}", err=True)
+        raise InputError(path, None, f"cannot be written: {error.strerror}", "give another path to --out") from error
+
+
+def check_writable(path: Path | None) -> None:
+    """See that a file, or a folder to be made, can be written; before what takes long, and without leaving a trace.
+
+    Raises:
+        InputError: If it cannot, or the folder that it would be in is not there: nobody asked for that one.
+    """
+    from foremesh.files import InputError
+
+    if path is None:
+        return
+    folder = path if path.is_dir() else path.parent
+    if not folder.is_dir():
+        cause = f"cannot be written: {folder} {'is no folder' if folder.exists() else 'does not exist'}"
+        raise InputError(path, None, cause, "make that folder first, or give another path to --out")
+    with written(path):
+        if path.exists() and not path.is_dir():
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        else:
+            TemporaryFile(dir=folder).close()  # permissions do not tell of file systems that take no files
+
+
+class Days(click.FloatRange):
+    """Days to simulate; NaN, which is neither below nor above any bound, is none."""
+
+    def __init__(self) -> None:
+        super().__init__(0.05, 60)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        days = super().convert(value, param, ctx)
+        if math.isnan(days):
+            self.fail(f"{value} is no number of days; give one from {self.min:g} to {self.max:g}", param, ctx)
+        return days

@@ -34,6 +34,10 @@ class InputError(ValueError):
         # Names and values come from files: none of them may break the line or send a terminal its own commands.
         super().__init__("".join(one if one.isprintable() else "\ufffd" for one in f"{where}: {cause}; {cure}"))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come back from other processes, which make them anew from what they were made of."""
+        return type(self), (self.path, self.line, self.cause, self.cure)
+
 
 def shown(value: Any) -> str:
     """A value as it stands in a message: text in quotes, and never long."""
