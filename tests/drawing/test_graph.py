@@ -149,18 +149,37 @@ def test_picture_says_how_far_it_is_a_map(draw: Callable[..., str], mesh: MeshPi
 
 def test_map_that_is_true_to_scale_says_nothing() -> None:
     places = {"a": (40.0, -20.0), "b": (45.0, 0.0), "c": (50.0, 20.0)}
-    resources = {f"mesh/{name}": scenes.gateway(name, latitude=y, longitude=x) for name, (y, x) in places.items()}
-    nodes = tuple(scenes.Node(id=id_, role=scenes.Role.CORE) for id_ in resources)
-    mesh = scenes.picture(
-        scenes.MeshGraph(nodes=nodes, links=()), scenes.Plan(made_at_s=0, placements=()), resources=resources
-    )
-    layout = lay_out(mesh)
+    layout = lay_out(standing(places))
     assert layout.note in ("", TALL)
     gaps = np.diff([line.at for line in layout.meridians])
     assert gaps == pytest.approx(gaps[0])
 
 
-@pytest.mark.parametrize(("mesh", "most"), [(scenes.small(), 0.1), (scenes.large(12), 9.0)], ids=["true", "warped"])
+def standing(places: dict[str, tuple[float, float]]) -> MeshPicture:
+    """Gateways at latitudes and longitudes, and no link."""
+    resources = {f"mesh/{name}": scenes.gateway(name, latitude=y, longitude=x) for name, (y, x) in places.items()}
+    nodes = tuple(scenes.Node(id=id_, role=scenes.Role.CORE) for id_ in resources)
+    plan = scenes.Plan(made_at_s=0, placements=())
+    return scenes.picture(scenes.MeshGraph(nodes=nodes, links=()), plan, resources=resources)
+
+
+CROWDED = standing(
+    {
+        "ireland": (53.3, -6.3),
+        "london": (51.5, -0.1),
+        "belgium": (50.4, 3.8),
+        "amsterdam": (52.4, 4.9),
+        "frankfurt": (50.1, 8.7),
+        "munich": (48.1, 11.6),
+        "iowa": (41.3, -95.9),
+        "oregon": (45.6, -121.2),
+        "singapore": (1.35, 103.8),
+    }
+)
+"""Europe enlarged, next to an empty stretch."""
+
+
+@pytest.mark.parametrize(("mesh", "most"), [(scenes.small(), 0.1), (CROWDED, 4.0)], ids=["true", "warped"])
 def test_numbers_on_the_graticule_are_those_of_what_stands_there(mesh: MeshPicture, most: float) -> None:
     """Where crowds are enlarged, the map bends between the lines; a gateway is still between its own."""
     layout = lay_out(mesh)
