@@ -19,6 +19,7 @@ SMALL = ("--topology", "topozoo/Abilene", "--days", "0.1", "--intents", "6")
 
 FIGURES = {
     "violation_minutes",
+    "unplaced_minutes",
     "mean_latency_ms",
     "p95_latency_ms",
     "moves_per_day",

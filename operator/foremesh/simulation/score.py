@@ -15,6 +15,12 @@ from foremesh.simulation.run import Run
 ORACLE = "oracle"
 OURS = "predictive"
 
+GAP_TEXT = (
+    "gap closed: (best reactive - policy) / (best reactive - oracle), in violation minutes, pooled over seeds; "
+    "minutes are means per seed; - where the oracle is no better, or either did not run."
+)
+"""What every table and report says beside that figure."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -22,6 +28,8 @@ class Score:
 
     violation_minutes: float
     """Minutes in which a requirement was missed, or there was no path, summed over demands."""
+    unplaced_minutes: float
+    """Those of them that are of demands without a path in any minute: what no policy may be able to help."""
     mean_latency_ms: float
     """Mean true round trip over all demands and minutes with a path."""
     p95_latency_ms: float
@@ -35,12 +43,18 @@ class Score:
     plan_seconds: float
     """Processor seconds spent on forecasts and plans, over the whole run."""
 
+    @property
+    def placed_minutes(self) -> float:
+        """Violation minutes of demands that had a path at some time."""
+        return self.violation_minutes - self.unplaced_minutes
+
 
 def score(run: Run) -> Score:
     """Judge a run by itself."""
     known = run.rtt_ms[np.isfinite(run.rtt_ms)]
     return Score(
         violation_minutes=float(run.violated.sum()),
+        unplaced_minutes=float(run.violated[~np.isfinite(run.rtt_ms).any(axis=1)].sum()),
         mean_latency_ms=float(known.mean()) if len(known) else float("nan"),
         p95_latency_ms=float(np.quantile(known, 0.95)) if len(known) else float("nan"),
         moves_per_day=len(run.moves) / run.days,
@@ -84,6 +98,43 @@ def duel(worlds: Sequence[Mapping[str, Score]], other: Callable[[Mapping[str, Sc
     """Count the worlds in which the predictive policy missed fewer, more, or as many minutes as another."""
     apart = [world[OURS].violation_minutes - other(world).violation_minutes for world in worlds]
     return Duel(sum(one < 0 for one in apart), sum(one > 0 for one in apart), sum(one == 0 for one in apart))
+
+
+MINUTES, MOVES, P95 = "violation minutes", "moves a day", "95th percentile of round trips"
+_JUDGED: tuple[tuple[str, str, Callable[[Score], float]], ...] = (
+    (MINUTES, "{:,.0f}", lambda one: one.violation_minutes),
+    (MOVES, "{:,.1f}", lambda one: one.moves_per_day),
+    (P95, "{:,.1f} ms", lambda one: one.p95_latency_ms),
+)
+
+
+def verdict(scores: Mapping[str, Score]) -> tuple[str, ...]:
+    """Who won, in sentences: on violation minutes and on moves, and on the 95th percentile where ours is worse.
+
+    Ours is held against the reactive policy that is best at each: who never moves and who knows the future are no
+    choice that anybody has. Empty if either side did not run.
+    """
+    others = {name: scores[name] for name in REACTIVE if name in scores}
+    if OURS not in scores or not others:
+        return ()
+    said = []
+    for what, how, figure in _JUDGED:
+        best = min(others.values(), key=figure)
+        name = next(name for name in others if others[name] is best)
+        mine, theirs = (how.format(figure(one)) for one in (scores[OURS], best))
+        won = figure(scores[OURS]) < figure(best)
+        outcome = "is level with" if mine == theirs else "wins against" if won else "loses to"
+        if what == P95 and (won or mine == theirs):
+            continue
+        of_placed = " to ".join(f"{one.placed_minutes:,.0f}" for one in (scores[OURS], best))
+        more = f" ({of_placed} of intents that found a place)" if what == MINUTES and any_unplaced(scores) else ""
+        said.append(f"{what}: {OURS} {outcome} {name}, {mine} to {theirs}{more}")
+    return tuple(said)
+
+
+def any_unplaced(scores: Mapping[str, Score]) -> bool:
+    """Whether minutes of intents that found no place are worth showing apart."""
+    return any(one.unplaced_minutes for one in scores.values())
 
 
 def mean(worlds: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
