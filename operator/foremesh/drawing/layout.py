@@ -33,9 +33,11 @@ TALLER = 1.6
 """How much more than true scale one axis may take where that fills the canvas."""
 MOST_LINES = 12
 """Lines of the graticule per axis, before wide gaps are filled."""
-WIDE_PX = 170.0
+WIDE_PX = 100.0
 """Pixels between two lines from which on others are put between them: where crowds are enlarged, few lines would
 mislead about what lies between."""
+NARROW_PX = 30.0
+"""Pixels between two lines that their numbers need."""
 ALIKE = 1.02
 """Ratio of two scales up to which nobody sees the difference."""
 MOVED_PX = 8.0
@@ -202,7 +204,8 @@ def _graticule(reach: tuple[float, float], place: Callable[[float], Floats]) -> 
 def _filled(first: float, last: float, place: Callable[[float], Floats]) -> list[float]:
     """Round degrees between two lines that lie far apart, until none do."""
     step = next((one for one in reversed(GRATICULE_STEPS) if one < last - first and (last - first) % one == 0), None)
-    if step is None or abs(place(last) - place(first)) <= WIDE_PX:
+    gap_px = abs(place(last) - place(first))
+    if step is None or gap_px <= WIDE_PX or gap_px * step < NARROW_PX * (last - first):
         return []
     inside = [first + step * index for index in range(1, round((last - first) / step))]
     return [*inside, *(one for a, b in pairwise([first, *inside, last]) for one in _filled(a, b, place))]
