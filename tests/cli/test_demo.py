@@ -30,11 +30,14 @@ def test_it_says_what_is_simulated_and_shows_every_intent_and_policy(out: tuple[
         assert name in found.stdout
     assert "maxLatency: asked 80ms" in found.stdout.replace("\n", " ") or "asked 80ms" in found.stdout
     assert max(map(len, found.stdout.splitlines())) <= 100
+    assert "violation minutes: predictive " in found.stdout
+    assert "moves a day: predictive " in found.stdout
 
 
 def test_demo_json_has_policies_and_intents(out: tuple[Path, Result]) -> None:
     answer = json.loads((out[0] / "demo.json").read_text())
     assert list(answer["policies"]) == list(POLICIES)
+    assert answer["policies"]["oracle"]["unplaced_minutes"] == 144, "0.1 days of the one that cannot be had"
     intents = answer["intents"]
     assert len(intents) == 6
     unplaced = [name for name, one in intents.items() if one["path"] is None]

@@ -65,6 +65,14 @@ def test_the_table_fits_a_terminal_and_prints_losses_as_well() -> None:
     assert sum(line.startswith("│ 1 ") or line.startswith("│ 2 ") or line.startswith("│ 3 ") for line in lines) == 3
 
 
+def test_sixty_columns_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    found = simulate(*SMALL, "--seeds", "1-2", "--policies", "static,reactive-hysteresis,ewma,predictive,oracle")
+    assert found.exit_code == 0, found.output
+    assert max(map(len, found.stdout.splitlines())) <= 60
+    assert "No room in 60 columns for: " in found.stdout
+
+
 def test_a_recording_is_played_to_its_end(tmp_path: Path) -> None:
     rows = ["series,time,value"]
     for name, rtt_ms in (("a->b", 10), ("b->c", 10), ("a->c", 15)):

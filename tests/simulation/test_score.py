@@ -124,9 +124,7 @@ def test_a_95th_percentile_that_is_no_worse_is_not_spoken_of() -> None:
 def test_the_verdict_tells_minutes_that_nobody_could_help_apart() -> None:
     scores = world(reactive=1464, predictive=1470)
     minutes, *_ = verdict({name: replace(one, unplaced_minutes=1440) for name, one in scores.items()})
-    assert minutes == (
-        "violation minutes: predictive loses to reactive, 1,470 to 1,464 (30 to 24 of intents that found a place)"
-    )
+    assert minutes == ("violation minutes: predictive loses to reactive, 1,470 to 1,464 (30 to 24 of placed intents)")
 
 
 @pytest.mark.parametrize("names", [("predictive", "oracle"), ("reactive", "oracle")])

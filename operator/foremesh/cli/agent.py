@@ -19,7 +19,7 @@ config_option = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="Run beside a workload or on a gateway; or leave the mesh.")
 def agent() -> None:
     """On a gateway or beside a workload: set up circuits, probe them, tell the mesh."""
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.simulate import HIGHEST_SEED
-from foremesh.cli.terminal import Days, check_writable, progress, render, told, write, written
+from foremesh.cli.simulate import HIGHEST_SEED, Contested
+from foremesh.cli.terminal import Days, check_writable, columns, progress, render, told, write, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ SEED = 2
 """A day on which links of the example fill up and one is cut; on others, little happens and every policy does well."""
 
 
-@click.command()
+@click.command(cls=Contested, short_help="Plan a folder, simulate a day of it, and write a report.")
 @click.option("-f", "folder", type=click.Path(path_type=Path), required=True, help="Manifests, with links.csv beside.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
 @click.option("--days", type=Days(), default=1.0, show_default=True, help="To simulate.")
@@ -109,35 +109,31 @@ def _json(contest: Contest, seed: int, found: Mapping[str, Run], told_of: tuple[
 
 
 def _summary(contest: Contest, found: Mapping[str, Run], told_of: tuple[ReportIntent, ...], out: Path) -> Iterator[Any]:
-    from rich.table import Table
-
     from foremesh.cli.report import SIMULATED, days
-    from foremesh.cli.simulate import policy_table
-    from foremesh.simulation.score import score, side_by_side
+    from foremesh.cli.tables import Column, drawn
+    from foremesh.cli.tables import policies as policy_table
+    from foremesh.simulation.score import score, side_by_side, verdict
 
     yield "[bold]Simulated here, and not measured:[/bold]"
     for line in SIMULATED:
         yield f"  {line}"
     yield ""
-    table = Table(title=f"What Foremesh did for each intent over {days(contest.days)}", title_justify="left")
-    table.add_column("intent")
-    table.add_column("circuit, or why not", overflow="fold")
-    for name in ("asked\nms", "predicted\nms", "actual\nms", "moves", "minutes\nmissed"):
-        table.add_column(name, justify="right")
-    for one in told_of:
-        table.add_row(
-            one.name.rpartition("/")[2],
-            one.path or one.why_not,
-            _number(one.limit_ms),
-            _number(one.predicted_ms),
-            _number(one.actual_ms),
-            str(len(one.moves)) if one.path else "-",
-            _number(one.violation_minutes, 0) if one.path else "all",
-        )
-    yield table
+    intents = (
+        Column("intent", [one.name.rpartition("/")[2] for one in told_of], least=14),
+        Column("circuit, or why not", [one.path or one.why_not for one in told_of], least=16),
+        Column("asked\nms", [_number(one.limit_ms) for one in told_of], 2),
+        Column("predicted\nms", [_number(one.predicted_ms) for one in told_of], 4),
+        Column("actual\nms", [_number(one.actual_ms) for one in told_of], 1),
+        Column("moves", [str(len(one.moves)) if one.path else "-" for one in told_of], 3),
+        Column("minutes\nmissed", [_number(one.violation_minutes, 0) if one.path else "all" for one in told_of]),
+    )
+    yield from drawn(intents, columns(), title=f"What Foremesh did for each intent over {days(contest.days)}")
     yield ""
+    scores = side_by_side({name: score(run) for name, run in found.items()})
     yield "Ways to choose paths, in the same world:"
-    yield policy_table(side_by_side({name: score(run) for name, run in found.items()}))
+    for line in verdict(scores):
+        yield f"  {line}"
+    yield from policy_table(scores, columns())
     yield (
         f"\nWritten to {out}: report.html (mesh on a map, forecasts against what came, moves), demo.json,\n"
         "gateways/NAME (WireGuard, nftables, routes), policies.yaml (network policies)."

@@ -9,7 +9,7 @@ import click
 from foremesh.cli.terminal import told, write
 
 
-@click.command()
+@click.command(short_help="Draw the mesh that a folder describes, and its circuits.")
 @click.option("-f", "folder", type=click.Path(path_type=Path), required=True, help="Manifests, with links.csv beside.")
 @click.option("--history", type=click.Path(path_type=Path), help="Measured series, if not in the folder.")
 @click.option(

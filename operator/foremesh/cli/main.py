@@ -76,7 +76,7 @@ def operator(config: Path, kubeconfig: Path | None) -> None:
     asyncio.run(run.run(_settings(config), kubeconfig))
 
 
-@cli.command()
+@cli.command(short_help="Serve the mesh API, from which agents get their configs.")
 @config_option
 def api(config: Path) -> None:
     """Serve the mesh API, which agents register with and get their configs from."""

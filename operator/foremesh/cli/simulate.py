@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.terminal import Days, check_writable, progress, render, told, write
+from foremesh.cli.terminal import Days, check_writable, columns, progress, render, told, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +73,17 @@ class Policies(click.ParamType[tuple[str, ...]]):
         return names
 
 
-@click.command()
+class Contested(click.Command):
+    """A command that shows how policies compare."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from foremesh.simulation.score import GAP_TEXT
+
+        formatter.write_paragraph()
+        formatter.write_text(GAP_TEXT[0].upper() + GAP_TEXT[1:])
+
+
+@click.command(cls=Contested)
 @click.option("--topology", metavar="NAME", help=f"A topology of topohub, such as {DEFAULT_TOPOLOGY} (the default).")
 @click.option("--links", type=file, help="CSV: src,dst,rtt_ms or places, capacity, price; a link in each row.")
 @click.option("--regions", type=file, help="CSV: name,latitude,longitude,provider,region; all pairs are linked.")
@@ -194,7 +204,7 @@ def _compete(contest: Contest, seeds: tuple[int, ...], jobs: int | None, output:
     if output == "json":
         write(json.dumps({"world": about(contest, seeds)} | to_json(worlds), indent=2) + "\n", out)
     else:
-        write(render(*tables(contest, worlds), to=out), out)
+        write(render(*tables(contest, worlds, out), to=out), out)
 
 
 def _what(contest: Contest, seeds: int) -> str:
@@ -220,9 +230,11 @@ def about(contest: Contest, seeds: Iterable[int]) -> dict[str, Any]:
     }
 
 
-def tables(contest: Contest, worlds: Mapping[int, Mapping[str, Score]]) -> Iterator[Any]:
+def tables(contest: Contest, worlds: Mapping[int, Mapping[str, Score]], out: Path | None = None) -> Iterator[Any]:
     """The contest for people: policies side by side, then who won which seed."""
     from foremesh.cli.report import days
+    from foremesh.cli.tables import by_seed
+    from foremesh.cli.tables import policies as policy_table
     from foremesh.simulation.policies import POLICIES, REACTIVE
     from foremesh.simulation.score import OURS, best_reactive, duel, mean
 
@@ -232,7 +244,7 @@ def tables(contest: Contest, worlds: Mapping[int, Mapping[str, Score]]) -> Itera
         f"{what['topology']}: {what['gateways']} gateways, {what['links']} directed links, {days(what['days'])}, "
         f"{what['kind']} world ({made}), {len(worlds)} seed{'s' * (len(worlds) > 1)}\n"
     )
-    yield policy_table(mean([*worlds.values()]))
+    yield from policy_table(mean([*worlds.values()]), columns(out))
     yield ""
     for name in [*POLICIES]:
         if name in contest.policies:
@@ -240,51 +252,13 @@ def tables(contest: Contest, worlds: Mapping[int, Mapping[str, Score]]) -> Itera
     some = [*worlds.values()]
     if OURS not in some[0] or not any(name in some[0] for name in REACTIVE):
         return
-    from rich.table import Table
-
     best = duel(some, best_reactive)
     yield (
         f"\n{OURS} against the best reactive policy of each seed, by violation minutes: "
         f"{best.won} won, {best.lost} lost, {best.tied} tied"
     )
     if len(worlds) > 1:
-        table = Table("seed", title="Violation minutes")
-        for name in contest.policies:
-            table.add_column(name, justify="right")
-        for seed, world in worlds.items():
-            table.add_row(str(seed), *(f"{world[name].violation_minutes:,.0f}" for name in contest.policies))
-        yield table
-
-
-def policy_table(scores: Mapping[str, Score]) -> Any:
-    """Policies side by side."""
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("policy")
-    for title in ("violation\nminutes", "latency\nmean ms", "latency\np95 ms", "moves\na day", "egress\nUSD"):
-        table.add_column(title, justify="right")
-    table.add_column("gap\nclosed", justify="right")
-    table.add_column("planning\nseconds", justify="right")
-    for name, one in scores.items():
-        table.add_row(
-            name,
-            f"{one.violation_minutes:,.0f}",
-            f"{one.mean_latency_ms:.1f}",
-            f"{one.p95_latency_ms:.1f}",
-            f"{one.moves_per_day:,.1f}",
-            f"{one.egress_usd:,.0f}",
-            _share(one.gap_closed),
-            f"{one.plan_seconds:.1f}",
-        )
-    return table
-
-
-def _share(gap_closed: float | None) -> str:
-    """A policy far behind those who react is no percentage of anything."""
-    if gap_closed is None:
-        return "-"
-    return f"{gap_closed:.0%}" if gap_closed >= -1 else "< -100%"
+        yield from by_seed(worlds, columns(out))
 
 
 def _report(contest: Contest, seed: int, jobs: int | None, out: Path | None) -> None:

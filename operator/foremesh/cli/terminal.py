@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
+from shutil import get_terminal_size
 from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
@@ -24,7 +25,10 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 WIDTH = 100
-"""Columns of what is printed where the terminal does not say."""
+"""Columns of what is printed where there is no terminal."""
+
+LEAST_WIDTH = 60
+"""Columns of the narrowest terminal that tables fit."""
 
 QUIET_S = 10.0
 """Seconds between lines of progress where there is no terminal: a log is read later, and not watched."""
@@ -101,14 +105,21 @@ def _lines(what: str) -> Callable[[float], None]:
     return show
 
 
+def columns(to: Path | None = None) -> int:
+    """How wide what is printed may be: as the terminal is, or as COLUMNS says; 100 in a file or a pipe."""
+    said = os.environ.get("COLUMNS", "")
+    if to is not None or not (said.isdecimal() or sys.stdout.isatty()):
+        return WIDTH
+    return max(LEAST_WIDTH, int(said) if said.isdecimal() else get_terminal_size().columns)
+
+
 def render(*parts: Any, to: Path | None = None) -> str:
     """Rich text as it would stand on the terminal, with its colours if it will; plain for a file or a pipe."""
     from rich.console import Console
 
     terminal = to is None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = Console().width if terminal else WIDTH
     text = StringIO()
-    console = Console(file=text, width=width, force_terminal=terminal, soft_wrap=False, highlight=False)
+    console = Console(file=text, width=columns(to), force_terminal=terminal, soft_wrap=False, highlight=False)
     for part in parts:
         console.print(part)
     return text.getvalue()

@@ -127,7 +127,7 @@ def verdict(scores: Mapping[str, Score]) -> tuple[str, ...]:
         if what == P95 and (won or mine == theirs):
             continue
         of_placed = " to ".join(f"{one.placed_minutes:,.0f}" for one in (scores[OURS], best))
-        more = f" ({of_placed} of intents that found a place)" if what == MINUTES and any_unplaced(scores) else ""
+        more = f" ({of_placed} of placed intents)" if what == MINUTES and any_unplaced(scores) else ""
         said.append(f"{what}: {OURS} {outcome} {name}, {mine} to {theirs}{more}")
     return tuple(said)
 
