@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from drawing import scenes
@@ -188,6 +191,125 @@ def test_page_fits_its_window(open_page: Open) -> None:
     browser = open_page(render_report(scenes.report()))
     wide, room = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert wide <= room
+
+
+@pytest.fixture
+def phone(browser: Chrome) -> Iterator[Chrome]:
+    """A screen of 390 by 844 that is touched."""
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    yield browser
+    browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+SMALLEST_PX = """
+const shown = [...document.querySelectorAll('svg text')].filter((one) => one.getBoundingClientRect().width);
+return Math.min(...shown.map((one) => parseFloat(getComputedStyle(one).fontSize) * one.getScreenCTM().a));
+"""
+
+BEYOND = """
+for (const one of document.querySelectorAll('details')) one.open = true;
+const cut = (one) => { const box = one.getBoundingClientRect(); return box.right > innerWidth || box.left < 0; };
+return [...document.querySelectorAll('td, .bars span, p, h1, h2')].filter(cut).map((one) => one.textContent);
+"""
+
+SCROLLING = """
+return [...document.querySelectorAll('.wide')].map((one) =>
+  [one.scrollWidth > one.clientWidth, getComputedStyle(one, '::before').content.includes('scrolls sideways')]);
+"""
+
+pages = pytest.mark.parametrize(
+    "page", [lambda: html(scenes.small()), lambda: render_report(scenes.report())], ids=["graph", "report"]
+)
+
+
+@pages
+def test_phone_shows_all_of_every_table_and_letters_that_can_be_read(
+    open_page: Open, phone: Chrome, page: Callable[[], str]
+) -> None:
+    browser = open_page(page())
+    assert browser.execute_script(BEYOND) == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    assert browser.execute_script(SMALLEST_PX) > 8.5
+    labels = "return [...document.querySelectorAll('td.n')].map((one) => getComputedStyle(one, '::before').content)"
+    said = browser.execute_script(labels)
+    assert said
+    assert all(one not in ("", "none", "normal") for one in said), "titles of columns are beside their figures"
+
+
+@pages
+def test_pictures_that_scroll_say_so_and_those_that_fit_do_not(
+    open_page: Open, phone: Chrome, page: Callable[[], str]
+) -> None:
+    browser = open_page(page())
+    narrow = browser.execute_script(SCROLLING)
+    assert narrow
+    assert all(scrolls and said for scrolls, said in narrow)
+    size = {"width": 1280, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    assert not any(scrolls or said for scrolls, said in browser.execute_script(SCROLLING))
+
+
+def tap(browser: Chrome, element: WebElement) -> str:
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element)
+    box = browser.execute_script(
+        "const b = arguments[0].getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]", element
+    )
+    touch = {"x": int(box[0]), "y": int(box[1])}
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [touch]})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    return browser.find_element(By.ID, "tip").text
+
+
+def test_tapping_tells_what_pointing_would(open_page: Open, phone: Chrome) -> None:
+    browser = open_page(render_report(scenes.report()))
+    heading = browser.find_element(By.TAG_NAME, "h1")
+    gateway = browser.find_elements(By.CSS_SELECTOR, "svg.mesh .gateway .node")[0]
+    assert wait_for(lambda: "gateway in" in tap(browser, gateway))
+    assert wait_for(lambda: tap(browser, heading) == "")
+    column = browser.find_elements(By.CSS_SELECTOR, ".forecast .slice")[20]
+    assert wait_for(lambda: "10:00 to 10:30" in tap(browser, column))
+    box = browser.execute_script(
+        "const b = document.getElementById('tip').getBoundingClientRect(); return [b.left, b.right]"
+    )
+    assert box[0] >= 0
+    assert box[1] <= 390
+
+
+def wait_for(holds: Callable[[], bool]) -> bool:
+    """Whether something comes true within some seconds; a tap becomes a click when the browser sees fit."""
+    deadline = time.monotonic() + 5
+    while not (held := holds()) and time.monotonic() < deadline:
+        pass
+    return held
+
+
+def test_arrow_keys_go_through_a_picture(open_page: Open) -> None:
+    browser = open_page(html(scenes.small(), title="Small"))
+    tip = browser.find_element(By.ID, "tip")
+    keys = ActionChains(browser)
+    keys.send_keys(Keys.TAB).perform()
+    assert browser.switch_to.active_element.get_attribute("aria-label") == "Small"
+    said = []
+    for _ in range(4):
+        keys.send_keys(Keys.ARROW_RIGHT).perform()
+        said.append(tip.text)
+    assert all(said)
+    assert len(set(said)) == 4
+    keys.send_keys(Keys.ARROW_LEFT).perform()
+    assert tip.text == said[2]
+    keys.send_keys(Keys.ESCAPE).perform()
+    assert tip.text == ""
+
+
+def test_focus_on_an_intent_tells_its_figures(open_page: Open) -> None:
+    browser = open_page(html(scenes.small(), title="Small"))
+    keys = ActionChains(browser)
+    keys.send_keys(Keys.TAB, Keys.TAB).perform()
+    assert browser.switch_to.active_element.tag_name == "tr"
+    assert "round trip 40.0 ms" in browser.find_element(By.ID, "tip").text
 
 
 def test_svg_alone_is_a_picture(open_page: Open) -> None:

@@ -6,12 +6,14 @@ from foremesh.drawing.figures import circuit_lines, ms, rate, share, short, way_
 from foremesh.drawing.layout import lay_out
 from foremesh.drawing.legend import key
 from foremesh.drawing.markup import Markup, join, tag
-from foremesh.drawing.page import cells, page, path_cell, swatch, table
+from foremesh.drawing.page import Row, page, path_cell, row, swatch, table, wide
 from foremesh.drawing.svg import svg
 from foremesh.drawing.values import DrawnCircuit, MeshPicture
 
 MOST_ROWS = 600
 """Links in the table; with more, only those that carry circuits are listed."""
+
+MORE = "Point at or tap anything for more; on a keyboard, focus a picture and step through it with the arrow keys."
 
 
 def html(mesh: MeshPicture, *, title: str = "Mesh") -> str:
@@ -24,7 +26,8 @@ def map_figure(mesh: MeshPicture, title: str) -> Markup:
     """The map with its key."""
     layout = lay_out(mesh)
     drawn = svg(mesh, title=title, alone=False, layout=layout)
-    return tag("figure", drawn, tag("figcaption", key(mesh, layout)), id="map")
+    more = tag("p", MORE, class_="soft note")
+    return tag("figure", wide(drawn), tag("figcaption", key(mesh, layout), more), id="map")
 
 
 def circuit_table(mesh: MeshPicture) -> Markup:
@@ -35,11 +38,10 @@ def circuit_table(mesh: MeshPicture) -> Markup:
     heads += [("Falls over to (not set up yet)", "")] if standby else []
     rows = [_circuit_row(index, one, standby) for index, one in enumerate(mesh.circuits)]
     for intent in mesh.local:
-        said = tag("td", "both ends at one gateway: no circuit is needed", class_="soft", colspan=6)
-        rows.append(tag("tr", tag("td", short(intent), title=intent), said))
+        rows.append(row(short(intent), ("both ends at one gateway: no circuit is needed", "soft"), title=intent))
     for one in mesh.unplaced:
-        why = tag("td", f"✕ not placed: {one.why}", class_="bad", colspan=6)
-        rows.append(tag("tr", tag("td", short(one.intent), title=f"{one.intent} from {one.source}"), why))
+        why = (f"✕ not placed: {one.why}", "bad")
+        rows.append(row(short(one.intent), why, title=f"{one.intent} from {one.source}"))
     if not rows:
         return tag("p", "No intent is declared, so there is no circuit.")
     return table(heads, rows)
@@ -54,7 +56,7 @@ def link_table(mesh: MeshPicture) -> Markup:
     rows = []
     for way in listed:
         title = f"{names.get(way.link.id.src, way.link.id.src)} → {names.get(way.link.id.dst, way.link.id.dst)}"
-        rows.append(tag("tr", cells(title, (way.link.id.underlay, "soft"), way_figures(way))))
+        rows.append(row(title, (way.link.id.underlay, "soft"), way_figures(way)))
     left = len(ways) - len(listed)
     note = f"{left} directed links that carry no circuit are left out." if left else ""
     told = "Predicted, and observed last" if mesh.observed else "Predicted"
@@ -71,24 +73,21 @@ def _summary(mesh: MeshPicture) -> str:
     )
 
 
-def _circuit_row(index: int, one: DrawnCircuit, standby: bool) -> Markup:
+def _circuit_row(index: int, one: DrawnCircuit, standby: bool) -> Row:
     figures = one.path.figures
     names = join([swatch(index), ", ".join(map(short, one.intents))])
     path = path_cell(one.path.gateways)
     if one.unmet:
         path = join([path, tag("div", f"falls short: {one.unmet}", class_="bad")])
     other = (path_cell(one.standby.gateways), "") if one.standby else ("no other way", "soft")
-    return tag(
-        "tr",
-        cells(
-            names,
-            path,
-            (ms(figures.latency_ms), "n"),
-            (ms(figures.latency_p90_ms), "n"),
-            (share(figures.loss), "n"),
-            (rate(figures.bandwidth_bps), "n"),
-            *([other] if standby else []),
-        ),
+    return row(
+        names,
+        path,
+        (ms(figures.latency_ms), "n"),
+        (ms(figures.latency_p90_ms), "n"),
+        (share(figures.loss), "n"),
+        (rate(figures.bandwidth_bps), "n"),
+        *([other] if standby else []),
         data_lights=index,
         tabindex=0,
         title="\n".join(circuit_lines(one)),

@@ -204,10 +204,11 @@ def _graticule(reach: tuple[float, float], place: Callable[[float], Floats]) -> 
 def _filled(first: float, last: float, place: Callable[[float], Floats]) -> list[float]:
     """Round degrees between two lines that lie far apart, until none do."""
     step = next((one for one in reversed(GRATICULE_STEPS) if one < last - first and (last - first) % one == 0), None)
-    gap_px = abs(place(last) - place(first))
-    if step is None or gap_px <= WIDE_PX or gap_px * step < NARROW_PX * (last - first):
+    if step is None or abs(place(last) - place(first)) <= WIDE_PX:
         return []
     inside = [first + step * index for index in range(1, round((last - first) / step))]
+    if min(abs(place(b) - place(a)) for a, b in pairwise([first, *inside, last])) < NARROW_PX:
+        return []
     return [*inside, *(one for a, b in pairwise([first, *inside, last]) for one in _filled(a, b, place))]
 
 

@@ -5,34 +5,80 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from foremesh.drawing.figures import short
-from foremesh.drawing.markup import Markup, escape, join, tag
+from foremesh.drawing.markup import Markup, join, tag
 from foremesh.drawing.style import PAGE, PALETTE, PICTURE, theme
 
 SCRIPT = """\
 (() => {
   const tip = document.getElementById('tip');
-  const put = (text, x, y) => {
-    tip.textContent = text;
+  let told = null;
+  const put = (owner, x, y) => {
+    hush();
+    told = owner;
+    owner.classList.add('told');
+    tip.textContent = owner.dataset.tip;
     tip.hidden = false;
     const box = tip.getBoundingClientRect();
     tip.style.left = Math.max(8, Math.min(x + 14, innerWidth - box.width - 8)) + 'px';
     tip.style.top = Math.max(8, y + 18 + box.height > innerHeight ? y - box.height - 12 : y + 18) + 'px';
   };
-  // The browser's own hint is slow and cannot be styled; without this script it is still there.
+  const hush = () => {
+    if (told) told.classList.remove('told');
+    told = null;
+    tip.hidden = true;
+  };
+  // The browser's own hint is slow, cannot be styled, and needs a mouse; without this script it is still there.
+  const own = (owner, text) => {
+    owner.dataset.tip = text;
+    owner.setAttribute('aria-label', text);
+  };
   for (const title of document.querySelectorAll('svg g > title, svg path > title, svg rect > title')) {
-    const owner = title.parentElement;
-    owner.dataset.tip = title.textContent;
-    owner.setAttribute('aria-label', title.textContent);
+    own(title.parentElement, title.textContent);
     title.remove();
   }
+  for (const owner of document.querySelectorAll('main [title]')) {
+    owner.dataset.tip = owner.title;
+    owner.removeAttribute('title');
+  }
+  const ownerOf = (event) => event.target.closest && event.target.closest('[data-tip]');
   document.addEventListener('pointermove', (event) => {
-    const owner = event.target.closest && event.target.closest('[data-tip]');
-    if (owner) put(owner.dataset.tip, event.clientX, event.clientY); else tip.hidden = true;
+    // A finger that moves scrolls; it asks by tapping.
+    if (event.pointerType === 'touch') return;
+    const owner = ownerOf(event);
+    if (owner) put(owner, event.clientX, event.clientY); else hush();
   });
-  document.addEventListener('keydown', (event) => { if (event.key === 'Escape') tip.hidden = true; });
+  document.addEventListener('click', (event) => {
+    const owner = ownerOf(event);
+    if (owner) put(owner, event.clientX, event.clientY); else hush();
+  });
+  const beside = (owner) => {
+    owner.scrollIntoView({block: 'nearest', inline: 'nearest'});
+    const box = owner.getBoundingClientRect();
+    put(owner, box.left + Math.min(box.width, 60) / 2, Math.min(box.bottom, box.top + 40));
+  };
+  document.addEventListener('focusin', (event) => {
+    if (event.target.dataset.tip && event.target.matches(':focus-visible')) beside(event.target);
+  });
+  document.addEventListener('focusout', hush);
+  document.addEventListener('keydown', (event) => { if (event.key === 'Escape') hush(); });
+  // One stop for each picture, and arrows from part to part: hundreds of stops would be in everybody's way.
+  for (const picture of document.querySelectorAll('svg.mesh, svg.plot')) {
+    const parts = [...picture.querySelectorAll('[data-tip]')];
+    if (!parts.length) continue;
+    picture.setAttribute('tabindex', '0');
+    let at = -1;
+    picture.addEventListener('keydown', (event) => {
+      const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+      if (!step) return;
+      event.preventDefault();
+      at = at < 0 && step < 0 ? parts.length - 1 : (at + step + parts.length) % parts.length;
+      beside(parts[at]);
+    });
+  }
   const light = (index) => {
     for (const picture of document.querySelectorAll('svg.mesh')) {
       picture.classList.toggle('focus', index !== null);
@@ -47,6 +93,22 @@ SCRIPT = """\
   }
 })();
 """
+
+Cell = tuple[object, str] | object
+"""What a cell shows, and its class if it has one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table; the last of too few cells takes the room of those that are missing."""
+
+    cells: tuple[Cell, ...]
+    attributes: Mapping[str, object]
+
+
+def row(*cells: Cell, **attributes: object) -> Row:
+    """A row of a table, with attributes as ``tag`` takes them."""
+    return Row(cells, attributes)
 
 
 def page(title: str, *body: object) -> str:
@@ -75,22 +137,40 @@ def page(title: str, *body: object) -> str:
     return f"<!doctype html>\n{tag('html', head, tag('body', content, tip, script), lang='en')}\n"
 
 
-def table(heads: list[tuple[str, str]], rows: list[Markup], *, caption: str = "") -> Markup:
-    """A table in a box that scrolls on narrow windows.
+def table(heads: Sequence[tuple[str, str]], rows: Iterable[Row], *, caption: str = "") -> Markup:
+    """A table; in narrow windows, each row is a card whose figures have their column's title beside them.
 
     Args:
         heads: Title and class of each column.
-        rows: ``tr`` elements.
     """
     head = tag("tr", *(tag("th", title, class_=look or None, scope="col") for title, look in heads))
     said = tag("caption", caption) if caption else Markup()
-    return tag("div", tag("table", said, tag("thead", head), tag("tbody", *rows)), class_="scroll")
+    body = tag("tbody", *(_row(heads, one) for one in rows))
+    return tag("div", tag("table", said, tag("thead", head), body), class_="scroll")
 
 
-def cells(*values: tuple[object, str] | object) -> Markup:
-    """Cells of one row; a pair is content and class."""
-    made = [value if isinstance(value, tuple) else (value, "") for value in values]
-    return Markup("".join(tag("td", escape(content), class_=look or None) for content, look in made))
+def _row(heads: Sequence[tuple[str, str]], one: Row) -> Markup:
+    made = []
+    for place, cell in enumerate(one.cells):
+        content, look = cell if isinstance(cell, tuple) else (cell, "")
+        spans = len(heads) - place if place == len(one.cells) - 1 else 1
+        # The first cell is the title of its card, and one across several columns says what it is about itself.
+        title = heads[place][0] if place and spans == 1 else None
+        made.append(
+            tag(
+                "td",
+                tag("div", content) if title else content,
+                class_=look or None,
+                data_label=title,
+                colspan=spans if spans > 1 else None,
+            )
+        )
+    return tag("tr", *made, **one.attributes)
+
+
+def wide(picture: Markup) -> Markup:
+    """A picture that keeps its size in narrow windows, in a box that scrolls sideways and says so."""
+    return tag("div", picture, class_="wide")
 
 
 def path_cell(gateways: Iterable[str]) -> Markup:

@@ -109,26 +109,17 @@ MEASURES = (
 
 def bars(measure: Measure, policies: Sequence[ReportPolicy], ours: str) -> Markup:
     """One measure of every policy, bar by bar; the policy that the report is about stands out."""
-    wide, left, row, top = 546.0, 140.0, 22.0, 4.0
     values = [measure.value(one) for one in policies]
     most = max((value for value in values if value is not None and known(value)), default=0.0) or 1.0
-    room = wide - left - 90
-    parts = []
-    for place, (one, value) in enumerate(zip(policies, values, strict=True)):
-        at = top + place * row
-        look = "name" if one.name == ours else None
-        parts.append(
-            tag("text", _cut(one.name, left - 12, 12.0), class_=look, x=px(left - 8), y=px(at + 14), text_anchor="end")
-        )
-        length = max(0.0, value or 0.0) / most * room if known(value) else 0.0
-        colour = "bar f0" if one.name == ours else "bar"
-        bar = tag(
-            "rect", class_=colour, x=px(left), y=px(at + 3), width=px(max(length, 1.0)), height=px(row - 7), rx="2"
-        )
-        hint = f"{one.name}: {measure.text(value)}" + (f"\n{one.about}" if one.about else "")
-        parts.append(tag("g", tag("title", hint), bar))
-        parts.append(tag("text", measure.text(value), class_=look, x=px(left + length + 6), y=px(at + 14)))
-    return _picture(measure.title, wide, top * 2 + row * len(policies), parts, "plot bars")
+    rows = []
+    for one, value in zip(policies, values, strict=True):
+        long = max(0.0, value or 0.0) / most if known(value) else 0.0
+        bar = tag("span", class_="bar b0" if one.name == ours else "bar", style=f"width:{100 * long:.1f}%")
+        said = measure.text(value)
+        hint = f"{one.name}: {said}" + (f"\n{one.about}" if one.about else "")
+        parts = (tag("span", one.name, class_="of"), tag("span", bar, class_="track"), tag("span", said, class_="n"))
+        rows.append(tag("div", *parts, class_="ours" if one.name == ours else None, title=hint))
+    return tag("div", *rows, class_="bars")
 
 
 def _picture(title: str, wide: float, tall: float, parts: Sequence[object], look: str) -> Markup:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from foremesh.drawing.figures import clock, known, ms, number, short
 from foremesh.drawing.graph import link_table, map_figure
 from foremesh.drawing.markup import Markup, join, tag
-from foremesh.drawing.page import cells, page, path_cell, swatch, table
+from foremesh.drawing.page import Row, page, path_cell, row, swatch, table, wide
 from foremesh.drawing.plots import MEASURES, bars, forecast_plot, timeline
 from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, ReportPolicy
 
@@ -71,7 +71,7 @@ def _by(report: Report) -> str:
     return f"the {report.policy} policy" if report.policy else "one policy"
 
 
-def _intent(one: ReportIntent, colour: int | None) -> Markup:
+def _intent(one: ReportIntent, colour: int | None) -> Row:
     ends = f"{short(one.source)} to {short(one.destination)}" if one.source and one.destination else short(one.source)
     mark = swatch(colour) if colour is not None else ""
     name = join([tag("span", mark, tag("strong", short(one.name)), class_="nb"), tag("div", ends, class_="soft")])
@@ -84,15 +84,12 @@ def _intent(one: ReportIntent, colour: int | None) -> Markup:
     figures = [ms(one.predicted_ms), ms(one.actual_ms), str(len(one.moves)), number(one.violation_minutes, 0)]
     if not one.path and not known(one.actual_ms):
         figures = [text if known(value) else "–" for text, value in zip(figures, _values(one), strict=True)]
-    return tag(
-        "tr",
-        cells(
-            name,
-            one.asked,
-            path,
-            *((text, "n") for text in figures[:3]),
-            (figures[3], "n bad" if known(one.violation_minutes) and one.violation_minutes else "n"),
-        ),
+    return row(
+        name,
+        one.asked,
+        path,
+        *((text, "n") for text in figures[:3]),
+        (figures[3], "n bad" if known(one.violation_minutes) and one.violation_minutes else "n"),
         data_lights=colour,
         tabindex=None if colour is None else 0,
     )
@@ -116,7 +113,7 @@ def _plots(report: Report) -> list[Markup]:
         assert one.series is not None
         ends = f" from {short(one.source)}" if one.source else ""
         title = join([tag("strong", short(one.name)), f"{ends}: {one.asked}"])
-        parts.append(tag("figure", tag("figcaption", title), forecast_plot(one, one.series)))
+        parts.append(tag("figure", tag("figcaption", title), wide(forecast_plot(one, one.series))))
     return parts
 
 
@@ -151,22 +148,21 @@ def _moves(report: Report) -> list[Markup]:
         ((move, one) for one in moved for move in one.moves), key=lambda pair: (pair[0].at_s, pair[1].name)
     )
     rows = [
-        tag(
-            "tr",
-            cells(clock(move.at_s), short(one.name), move.before or "no path", move.after or "no path", move.reason),
-        )
+        row(clock(move.at_s), short(one.name), move.before or "no path", move.after or "no path", move.reason)
         for move, one in every[:MOST_MOVES]
     ]
     left = len(every) - len(rows)
     note = f"{left} later moves are left out." if left else ""
     listed = table([("UTC", ""), ("Intent", ""), ("From", ""), ("To", ""), ("Why", "")], rows, caption=note)
     hidden = len(moved) - len(shown)
-    said = f"{len(every)} moves of {len(moved)} intents. A change of colour is a move; point at it for the reason."
+    said = (
+        f"{len(every)} moves of {len(moved)} intents. A change of colour is a move; point at or tap it for the reason."
+    )
     said += f" {hidden} intents are left out." if hidden else ""
     return [
         heading,
         tag("p", said, class_="soft"),
-        tag("figure", timeline(shown)),
+        tag("figure", wide(timeline(shown))),
         tag("details", tag("summary", f"All moves ({len(every)})"), listed),
     ]
 
@@ -193,21 +189,18 @@ def _policies(report: Report) -> list[Markup]:
     return [heading, *compared, table(heads, [_policy(one, report.policy) for one in report.policies])]
 
 
-def _policy(one: ReportPolicy, ours: str) -> Markup:
+def _policy(one: ReportPolicy, ours: str) -> Row:
     gap = "" if one.gap_closed is None else f"{100 * one.gap_closed:.0f} %" if one.gap_closed >= -1 else "< -100 %"
-    return tag(
-        "tr",
-        cells(
-            one.name,
-            (one.about, "soft"),
-            (number(one.violation_minutes, 0), "n"),
-            (ms(one.mean_latency_ms), "n"),
-            (ms(one.p95_latency_ms), "n"),
-            (number(one.moves_per_day, 1), "n"),
-            (number(one.egress_usd, 2), "n"),
-            ("–" if one.gap_closed is None else gap, "n"),
-            (number(one.plan_seconds, 2), "n"),
-        ),
+    return row(
+        one.name,
+        (one.about, "soft"),
+        (number(one.violation_minutes, 0), "n"),
+        (ms(one.mean_latency_ms), "n"),
+        (ms(one.p95_latency_ms), "n"),
+        (number(one.moves_per_day, 1), "n"),
+        (number(one.egress_usd, 2), "n"),
+        ("–" if one.gap_closed is None else gap, "n"),
+        (number(one.plan_seconds, 2), "n"),
         class_="ours" if one.name == ours else None,
     )
 

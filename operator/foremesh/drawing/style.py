@@ -90,8 +90,10 @@ PICTURE = (
 .fm .stretch{fill-opacity:.22}
 .fm .stretch.none{fill:var(--bad)}
 .fm .start{stroke-width:2.5}
-.fm .bar{fill:var(--faint)}
-.fm .bar.f0{fill:var(--c0)}
+.fm .told{outline:2px solid var(--bad);outline-offset:2px}
+.fm .slice.told{outline:none;fill:var(--ink);fill-opacity:.1}
+.fm .told>.edge{stroke:var(--ink);opacity:1}
+.fm:focus-visible{outline:2px solid var(--c0);outline-offset:2px}
 .fm.focus .circuit{opacity:.1}
 .fm.focus .circuit.lit{opacity:1}
 """.replace("FONT", FONT)
@@ -121,8 +123,18 @@ tr[data-lights]:hover,tr[data-lights]:focus{background:var(--panel);outline:none
 td strong{font-weight:600}
 .nb{white-space:nowrap}
 .key{max-width:none;display:flex;flex-wrap:wrap;gap:4px 20px;font-size:13.5px}
-.key svg{display:inline-block;vertical-align:-2px;margin-right:6px}
+.key svg{overflow:visible;display:inline-block;vertical-align:-2px;margin-right:6px}
+.note{font-size:13.5px;max-width:none}
 .scroll{overflow-x:auto}
+.wide{overflow-x:auto}
+.bars{display:grid;grid-template-columns:max-content 1fr max-content;gap:4px 8px;font-size:13px;line-height:1.35}
+.bars>div{display:contents}
+.bars .of{text-align:right}
+.bars .ours{font-weight:650}
+.bars .n{font-variant-numeric:tabular-nums;text-align:right}
+.bars .track{display:flex;align-items:center}
+.bar{min-width:1px;height:15px;border-radius:2px;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.bar:not(.b0){background:var(--faint)}
 .swatch{display:inline-block;width:22px;height:4px;border-radius:2px;margin-right:8px;vertical-align:middle}
 .two{display:grid;grid-template-columns:1fr 1fr;gap:16px;margin:16px 0}
 .card{background:var(--panel);border-radius:8px;padding:12px 16px}
@@ -135,10 +147,27 @@ details{border-bottom:1px solid var(--line);padding:6px 0}
 summary{cursor:pointer}
 pre{background:var(--panel);border-radius:6px;padding:10px 12px;overflow:auto;max-height:480px;
  font-size:12px;line-height:1.45}
-#tip{position:fixed;z-index:9;max-width:560px;padding:8px 10px;border-radius:6px;background:var(--ink);
- color:var(--ground);font-size:12.5px;line-height:1.45;white-space:pre-line;pointer-events:none}
+#tip{position:fixed;z-index:9;max-width:min(560px,calc(100vw - 36px));padding:8px 10px;border-radius:6px;
+ background:var(--ink);color:var(--ground);font-size:12.5px;line-height:1.45;white-space:pre-line;pointer-events:none}
 #tip[hidden]{display:none}
-@media(max-width:760px){.two,.panels{grid-template-columns:1fr}main{padding:12px}}
+@media(max-width:760px){.two,.panels{grid-template-columns:1fr}main{padding:12px}.nb{display:inline-block;white-space:normal}}
+@media screen and (max-width:1060px){
+.wide .mesh,.wide .plot{min-width:1010px}
+.wide{background:linear-gradient(90deg,var(--ground) 30%,transparent) 0 0/48px 100% no-repeat local,
+ linear-gradient(270deg,var(--ground) 30%,transparent) 100% 0/48px 100% no-repeat local,
+ linear-gradient(90deg,var(--faint),transparent) 0 0/10px 100% no-repeat scroll,
+ linear-gradient(270deg,var(--faint),transparent) 100% 0/10px 100% no-repeat scroll}
+.wide::before{content:"\\2194  scrolls sideways";position:sticky;left:0;display:block;width:max-content;
+ padding:0 8px;color:var(--soft);font-size:12.5px}}
+@media screen and (max-width:900px){
+table,tbody,tr,td,caption{display:block}
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+tr{border:1px solid var(--line);border-radius:8px;padding:8px 12px;margin:8px 0}
+td,td.n{border:0;padding:2px 0;text-align:left;white-space:normal;overflow-wrap:anywhere}
+td[data-label]{display:grid;grid-template-columns:9.5em minmax(0,1fr);gap:8px}
+td[data-label]::before{content:attr(data-label);color:var(--soft);font-weight:400}
+td:first-child{font-weight:600}
+td:first-child .soft{font-weight:400}}
 @media print{main{max-width:none;padding:0}figure,tr,.card{break-inside:avoid}h2{break-after:avoid}
  #tip{display:none}pre{max-height:none;white-space:pre-wrap}}
 """.replace("FONT", FONT)
