@@ -42,9 +42,45 @@ def test_json_as_reviewed() -> None:
     assert_golden("plan-unmeasured.json", run("-f", UNMEASURED, "-o", "json").stdout)
 
 
+@pytest.mark.parametrize("width", [60, 70, 100])
 @pytest.mark.parametrize("folder", [THREE_CLOUDS, UNMEASURED, IN_PLACE], ids=lambda folder: folder.name)
-def test_the_table_fits_100_columns(folder: Path) -> None:
-    assert max(map(len, run("-f", folder).stdout.splitlines())) <= 100
+def test_the_table_fits(folder: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = run("-f", folder).stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    # Never wider than can be read, and what is left out is the end of the row.
+    (header,) = [line for line in lines if line.lstrip().startswith("RTT ms")]
+    assert header.split()[2:] == {60: ["P90", "LOSS"], 70: ["P90", "LOSS", "FREE"]}.get(
+        width, ["P90", "LOSS", "FREE", "USD/GB"]
+    )
+
+
+def test_the_table_is_no_wider_than_people_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    assert max(map(len, run("-f", THREE_CLOUDS).stdout.splitlines())) <= 100
+
+
+def test_names_longer_than_the_terminal_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    replaced(folder / "30-intents.yaml", "name: payments", f"name: {'p' * 63}")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, run("-f", folder).stdout.splitlines())) <= 60
+
+
+def test_without_links_nothing_is_said_to_rest_on_them(tmp_path: Path) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    (folder / "links.csv").unlink()
+    said = " ".join(run("-f", folder).stdout.split())
+    assert "figures: none, as there is neither links.csv nor a history;" in said
+    assert document("-f", folder)["mesh"]["figures"] is None
+
+
+def test_without_rows_there_is_no_header(tmp_path: Path) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    (folder / "30-intents.yaml").unlink()
+    found = run("-f", folder).stdout
+    assert "0 intents" in found
+    assert "RTT ms" not in found
 
 
 def test_every_key_is_camel_case() -> None:

@@ -165,3 +165,18 @@ def test_lines_fit_100_columns(folder: Path) -> None:
     replaced(folder / INTENTS, "    maxLatency: 250ms", "    maxLatency: 90ms")
     for new, old in ((folder, THREE_CLOUDS), (THREE_CLOUDS, folder)):
         assert max(map(len, run("-f", new, "--against", old).stdout.splitlines())) <= 100
+
+
+def test_it_is_said_where_each_latency_is_from_and_to(folder: Path) -> None:
+    (folder / POLICY).unlink()
+    said = " ".join(run("-f", THREE_CLOUDS, "--against", folder).stdout.split())
+    assert "to branch-munich > c-belgium > a-frankfurt (16.4 ms between its gateways, " in said
+    assert "~ intent payments from erp (end to end): moved from " in said
+
+
+def test_the_difference_fits_sixty_columns(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / POLICY).unlink()
+    without(folder, "live-stock-from-asia")
+    monkeypatch.setenv("COLUMNS", "60")
+    for old, new in ((folder, THREE_CLOUDS), (THREE_CLOUDS, folder)):
+        assert max(map(len, run("-f", new, "--against", old).stdout.splitlines())) <= 60

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from foremesh.cli.terminal import render, told, write
+from foremesh.cli.terminal import WIDTH, columns, render, told, write
 
 if TYPE_CHECKING:
     from foremesh.cli.plan_document import Planned
@@ -108,7 +108,7 @@ def _plan(path: Path, bundle: Bundle, settings: Settings, output: str) -> None:
 
     found = document(_planned(bundle, settings), applied=output != "table")
     if output == "table":
-        _show(table(found, str(path)))
+        _show(table(found, str(path), _width()))
     else:
         write(_formatted(found, output))
     if any(one["state"] != PLACED for one in found["placements"]):
@@ -126,7 +126,7 @@ def _compare(against: Path, bundle: Bundle, settings: Settings, output: str, *, 
     old, new = document(before), document(_planned(bundle, settings, before))
     found = difference(old, new)
     if output == "table":
-        _show(difference_table(found, old, new))
+        _show(difference_table(found, old, new, _width()))
     else:
         write(_formatted(found, output))
     if found["intents"]["infeasible"]:
@@ -212,6 +212,11 @@ def _formatted(found: dict[str, Any], output: str) -> str:
 
     text: str = yaml.dump(found, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
     return text
+
+
+def _width() -> int:
+    """Columns of the table; sentences over the whole of a wide screen are hard to read."""
+    return min(columns(), WIDTH)
 
 
 def _show(lines: Iterable[tuple[str, str]]) -> None:

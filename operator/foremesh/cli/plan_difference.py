@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from foremesh.cli.plan_document import PLACED
-from foremesh.cli.plan_table import Line, Names, counted, figures_text, fitting, wrapped
+from foremesh.cli.plan_table import Line, Names, Page, counted, figures_text
 from foremesh.model.manifest import encode
 
 Document = Mapping[str, Any]
@@ -20,6 +20,9 @@ Key = tuple[str, str | None]
 """Intent and source; no source where an intent is about nobody."""
 
 NOTHING = "no difference"
+
+BETWEEN, END_TO_END = "between its gateways", "end to end"
+"""What a latency is of: a circuit's leaves out how its ends are attached, an Intent's does not."""
 
 SIGNS = (("+", "added", "green"), ("-", "removed", "red"), ("~", "changed", ""))
 
@@ -151,61 +154,68 @@ def _named(key: tuple[str, str, str, str]) -> dict[str, str]:
     return dict(zip(("apiVersion", "kind", "namespace", "name"), key, strict=True))
 
 
-def difference_table(found: Document, before: Document, after: Document) -> list[Line]:
+def difference_table(found: Document, before: Document, after: Document, width: int) -> list[Line]:
     """The difference for people: ``+`` comes, ``-`` goes, ``~`` changes, ``!`` cannot be placed."""
     if is_empty(found):
         return [(NOTHING, "")]
-    name = Names.of(before, after)
-    lines = [*_circuit_lines(found["circuits"], name), *_intent_lines(found["intents"], name)]
+    page = Page(Names.of(before, after), width)
+    name = page.name
+    lines = [*_circuit_lines(found["circuits"], page), *_intent_lines(found["intents"], page)]
     for sign, kind, style in SIGNS:
-        lines += [(f"{sign} MeshPolicy {id_}", style) for id_ in found["policies"][kind]]
+        lines += [line for id_ in found["policies"][kind] for line in page.wrapped(f"{sign} MeshPolicy ", id_, style)]
     configs = found["configs"]
-    lines += [(f"+ config {name(id_)}", "green") for id_ in configs["added"]]
-    lines += [(f"- config {name(id_)}", "red") for id_ in configs["removed"]]
+    for sign, kind, style in SIGNS[:2]:
+        lines += [line for id_ in configs[kind] for line in page.wrapped(f"{sign} config ", name(id_), style)]
     for one in configs["changed"]:
         fields = ", ".join(f"{field} {_counts(count)}" for field, count in one["fields"].items())
-        lines += wrapped(f"~ config {name(one['config'])}: ", fields)
+        lines += page.wrapped(f"~ config {name(one['config'])}: ", fields)
     for sign, kind, style in SIGNS:
         for one in found["objects"][kind]:
             where = f"{one['namespace']}/" if one["namespace"] else ""
-            lines.append((f"{sign} {one['kind']} {where}{one['name']}", style))
-    return [*lines, (_summary(found, name), "bold")]
+            lines += page.wrapped(f"{sign} {one['kind']} ", f"{where}{one['name']}", style)
+    return [*lines, *page.wrapped("", _summary(found, page), "bold")]
 
 
-def _circuit_lines(circuits: Document, name: Names) -> Iterator[Line]:
+def _circuit_lines(circuits: Document, page: Page) -> Iterator[Line]:
+    name = page.name
     for one in circuits["made"]:
-        yield from wrapped(f"+ circuit {name(one['circuit'])}: ", _path_text(one), "green")
+        yield from page.wrapped(f"+ circuit {name(one['circuit'])}: ", _path_text(one, BETWEEN), "green")
     for one in circuits["removed"]:
-        yield from wrapped(f"- circuit {name(one['circuit'])}: ", one.get("pathText") or "path unknown", "red")
+        yield from page.wrapped(f"- circuit {name(one['circuit'])}: ", one.get("pathText") or "path unknown", "red")
     for one in circuits["moved"]:
-        yield f"~ circuit {name(one['circuit'])} moves", ""
-        yield from wrapped("    from ", _path_text(one["from"]))
-        yield from wrapped("    to   ", _path_text(one["to"]))
+        yield from page.wrapped("~ circuit ", f"{name(one['circuit'])} moves")
+        yield from page.wrapped("    from ", _path_text(one["from"], BETWEEN))
+        yield from page.wrapped("    to   ", _path_text(one["to"], BETWEEN))
 
 
-def _intent_lines(intents: Document, name: Names) -> Iterator[Line]:
+def _intent_lines(intents: Document, page: Page) -> Iterator[Line]:
+    name = page.name
     for one in intents["infeasible"]:
         why = one.get("infeasible") or one["problem"]
-        yield from wrapped(f"! intent {_whose(one, name)} cannot be placed as it asks: ", why["message"], "bold red")
+        yield from page.wrapped(
+            f"! intent {_whose(one, name)} cannot be placed as it asks: ", why["message"], "bold red"
+        )
     for one in intents["feasible"]:
-        yield from wrapped(f"+ intent {_whose(one, name)} can be placed now: ", _path_text(one), "green")
+        yield from page.wrapped(
+            f"+ intent {_whose(one, name)} can be placed now: ", _path_text(one, END_TO_END), "green"
+        )
     for one in intents["rerouted"]:
         if one["from"]["destination"] != one["to"]["destination"]:
             to = f"{name(one['from']['destination'])} to {name(one['to']['destination'])}"
-            yield f"~ intent {_whose(one, name)} goes from {to}", ""
-        yield from wrapped(f"~ intent {_whose(one, name)}: ", one["reason"])
+            yield from page.wrapped("~ intent ", f"{_whose(one, name)} goes from {to}")
+        yield from page.wrapped(f"~ intent {_whose(one, name)} ({END_TO_END}): ", one["reason"])
     for one in intents["added"]:
-        yield from wrapped(f"+ intent {_whose(one, name)}: ", _path_text(one), "green")
+        yield from page.wrapped(f"+ intent {_whose(one, name)}: ", _path_text(one, END_TO_END), "green")
     for one in intents["removed"]:
-        yield f"- intent {_whose(one, name)}", "red"
+        yield from page.wrapped("- intent ", _whose(one, name), "red")
 
 
 def _whose(one: Document, name: Names) -> str:
     return f"{name(one['intent'])} from {name(one['source']) if one['source'] else 'nobody'}"
 
 
-def _path_text(one: Document) -> str:
-    return f"{one['pathText']} ({figures_text(one['predicted'])})" if one.get("pathText") else "path unknown"
+def _path_text(one: Document, where: str) -> str:
+    return f"{one['pathText']} ({figures_text(one['predicted'], where)})" if one.get("pathText") else "path unknown"
 
 
 def _counts(count: Mapping[str, int]) -> str:
@@ -213,7 +223,7 @@ def _counts(count: Mapping[str, int]) -> str:
     return " ".join(f"{sign}{number}" for sign, number in signs if number)
 
 
-def _summary(found: Document, name: Names) -> str:
+def _summary(found: Document, page: Page) -> str:
     circuits, configs, objects = found["circuits"], found["configs"], found["objects"]
     changed = sum(len(entries) for entries in configs.values())
     applied = sum(len(entries) for entries in objects.values())
@@ -221,5 +231,5 @@ def _summary(found: Document, name: Names) -> str:
         f"circuits: {len(circuits['made'])} made, {len(circuits['removed'])} removed, {len(circuits['moved'])} moved; "
         f"{counted(changed, 'config')}, {counted(applied, 'object')}"
     )
-    failed = [f"see {name(one['intent'])}" for one in found["intents"]["infeasible"]]
-    return fitting(f"{text}; ", failed) if failed else text
+    failed = [f"see {page.name(one['intent'])}" for one in found["intents"]["infeasible"]]
+    return page.fitting(f"{text}; ", failed) if failed else text

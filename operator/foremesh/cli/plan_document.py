@@ -116,6 +116,7 @@ def _mesh(planned: Planned) -> Document:
         "intents": len(declared.intents),
         "policies": len(declared.policies),
         "links": len(planned.decision.chosen.graph.links),
+        "figures": "history" if now_s else "links" if planned.bundle.measured else None,
         "newestSample": datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if now_s else None,
     }
 

@@ -1,10 +1,11 @@
-"""A plan for people: a block for each intent and source, in 100 columns, and a last line that says what to do."""
+"""A plan for people: a block for each intent and source, as wide as may be, and a last line that says what to do."""
 
 from __future__ import annotations
 
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from foremesh.cli.plan_document import NOT_PLACED, PLACED
@@ -16,9 +17,10 @@ Line = tuple[str, str]
 """Text without a line break, and a style of rich's for all of it."""
 
 COLUMNS = ("RTT ms", "P90", "LOSS", "FREE", "USD/GB")
+"""Figures of a path; the last ones are left out first where there is no room."""
 COLUMN = 8
-LEFT = WIDTH - COLUMN * len(COLUMNS)
-"""Columns that a path has before its figures."""
+LEAST_LEFT = 36
+"""Columns that a path has before its figures, at the least."""
 
 MOST_NAMES = 4
 """Links that are listed as unknown for one reason; JSON has them all."""
@@ -54,24 +56,58 @@ class Names:
         return cls([*ids, *circuits, *(id_ for document in documents for id_ in document["configs"])])
 
 
-def table(document: Document, title: str) -> list[Line]:
+@dataclass(frozen=True)
+class Page:
+    """What lines are written on: how names are written, and how many columns there are."""
+
+    name: Names
+    width: int
+
+    @property
+    def figures(self) -> int:
+        """Figures of a path that there is room for."""
+        return min(len(COLUMNS), (self.width - LEAST_LEFT) // COLUMN)
+
+    @property
+    def left(self) -> int:
+        """Columns that a path has before its figures."""
+        return self.width - COLUMN * self.figures
+
+    def wrapped(self, start: str, text: str, style: str = "") -> Iterator[Line]:
+        """Text in lines that fit, those after the first indented under it."""
+        indent = " " * min(len(start), 8)
+        for line in textwrap.wrap(start + text, self.width, subsequent_indent=indent, break_on_hyphens=False):
+            yield line, style
+
+    def fitting(self, start: str, entries: Sequence[str]) -> str:
+        """As many entries as a line has room for; on a narrow page it is wrapped afterwards."""
+        for shown in range(len(entries), 0, -1):
+            more = f" and {len(entries) - shown} more" if shown < len(entries) else ""
+            text = start + ", ".join(entries[:shown]) + more
+            if len(text) <= WIDTH:
+                return text
+        return f"{start}{len(entries)} to be looked at above"
+
+
+def table(document: Document, title: str, width: int) -> list[Line]:
     """The whole plan.
 
     Args:
         document: From ``plan_document``.
         title: What was planned, as the person named it.
+        width: Columns that every line fits.
     """
-    name = Names.of(document)
+    page = Page(Names.of(document), width)
     return [
-        *_head(document, title),
-        *(line for one in document["placements"] for line in _placement(one, name)),
-        *_unknown(document["unknown"], name),
-        *(line for note in document["notes"] for line in wrapped("note: ", note, "yellow")),
-        (totals(document, name), "bold"),
+        *_head(document, title, page),
+        *(line for one in document["placements"] for line in _placement(one, page)),
+        *_unknown(document["unknown"], page),
+        *(line for note in document["notes"] for line in page.wrapped("note: ", note, "yellow")),
+        *page.wrapped("", totals(document, page), "bold"),
     ]
 
 
-def _head(document: Document, title: str) -> Iterator[Line]:
+def _head(document: Document, title: str, page: Page) -> Iterator[Line]:
     mesh = document["mesh"]
     counts = ", ".join(
         counted(mesh[name], one)
@@ -83,54 +119,60 @@ def _head(document: Document, title: str) -> Iterator[Line]:
             ("links", "link"),
         )
     )
-    until = mesh["newestSample"]
-    basis = f"history until {until}" if until else "links.csv as it stands"
-    yield from wrapped("", f"{title}: {counts}; figures: {basis}; an agent is taken to run on each", "bold")
-    yield " " * LEFT + "".join(f"{column:>{COLUMN}}" for column in COLUMNS), "dim"
+    basis = {
+        "history": f"history until {mesh['newestSample']}",
+        "links": "links.csv as it stands",
+        None: "none, as there is neither links.csv nor a history",
+    }[mesh["figures"]]
+    yield from page.wrapped("", f"{title}: {counts}; figures: {basis}; an agent is taken to run on each", "bold")
+    if any(one["state"] != NOT_PLACED for one in document["placements"]):
+        yield " " * page.left + "".join(f"{column:>{COLUMN}}" for column in COLUMNS[: page.figures]), "dim"
 
 
-def _placement(one: Document, name: Names) -> Iterator[Line]:
+def _placement(one: Document, page: Page) -> Iterator[Line]:
+    name = page.name
     profile = f"{one['profile']} profile"
     ends = " to ".join(name(one[end]) for end in ("source", "destination") if one.get(end))
     about = f"{name(one['intent'])} ({', '.join(part for part in (ends, profile) if part)})"
     if one["state"] != PLACED:
         state = "not placed" if one["state"] == NOT_PLACED else "requirements not met"
-        yield f"{about}: {state}", "bold red"
+        yield from page.wrapped("", f"{about}: {state}", "bold red")
         why = one.get("infeasible") or one["problem"]
-        yield from wrapped("  why: ", why["message"], "red")
+        yield from page.wrapped("  why: ", why["message"], "red")
     else:
-        yield about, "bold"
+        yield from page.wrapped("", about, "bold")
     if one["state"] == NOT_PLACED:
         if one.get("policies"):
-            yield from wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
+            yield from page.wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
         return
-    yield from path_line("  ", one)
+    yield from path_line(page, "  ", one)
     if one["standby"]:
-        yield from path_line("  standby ", one["standby"], "dim")
+        yield from path_line(page, "  standby ", one["standby"], "dim")
     if one["circuit"]:
         forecast = one["forecastModel"] or "unknown"
-        yield from wrapped("  circuit: ", f"{name(one['circuit'])}, class {one['class']}, forecast {forecast}")
+        yield from page.wrapped("  circuit: ", f"{name(one['circuit'])}, class {one['class']}, forecast {forecast}")
     else:
         yield "  no circuit: both ends are attached to one gateway", ""
     if one["state"] == PLACED:
         fresh = one["reason"].startswith("placed on ") and "," not in one["reason"]
         why = one["explanation"] if fresh else f"{one['reason']}; {one['explanation']}"
-        yield from wrapped("  why: ", why)
+        yield from page.wrapped("  why: ", why)
     if one["policies"]:
-        yield from wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
+        yield from page.wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
     for other in one["runnersUp"]:
         terms = {term: extra for term, extra in other["extraTerms"].items() if abs(extra) >= LEAST_SHOWN}
         parts = ", ".join(f"{term} {extra:+.3f}" for term, extra in terms.items()) or "every term alike"
-        yield from wrapped(f"  next {other['extraCost']:+.3f}: ", f"{other['pathText']}: {parts}", "dim")
+        yield from page.wrapped(f"  next {other['extraCost']:+.3f}: ", f"{other['pathText']}: {parts}", "dim")
 
 
-def path_line(indent: str, path: Document, style: str = "") -> Iterator[Line]:
+def path_line(page: Page, indent: str, path: Document, style: str = "") -> Iterator[Line]:
     """A path with its figures in columns; a path too long for its column has lines of its own."""
-    lines = textwrap.wrap(path["pathText"], LEFT - len(indent), break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(path["pathText"], page.left - len(indent), break_on_hyphens=False)
     for number, text in enumerate(lines):
         before = indent if number == 0 else " " * len(indent)
-        figures = "".join(f"{text:>{COLUMN}}" for text in figure_texts(path["predicted"])) if number == 0 else ""
-        yield f"{before + text:<{LEFT}}{figures}".rstrip(), style
+        shown = figure_texts(path["predicted"])[: page.figures] if number == 0 else []
+        figures = "".join(f"{text:>{COLUMN}}" for text in shown)
+        yield f"{before + text:<{page.left}}{figures}".rstrip(), style
 
 
 def figure_texts(predicted: Document) -> list[str]:
@@ -147,10 +189,10 @@ def figure_texts(predicted: Document) -> list[str]:
     ]
 
 
-def figures_text(predicted: Document) -> str:
-    """The same in a sentence."""
+def figures_text(predicted: Document, where: str) -> str:
+    """The same in a sentence, and where the latency is: a circuit's path has no attachments, an Intent's has."""
     latency, _, loss, free, price = figure_texts(predicted)
-    latency = latency if latency == "unknown" else f"{latency} ms"
+    latency = f"latency {latency} {where}" if latency == "unknown" else f"{latency} ms {where}"
     return f"{latency}, loss {loss}, {free} free, {price} USD/GB"
 
 
@@ -162,15 +204,15 @@ def _number(value: float | None, how: str) -> str:
     return "unknown" if value is None else how.format(value)
 
 
-def _unknown(unknown: Mapping[str, Sequence[Document]], name: Names) -> Iterator[Line]:
+def _unknown(unknown: Mapping[str, Sequence[Document]], page: Page) -> Iterator[Line]:
     for kind, entries in unknown.items():
         reasons = Counter(entry["why"] if kind != "egressPrice" else "the gateway declares none" for entry in entries)
         for reason, count in sorted(reasons.items()):
             alike = [entry for entry in entries if kind == "egressPrice" or entry["why"] == reason]
-            where = [_where(entry, name) for entry in alike[:MOST_NAMES]]
+            where = [_where(entry, page.name) for entry in alike[:MOST_NAMES]]
             more = f" and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
             what = f"{UNKNOWN_NAMES[kind]} ({reason}): {', '.join(where)}{more}"
-            yield from wrapped("unknown ", what, "yellow")
+            yield from page.wrapped("unknown ", what, "yellow")
 
 
 def _where(entry: Document, name: Names) -> str:
@@ -180,7 +222,7 @@ def _where(entry: Document, name: Names) -> str:
     return "->".join(name(end) for end in ends.split("->"))
 
 
-def totals(document: Document, name: Names) -> str:
+def totals(document: Document, page: Page) -> str:
     """What there is of everything, and what would help what could not be placed; in one line that fits."""
     count = document["totals"]
     every = count["placed"] + count["unmet"] + count["notPlaced"]
@@ -189,7 +231,7 @@ def totals(document: Document, name: Names) -> str:
         f"{counted(count['configs'], 'config')}, {counted(count['objects'], 'object')}"
     )
     failed = [one for one in document["placements"] if one["state"] != PLACED]
-    return fitting(f"{text}; ", [_cure(one, name) for one in failed]) if failed else text
+    return page.fitting(f"{text}; ", [_cure(one, page.name) for one in failed]) if failed else text
 
 
 def _cure(one: Document, name: Names) -> str:
@@ -197,25 +239,6 @@ def _cure(one: Document, name: Names) -> str:
     if why is not None and why["nearest"]:
         return f"relax {name(one['intent'])} to {why['requirement']} {why['nearest']}"
     return f"see {name(one['intent'])} ({why['requirement'] if why else one['problem']['reason']})"
-
-
-def fitting(start: str, entries: Sequence[str]) -> str:
-    """As many entries as one line has room for."""
-    for shown in range(len(entries), 0, -1):
-        more = f" and {len(entries) - shown} more" if shown < len(entries) else ""
-        text = start + ", ".join(entries[:shown]) + more
-        if len(text) <= WIDTH:
-            return text
-    return f"{start}{len(entries)} to be looked at above"
-
-
-def wrapped(start: str, text: str, style: str = "") -> Iterator[Line]:
-    """Text in lines that fit, those after the first indented under it."""
-    indent = " " * min(len(start), 8)
-    for line in textwrap.wrap(
-        start + text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    ):
-        yield line, style
 
 
 def counted(count: int, one: str) -> str:

@@ -43,6 +43,11 @@ class Bundle:
     by_hand: tuple[str, ...] = ()
     """Ids of Circuits that people made. They are not in ``declared``: foremesh does not serve them yet."""
 
+    @property
+    def measured(self) -> bool:
+        """Whether anything is known of any link, from ``links.csv`` or a history."""
+        return bool(self.series or self.declared.links or self.attachment_rtt_ms)
+
 
 def read_bundle(folder: Path, *, history: Path | None = None) -> Bundle:
     """Read a folder of manifests, with ``links.csv`` and a history beside them if there are any.
