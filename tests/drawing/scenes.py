@@ -202,6 +202,9 @@ def intent(name: str = "shop/orders", *, minutes: int = 1440, peak_ms: float = 2
         limit_ms=limit_ms,
         predicted_ms=30.2,
         actual_ms=31.4,
+        forecasters=("additive", "last-value"),
+        error_ms=0.83,
+        below_p90=0.93,
         moves=tuple(
             ReportMove(START_S + 3600.0 * (5 + index), ways[index % 2], ways[(index + 1) % 2], "saves 4.2 ms")
             for index in range(moves)
@@ -213,17 +216,37 @@ def intent(name: str = "shop/orders", *, minutes: int = 1440, peak_ms: float = 2
 
 def report(intents: tuple[ReportIntent, ...] = (), *, policies: int = 3, mesh: MeshPicture | None = None) -> Report:
     names = ("predictive", "reactive", "oracle")[:policies]
+    never = ReportIntent(
+        name="shop/never",
+        asked="maxLatency 5ms",
+        violation_minutes=1440.0,
+        unplaced_minutes=1440.0,
+        why_not="nothing fits",
+    )
     return Report(
         title="Foremesh: a day",
         summary="Four gateways, one day.",
         simulated=("The network.",),
         real=("The planner.",),
         mesh=mesh or small(),
-        intents=intents or (intent(), ReportIntent(name="shop/never", asked="maxLatency 5ms", why_not="nothing fits")),
+        intents=intents or (intent(), never),
         policies=tuple(
-            ReportPolicy(name, f"how {name} chooses", 40.0 * (rank + 1), 31.0, 44.0, 2.5, 17.1, 0.5, 1.25)
+            ReportPolicy(
+                name,
+                f"how {name} chooses",
+                violation_minutes=1440.0 + 40.0 * (rank + 1),
+                unplaced_minutes=1440.0,
+                mean_latency_ms=31.0,
+                p95_latency_ms=44.0,
+                moves_per_day=2.5,
+                egress_usd=17.1,
+                gap_closed=0.5,
+                plan_seconds=1.25,
+            )
             for rank, name in enumerate(names)
         ),
         policy="predictive",
+        verdict=("moves: predictive wins",),
+        gap_text="gap closed: a share",
         applied=(Applied("mesh/ams", {"wireguard": "[Interface]\n", "nftables": "table inet foremesh {\n}\n"}),),
     )

@@ -35,10 +35,54 @@ def test_report_is_the_same_every_time() -> None:
         "table inet foremesh",
         "limit 45.0 ms",
         "requirements missed for 30 min",
+        "Forecast at the end by additive, last-value. The median was off by 0.8 ms on average; the round trip was up "
+        "to p90 in 93 % of the minutes.",
+        "gap closed: a share",
+        "moves: predictive wins",
     ],
 )
 def test_everything_is_told(said: str) -> None:
     assert said in render_report(scenes.report())
+
+
+def cells(text: str, first: str) -> dict[str, str]:
+    """The cells of the row that begins with a text, by title of their column."""
+    row = next(one for one in re.findall(r"<tr.*?</tr>", text, re.DOTALL) if re.match(rf"<tr[^>]*><td>.*?{first}", one))
+    found = re.findall(r'<td[^>]*data-label="([^"]*)"[^>]*>(.*?)</td>', row, re.DOTALL)
+    return {title: re.sub("<.*?>", "", content) for title, content in found}
+
+
+def test_minutes_of_intents_that_never_had_a_path_stand_apart() -> None:
+    text = render_report(scenes.report())
+    never, served = cells(text, "<strong>never"), cells(text, "<strong>orders")
+    assert (never["Minutes missed"], never["Minutes without a path"]) == ("–", "1,440")
+    assert (served["Minutes missed"], served["Minutes without a path"]) == ("40", "–")
+    policy = cells(text, "reactive</td>")
+    assert (policy["Minutes missed"], policy["Never had a path"]) == ("80", "1,440")
+    bars = dict(re.findall(r"<figcaption>([^<]*)</figcaption><div class=\"bars\">(.*?)</figure>", text, re.DOTALL))
+    said = {title: re.findall(r'class="n">(.*?)<', panel) for title, panel in bars.items()}
+    assert said["Minutes in which a requirement was missed, of intents with a path"] == ["40", "80", "120"]
+    assert said["Minutes of intents that never had a path"] == ["1,440"] * 3
+
+
+def test_where_all_intents_have_paths_there_is_no_word_on_those_that_have_none() -> None:
+    report = scenes.report((replace(scenes.intent(), unplaced_minutes=0.0),))
+    policies = tuple(replace(one, violation_minutes=40.0, unplaced_minutes=0.0) for one in report.policies)
+    text = render_report(replace(report, policies=policies))
+    assert "without a path" not in text
+    assert "ever had a path" not in text
+
+
+def test_gap_is_not_defined_where_nobody_has_one() -> None:
+    report = scenes.report()
+    policies = tuple(replace(one, gap_closed=None) for one in report.policies)
+    assert report.gap_text not in render_report(replace(report, policies=policies))
+
+
+def test_forecasts_of_intents_without_a_plot_are_judged_too() -> None:
+    text = render_report(scenes.report(tuple(scenes.intent(f"shop/intent-{index:02d}") for index in range(20))))
+    row = cells(text[text.index("Forecasts of all 20 intents") :], "intent-19")
+    assert row == {"Forecast by": "additive, last-value", "Median off by": "0.8 ms", "Minutes up to p90": "93 %"}
 
 
 def test_peaks_beyond_the_plot_are_told_in_figures() -> None:
@@ -116,8 +160,14 @@ def test_hostile_words_stay_text() -> None:
     one = replace(one, moves=(ReportMove(scenes.START_S + 60, bad, bad, bad),))
     report = scenes.report((one,), mesh=scenes.hostile())
     report = replace(
-        report, title=bad, summary=bad, simulated=(bad,), real=(bad,), policies=(ReportPolicy(bad, bad, 1.0),)
+        report,
+        title=bad,
+        summary=bad,
+        simulated=(bad,),
+        real=(bad,),
+        policies=(ReportPolicy(bad, bad, 1.0, gap_closed=0.5),),
     )
+    report = replace(report, intents=(replace(one, forecasters=(bad,)),), verdict=(bad,), gap_text=bad)
     text = render_report(replace(report, policy=bad))
     scenes.assert_harmless(text, scripts=1)
 

@@ -14,7 +14,7 @@ from foremesh.model.manifest import write
 from foremesh.model.plan import Plan
 from foremesh.simulation.carried import Carried
 from foremesh.simulation.policies import POLICIES
-from foremesh.simulation.score import OURS, Score, score, side_by_side
+from foremesh.simulation.score import GAP_TEXT, OURS, Score, score, side_by_side, verdict
 
 if TYPE_CHECKING:
     from foremesh.model.link import LinkId
@@ -49,6 +49,8 @@ def intents(scene: Scene, run: Run) -> tuple[ReportIntent, ...]:
         ]
         forecast_ms, high_ms = (_each_minute(row[index], run.every, len(actual)) for row in run.predicted_ms)
         infeasible = placement.infeasible
+        error_ms, below_p90 = judged(actual, forecast_ms, high_ms)
+        never = not np.isfinite(actual).any()
         found.append(
             ReportIntent(
                 name=demand.intent.id,
@@ -59,15 +61,29 @@ def intents(scene: Scene, run: Run) -> tuple[ReportIntent, ...]:
                 limit_ms=None if needs.max_latency is None else float(needs.max_latency),
                 predicted_ms=_mean(forecast_ms),
                 actual_ms=_mean(actual),
+                forecasters=placement.path.forecast_models if placement.path else (),
+                error_ms=error_ms,
+                below_p90=below_p90,
                 moves=tuple(moves),
                 violation_minutes=float(run.violated[index].sum()),
+                unplaced_minutes=float(run.violated[index].sum()) if never else 0.0,
                 why_not=infeasible.message if infeasible else "",
                 series=Series(run.start_s, actual, forecast_ms, high_ms, violated=run.violated[index])
-                if np.isfinite(actual).any()
+                if not never
                 else None,
             )
         )
     return (*found, *(ReportIntent(name=id_, asked="", why_not=why) for id_, why in sorted(scene.unresolved.items())))
+
+
+def judged(actual_ms: Floats, forecast_ms: Floats, high_ms: Floats) -> tuple[float | None, float | None]:
+    """How good a forecast was, over the minutes in which all is known: the mean absolute error of its median, and the
+    share of minutes no longer than its pessimistic quantile."""
+    known = np.isfinite(actual_ms) & np.isfinite(forecast_ms) & np.isfinite(high_ms)
+    if not known.any():
+        return None, None
+    error_ms = np.abs(actual_ms - forecast_ms)[known].mean()
+    return float(error_ms), float((actual_ms <= high_ms)[known].mean())
 
 
 def observed(scene: Scene, world: World, run: Run) -> dict[LinkId, LinkObserved]:
@@ -120,8 +136,8 @@ def of_runs(
         summary=(
             f"{len(scene.gateways)} gateways, {len(scene.links)} directed links, {len(told)} intents, of which "
             f"{placed} have a path at the end. Over {days(contest.days)} of a {contest.kind} world (seed {seed}) the "
-            f"{ours} policy missed a requirement in {scores[ours].violation_minutes:,.0f} minutes, all intents "
-            f"together, with {scores[ours].moves_per_day:,.1f} moves a day."
+            f"{ours} policy missed a requirement in {scores[ours].placed_minutes:,.0f} minutes, all intents with a "
+            f"path together, and moved {scores[ours].moves_per_day:,.1f} times a day.{_never(told)}"
         ),
         simulated=SIMULATED if contest.bundle else (MADE_UP_INTENTS, *SIMULATED),
         real=(*([REAL_MANIFESTS] if contest.bundle else []), *REAL, *([REAL_CONFIGS] if applied else [])),
@@ -130,7 +146,16 @@ def of_runs(
         policies=tuple(_policy(name, one) for name, one in scores.items()),
         policy=ours,
         applied=applied,
+        verdict=verdict(scores),
+        gap_text=GAP_TEXT,
     )
+
+
+def _never(told: tuple[ReportIntent, ...]) -> str:
+    """A sentence on intents that had no path in any minute, if there are some."""
+    minutes = [one.unplaced_minutes for one in told if one.unplaced_minutes]
+    who = "1 intent" if len(minutes) == 1 else f"{len(minutes)} intents"
+    return f" {who} never had a path: another {sum(minutes):,.0f} minutes." if minutes else ""
 
 
 def as_json(told: tuple[ReportIntent, ...]) -> dict[str, Any]:
@@ -146,8 +171,12 @@ def as_json(told: tuple[ReportIntent, ...]) -> dict[str, Any]:
             "path": one.path or None,
             "predicted_ms": _rounded(one.predicted_ms),
             "actual_ms": _rounded(one.actual_ms),
+            "forecasters": list(one.forecasters),
+            "forecast_error_ms": _rounded(one.error_ms),
+            "share_below_p90": _rounded(one.below_p90),
             "moves": len(one.moves),
             "violation_minutes": one.violation_minutes,
+            "unplaced_minutes": one.unplaced_minutes,
             "why_not": one.why_not or None,
         }
     return found
@@ -158,6 +187,7 @@ def _policy(name: str, one: Score) -> ReportPolicy:
         name=name,
         about=POLICIES[name].what,
         violation_minutes=one.violation_minutes,
+        unplaced_minutes=one.unplaced_minutes,
         mean_latency_ms=one.mean_latency_ms,
         p95_latency_ms=one.p95_latency_ms,
         moves_per_day=one.moves_per_day,

@@ -12,7 +12,7 @@ from foremesh.drawing.figures import clock, known, ms, number, short
 from foremesh.drawing.labels import text_width
 from foremesh.drawing.markup import Markup, tag
 from foremesh.drawing.style import PALETTE
-from foremesh.drawing.values import ReportIntent, ReportMove, ReportPolicy, Series
+from foremesh.drawing.values import ReportIntent, ReportMove, ReportPolicy, Series, missed
 from foremesh.model.series import Floats
 
 WIDTH = 1130.0
@@ -97,8 +97,13 @@ class Measure:
     text: Callable[[float | None], str]
 
 
+def unplaced(one: ReportPolicy) -> float | None:
+    return one.unplaced_minutes
+
+
 MEASURES = (
-    Measure("Minutes in which a requirement was missed", lambda one: one.violation_minutes, lambda v: number(v, 0)),
+    Measure("Minutes in which a requirement was missed, of intents with a path", missed, lambda v: number(v, 0)),
+    Measure("Minutes of intents that never had a path", unplaced, lambda v: number(v, 0)),
     Measure("Moves per day", lambda one: one.moves_per_day, lambda v: number(v, 1)),
     Measure("Mean round trip", lambda one: one.mean_latency_ms, ms),
     Measure("95th percentile of the round trip", lambda one: one.p95_latency_ms, ms),

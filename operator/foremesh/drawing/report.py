@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foremesh.drawing.figures import clock, known, ms, number, short
+from foremesh.drawing.figures import clock, known, ms, number, share, short
 from foremesh.drawing.graph import link_table, map_figure
 from foremesh.drawing.markup import Markup, join, tag
 from foremesh.drawing.page import Row, page, path_cell, row, swatch, table, wide
-from foremesh.drawing.plots import MEASURES, bars, forecast_plot, timeline
-from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, ReportPolicy
+from foremesh.drawing.plots import MEASURES, bars, forecast_plot, timeline, unplaced
+from foremesh.drawing.values import Applied, Report, ReportIntent, ReportMove, ReportPolicy, missed
 
 MOST_PLOTS = 12
 """Intents with a plot of their own: what can be looked at in one sitting."""
 
 PLANNED = "predicted when the plan was made: median, and band up to p90"
+
+NEVER = (
+    "Never had a path: minutes of intents that found no place at any time, which no policy may be able to help. Who "
+    "places an intent that it cannot serve has its minutes among those missed. Violation minutes are both together."
+)
 
 MOST_ROWS = 40
 """Intents on the timeline, where it has no more than so many moves in all:"""
@@ -61,17 +66,18 @@ def _card(title: str, lines: Sequence[str]) -> Markup:
 def _intents(report: Report) -> Markup:
     heads = [("Intent", ""), ("Asked", ""), ("Path at the end", ""), ("Predicted", "n"), ("Actual", "n")]
     heads += [("Moves", "n"), ("Minutes missed", "n")]
+    apart = any(one.unplaced_minutes for one in report.intents)
+    heads += [("Minutes without a path", "n")] if apart else []
     colours = {intent: index for index, one in enumerate(report.mesh.circuits) for intent in one.intents}
-    return table(
-        heads, [_intent(one, colours.get(one.name)) for one in report.intents], caption=f"Served by {_by(report)}."
-    )
+    rows = [_intent(one, colours.get(one.name), apart) for one in report.intents]
+    return table(heads, rows, caption=f"Served by {_by(report)}.")
 
 
 def _by(report: Report) -> str:
     return f"the {report.policy} policy" if report.policy else "one policy"
 
 
-def _intent(one: ReportIntent, colour: int | None) -> Row:
+def _intent(one: ReportIntent, colour: int | None, apart: bool) -> Row:
     ends = f"{short(one.source)} to {short(one.destination)}" if one.source and one.destination else short(one.source)
     mark = swatch(colour) if colour is not None else ""
     name = join([tag("span", mark, tag("strong", short(one.name)), class_="nb"), tag("div", ends, class_="soft")])
@@ -81,22 +87,22 @@ def _intent(one: ReportIntent, colour: int | None) -> Row:
         else [tag("span", f"✕ no path: {one.why_not or 'none was found'}", class_="bad")]
     )
     # Where there was no path, there is nothing to measure: that is not the same as unknown.
-    figures = [ms(one.predicted_ms), ms(one.actual_ms), str(len(one.moves)), number(one.violation_minutes, 0)]
+    minutes = missed(one)
+    figures = [ms(one.predicted_ms), ms(one.actual_ms), str(len(one.moves)), number(minutes, 0)]
     if not one.path and not known(one.actual_ms):
-        figures = [text if known(value) else "–" for text, value in zip(figures, _values(one), strict=True)]
+        values = (one.predicted_ms, one.actual_ms, len(one.moves) or None, minutes or None)
+        figures = [text if known(value) else "–" for text, value in zip(figures, values, strict=True)]
+    without = (number(one.unplaced_minutes, 0), "n bad") if one.unplaced_minutes else ("–", "n")
     return row(
         name,
         one.asked,
         path,
         *((text, "n") for text in figures[:3]),
-        (figures[3], "n bad" if known(one.violation_minutes) and one.violation_minutes else "n"),
+        (figures[3], "n bad" if known(minutes) and minutes else "n"),
+        *([without] if apart else []),
         data_lights=colour,
         tabindex=None if colour is None else 0,
     )
-
-
-def _values(one: ReportIntent) -> tuple[float | None, ...]:
-    return one.predicted_ms, one.actual_ms, len(one.moves) or None, one.violation_minutes
 
 
 def _plots(report: Report) -> list[Markup]:
@@ -112,9 +118,28 @@ def _plots(report: Report) -> list[Markup]:
     for one in shown:
         assert one.series is not None
         ends = f" from {short(one.source)}" if one.source else ""
-        title = join([tag("strong", short(one.name)), f"{ends}: {one.asked}"])
+        title = join([tag("strong", short(one.name)), f"{ends}: {one.asked}", tag("div", _judged(one), class_="soft")])
         parts.append(tag("figure", tag("figcaption", title), wide(forecast_plot(one, one.series))))
+    if left:
+        heads = [("Intent", ""), ("Forecast by", ""), ("Median off by", "n"), ("Minutes up to p90", "n")]
+        rows = [
+            row(short(one.name), _forecasters(one), (ms(one.error_ms), "n"), (share(one.below_p90), "n"))
+            for one in placed
+        ]
+        parts.append(tag("details", tag("summary", f"Forecasts of all {len(placed)} intents"), table(heads, rows)))
     return parts
+
+
+def _forecasters(one: ReportIntent) -> str:
+    return ", ".join(one.forecasters) or "unknown"
+
+
+def _judged(one: ReportIntent) -> str:
+    """Who forecast an intent's round trip, and how well."""
+    return (
+        f"Forecast at the end by {_forecasters(one)}. The median was off by {ms(one.error_ms)} on average; the round "
+        f"trip was up to p90 in {share(one.below_p90)} of the minutes."
+    )
 
 
 def _key() -> Markup:
@@ -180,21 +205,31 @@ def _policies(report: Report) -> list[Markup]:
         tag("figure", tag("figcaption", one.title), bars(one, report.policies, report.policy))
         for one in MEASURES
         if any(known(one.value(policy)) for policy in report.policies)
+        # Bars for what nobody has would say nothing.
+        and (one.value is not unplaced or any(map(unplaced, report.policies)))
     ]
     compared = (
         [tag("p", about, class_="soft"), tag("div", *panels, class_="panels")] if len(report.policies) > 1 else []
     )
-    heads = [("Policy", ""), ("How it chooses", ""), ("Minutes missed", "n"), ("Mean", "n"), ("p95", "n")]
-    heads += [("Moves a day", "n"), ("Egress USD", "n"), ("Gap closed", "n"), ("Planning s", "n")]
-    return [heading, *compared, table(heads, [_policy(one, report.policy) for one in report.policies])]
+    apart = any(map(unplaced, report.policies))
+    heads = [("Policy", ""), ("How it chooses", ""), ("Minutes missed", "n")]
+    heads += [("Never had a path", "n")] if apart else []
+    heads += [("Mean", "n"), ("p95", "n"), ("Moves a day", "n"), ("Egress USD", "n")]
+    heads += [("Gap closed", "n"), ("Planning s", "n")]
+    listed = table(heads, [_policy(one, report.policy, apart) for one in report.policies])
+    notes = [NEVER] if apart else []
+    notes += [report.gap_text] if any(one.gap_closed is not None for one in report.policies) else []
+    won = [tag("ul", *(tag("li", said) for said in report.verdict))] if report.verdict else []
+    return [heading, *won, *compared, listed, *(tag("p", note, class_="soft note") for note in notes if note)]
 
 
-def _policy(one: ReportPolicy, ours: str) -> Row:
+def _policy(one: ReportPolicy, ours: str, apart: bool) -> Row:
     gap = "" if one.gap_closed is None else f"{100 * one.gap_closed:.0f} %" if one.gap_closed >= -1 else "< -100 %"
     return row(
         one.name,
         (one.about, "soft"),
-        (number(one.violation_minutes, 0), "n"),
+        (number(missed(one), 0), "n"),
+        *([(number(one.unplaced_minutes, 0), "n")] if apart else []),
         (ms(one.mean_latency_ms), "n"),
         (ms(one.p95_latency_ms), "n"),
         (number(one.moves_per_day, 1), "n"),

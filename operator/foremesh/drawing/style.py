@@ -117,7 +117,8 @@ table{border-collapse:collapse;width:100%;font-size:13.5px;font-variant-numeric:
 caption{text-align:left;color:var(--soft);padding:4px 0}
 th,td{text-align:left;vertical-align:top;padding:6px 12px 6px 0;border-bottom:1px solid var(--line)}
 th{font-weight:600;color:var(--soft)}
-td.n,th.n{text-align:right;white-space:nowrap}
+td.n,th.n{text-align:right}
+td.n{white-space:nowrap}
 tr.ours td{font-weight:650}
 tr[data-lights]:hover,tr[data-lights]:focus{background:var(--panel);outline:none}
 td strong{font-weight:600}
@@ -125,7 +126,7 @@ td strong{font-weight:600}
 .key{max-width:none;display:flex;flex-wrap:wrap;gap:4px 20px;font-size:13.5px}
 .key svg{overflow:visible;display:inline-block;vertical-align:-2px;margin-right:6px}
 .note{font-size:13.5px;max-width:none}
-.scroll{overflow-x:auto}
+.scroll{overflow-x:auto;margin:12px 0}
 .wide{overflow-x:auto}
 .bars{display:grid;grid-template-columns:max-content 1fr max-content;gap:4px 8px;font-size:13px;line-height:1.35}
 .bars>div{display:contents}

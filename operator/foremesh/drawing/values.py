@@ -166,8 +166,17 @@ class ReportIntent:
     """Median predicted for the path, on average over the time played."""
     actual_ms: float | None = None
     """Mean round trip that it had."""
+    forecasters: tuple[str, ...] = ()
+    """Which forecasters gave the round trips of the path's links, by the last plan."""
+    error_ms: float | None = None
+    """How far the predicted median was off, on average over the minutes with a path."""
+    below_p90: float | None = None
+    """Share of those minutes in which the round trip was no longer than the pessimistic quantile, 0 to 1."""
     moves: tuple[ReportMove, ...] = ()
     violation_minutes: float | None = None
+    """Minutes in which a requirement was missed, or there was no path."""
+    unplaced_minutes: float | None = None
+    """Those of them that are of an intent without a path in any minute."""
     why_not: str = ""
     """Why it has no path, or one that falls short."""
     series: Series | None = None
@@ -181,6 +190,8 @@ class ReportPolicy:
     about: str = ""
     """One line on how it chooses."""
     violation_minutes: float | None = None
+    unplaced_minutes: float | None = None
+    """Those of them that are of intents without a path in any minute."""
     mean_latency_ms: float | None = None
     p95_latency_ms: float | None = None
     moves_per_day: float | None = None
@@ -214,7 +225,16 @@ class Report:
     policies: tuple[ReportPolicy, ...] = ()
     policy: str = ""
     """Name of the policy that intents, plots and moves are about."""
+    verdict: tuple[str, ...] = ()
+    """Who won, in sentences."""
+    gap_text: str = ""
+    """What "gap closed" means."""
     applied: tuple[Applied, ...] = ()
+
+
+def missed(one: ReportIntent | ReportPolicy) -> float | None:
+    """Minutes in which a requirement was missed by intents that had a path at some time."""
+    return None if one.violation_minutes is None else one.violation_minutes - (one.unplaced_minutes or 0.0)
 
 
 EdgeKey = tuple[str, str, str]
