@@ -87,6 +87,86 @@ def test_a_recording_is_played_to_its_end(tmp_path: Path) -> None:
     assert answer["policies"]["oracle"]["violation_minutes"] == 0
 
 
+def recorded(tmp_path: Path, *values: str, times: int = 1) -> Path:
+    path = tmp_path / "trace.csv"
+    rows = [f"a->b,{1_700_000_000 + 60 * index},{value}" for index, value in enumerate(values * times)]
+    path.write_text("\n".join(["series,time,value", *rows]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        pytest.param("inf", "is infinite", id="infinite"),
+        pytest.param("1e200", "at most 60,000 makes sense", id="beyond-any-unit"),
+        pytest.param("-3", "rtt is -3, which is negative", id="negative"),
+        pytest.param("fast", "is no number", id="a-word"),
+    ],
+)
+def test_a_round_trip_that_is_none_is_told_with_its_line(tmp_path: Path, value: str, cause: str) -> None:
+    found = simulate("--trace", recorded(tmp_path, "5", value, "5"))
+    assert found.exit_code == 2, found.output
+    (said,) = found.stderr.splitlines()
+    assert f"{tmp_path}/trace.csv:3: " in said
+    assert cause in said
+    assert "milliseconds" in said
+
+
+def test_a_recording_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = recorded(tmp_path, "5")
+    with path.open("r+b") as file:
+        file.truncate(1 << 30)
+    found = simulate("--trace", path)
+    assert found.exit_code == 2
+    assert "has 1,024 MiB, and at most 256 MiB are read" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        pytest.param((), "lasts 5 minutes", id="too-short"),
+        pytest.param(("--world", "diurnal"), "--world: --trace", id="even-the-default-world-if-asked-for"),
+    ],
+)
+def test_what_a_recording_cannot_be_asked_names_it(tmp_path: Path, args: tuple[str, ...], said: str) -> None:
+    found = simulate("--trace", recorded(tmp_path, *"12345"), *args)
+    assert found.exit_code == 2
+    assert said in found.stderr
+    assert args or f"{tmp_path}/trace.csv: " in found.stderr
+
+
+def test_more_days_than_were_recorded_are_refused(tmp_path: Path) -> None:
+    path = recorded(tmp_path, "5", times=2880)
+    found = simulate("--trace", path, "--days", "3", "--policies", "static")
+    assert found.exit_code == 2
+    assert f"{path}: holds 1.00 days after what is for learning, and --days asks for 3" in found.stderr
+    assert simulate("--trace", path, "--days", "1", "--policies", "static").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--seeds", "3"),
+        ("--days", "1"),
+        ("--policies", "static"),
+        ("--world", "diurnal"),
+        ("-j", "2"),
+        ("--every", "5"),
+    ],
+    ids=" ".join,
+)
+def test_a_matrix_has_no_use_for_what_worlds_are_made_of(args: tuple[str, ...]) -> None:
+    found = simulate("--matrix", "nowhere.npz", *args)
+    assert found.exit_code == 2
+    assert "--matrix judges every slice" in found.stderr
+
+
+def test_declared_intents_are_not_made_up() -> None:
+    found = simulate("-f", "nowhere", "--intents", "5")
+    assert found.exit_code == 2
+    assert "--intents: -f has the Intents to serve" in found.stderr
+
+
 def test_a_matrix_is_judged(tmp_path: Path) -> None:
     path = tmp_path / "matrix.npz"
     rng = np.random.default_rng(1)
@@ -106,7 +186,7 @@ def test_a_matrix_is_judged(tmp_path: Path) -> None:
         pytest.param(["--topology", "topozoo/Geant2021"], "topozoo/Geant2012", id="unknown-topology-gets-the-nearest"),
         pytest.param(["--links", "nowhere.csv"], "nowhere.csv", id="missing-file"),
         pytest.param(["-f", "nowhere"], "nowhere", id="missing-folder"),
-        pytest.param(["--trace", "nowhere.csv"], "nowhere.csv", id="missing-recording"),
+        pytest.param(["--trace", "nowhere.csv"], "nowhere.csv: does not exist; check the path", id="missing-recording"),
         pytest.param(["--matrix", "nowhere.npz"], "nowhere.npz", id="missing-matrix"),
         pytest.param(["--seeds", "5-1"], "5-1", id="seeds-the-wrong-way-round"),
         pytest.param(["--seeds", "one"], "1-20", id="seeds-that-are-none"),

@@ -110,6 +110,8 @@ def test_what_is_for_learning(recorded_days: int, asked: float | None, warmup_da
 def test_too_short_a_recording_is_refused(values: list[float]) -> None:
     with pytest.raises(InputError, match="trace: "):
         replay({LINK: _samples(values)})
+    with pytest.raises(InputError, match=r"mine\.csv: "):
+        replay({LINK: _samples(values)}, path=Path("mine.csv"))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -68,6 +68,7 @@ def test_times_of_both_kinds_and_none_in_milliseconds(tmp_path: Path) -> None:
         pytest.param("series,time,value\na,soon,1\n", "soon", id="time-unreadable"),
         pytest.param("series,time,value\na,,1\n", "without a time", id="time-missing"),
         pytest.param("series,time,value\na,0,fast\n", "fast", id="value-unreadable"),
+        pytest.param("series,time,value\na,0,inf\n", "infinite", id="value-infinite"),
         pytest.param("", "No columns", id="empty"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from foremesh.cli.terminal import Days, check_writable, columns, progress, render, told, write
 
@@ -24,6 +25,21 @@ MOST_SEEDS = 1000
 
 HIGHEST_SEED = 999_999_999
 """As many digits as people still compare."""
+
+IDLE = {
+    "matrix": ("world", "days", "seeds", "policies", "intents", "every", "jobs"),
+    "trace": ("world",),
+    "folder": ("intents",),
+}
+"""Options that a mesh has no use for, by parameter."""
+
+IDLE_WHY = {
+    "matrix": "judges every slice of its file once, with no policy and no world",
+    "trace": "is a world that was recorded, and none is made up",
+    "folder": "has the Intents to serve, and none are made up",
+}
+
+ASKED = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 file = click.Path(path_type=Path, dir_okay=False)
 
@@ -136,6 +152,7 @@ def simulate(
     sources = [name for name, value in {**given, "--matrix": matrix}.items() if value is not None]
     if len(sources) > 1:
         raise click.UsageError(f"{' and '.join(sources)} exclude each other: give one mesh to simulate")
+    _refuse_idle(click.get_current_context())
     if output == "html" and len(seeds) > 1:
         raise click.UsageError("a report shows one world; give one --seed with -o html")
     check_writable(out)
@@ -147,6 +164,16 @@ def simulate(
         _report(contest, seeds[0], jobs, out)
     else:
         _compete(contest, seeds, jobs, output, out)
+
+
+def _refuse_idle(ctx: click.Context) -> None:
+    """Refuse what somebody asked for and would not get: options that the mesh given has no use for."""
+    for mesh, idle in IDLE.items():
+        if ctx.params[mesh] is None:
+            continue
+        options = {str(one.name): one.opts for one in ctx.command.params}
+        if given := [options[name][-1] for name in idle if ctx.get_parameter_source(name) in ASKED]:
+            raise click.UsageError(f"{', '.join(given)}: {options[mesh][0]} {IDLE_WHY[mesh]}; leave it out")
 
 
 def _contest(
@@ -161,7 +188,7 @@ def _contest(
     every: int,
     policies: tuple[str, ...] | None,
 ) -> Contest:
-    from foremesh.files import read_bundle
+    from foremesh.files import InputError, read_bundle
     from foremesh.simulation import topology as topologies
     from foremesh.simulation.contest import Contest
     from foremesh.simulation.demand import DAY_MINUTES
@@ -175,8 +202,12 @@ def _contest(
     elif trace is not None:
         samples = topologies.read_trace(trace)
         place = topologies.from_trace(samples)
-        recorded = replay(samples, days=days)
-        days = (recorded.minutes - recorded.warmup_minutes) / DAY_MINUTES
+        recorded = replay(samples, days=days, path=trace)
+        there = (recorded.minutes - recorded.warmup_minutes) / DAY_MINUTES
+        if days is not None and days - there > 1 / DAY_MINUTES:
+            cause = f"holds {there:.2f} days after what is for learning, and --days asks for {days:g}"
+            raise InputError(trace, None, cause, "ask for fewer, or leave --days out for all of it")
+        days = there
     elif links is not None:
         place = topologies.from_links_csv(links)
     elif regions is not None:

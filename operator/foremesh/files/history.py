@@ -51,12 +51,7 @@ def read_history(path: Path, gateways: Names, links: Iterable[LinkId]) -> dict[M
     Raises:
         InputError: If it cannot be read, or a series is about no link and no gateway of the mesh.
     """
-    check_file(path, largest_bytes=LARGEST_BYTES)
-    try:
-        _check_rows(path)
-        named = load_metrics(path)
-    except RecordingError as error:
-        raise InputError(path, error.line, " ".join(error.cause.split()), _FORMAT) from error
+    named = read_series(path, cure=_FORMAT)
     if not named:
         raise InputError(path, None, "holds no sample", "remove it, or give it a row for each sample")
     keys = _Keys(gateways, links)
@@ -70,10 +65,28 @@ def read_history(path: Path, gateways: Names, links: Iterable[LinkId]) -> dict[M
                     cause = f"the series {shown(written[key])} and {shown(name)} are about the same, {key}"
                     raise UnclearName(cause, "write it the same way in every row")
             except UnclearName as error:
-                raise InputError(path, _line_of(path, name), error.cause, error.cure) from error
+                raise InputError(path, line_of(path, name), error.cause, error.cure) from error
             written[key] = name
             found.setdefault(metric, {})[key] = samples
     return found
+
+
+def read_series(path: Path, *, cure: str) -> dict[Metric, dict[str, Samples]]:
+    """Series in the long format by their names as written, whatever these mean.
+
+    Args:
+        path: The file; its size is looked at before it is read.
+        cure: What to do if it is not in that format.
+
+    Raises:
+        InputError: If it cannot be read, is too large, or holds what its metric cannot be.
+    """
+    check_file(path, largest_bytes=LARGEST_BYTES)
+    try:
+        _check_rows(path)
+        return load_metrics(path)
+    except RecordingError as error:
+        raise InputError(path, error.line, " ".join(error.cause.split()), cure) from error
 
 
 def _check_rows(path: Path) -> None:
@@ -95,7 +108,7 @@ def _check_rows(path: Path) -> None:
         )
 
 
-def _line_of(path: Path, name: str) -> int | None:
+def line_of(path: Path, name: str) -> int | None:
     """Where a CSV names a series first; looked for only when something is wrong with it."""
     if path.suffix in PARQUET:
         return None

@@ -14,16 +14,14 @@ from typing import Final
 from foremesh.files.errors import InputError, listed, nearest, shown
 from foremesh.files.text import read_text
 from foremesh.model.units import Bandwidth
+from foremesh.telemetry.recorded import LONGEST_RTT_MS, MOST_BPS
 
 NAMES: Final = ("src", "dst")
 PRICE: Final = "price"
 ALIASES: Final = {"egress_price": PRICE}
 
-LONGEST_RTT_MS = 60_000.0
-"""Milliseconds; the most that an Intent can ask for. What is beyond was written in another unit."""
-
-LEAST_CAPACITY_BPS, MOST_BPS = 1e3, 1e14
-"""Bit/s, the bounds of every rate in a manifest: a number below has lost its suffix."""
+LEAST_CAPACITY_BPS = 1e3
+"""Bit/s, the bound of every rate in a manifest: a number below has lost its suffix."""
 
 HIGHEST_PRICE = 1000.0
 """US dollars per gigabyte, the bound of every price in a manifest."""

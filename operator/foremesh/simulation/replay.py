@@ -70,7 +70,7 @@ class Replayed(World):
         )
 
 
-def replay(trace: Mapping[LinkId, Samples], *, days: float | None = None) -> World:
+def replay(trace: Mapping[LinkId, Samples], *, days: float | None = None, path: Path = TRACE) -> World:
     """Replay round trips.
 
     Each minute is as the nearest sample says, if one lies within the recording's usual step of it. Series may differ in
@@ -80,6 +80,7 @@ def replay(trace: Mapping[LinkId, Samples], *, days: float | None = None) -> Wor
         trace: Round trips in milliseconds, NaN where lost.
         days: After the warm-up, at most; all there are if None. The warm-up is seven days of a recording longer than
             eight, and the first half of a shorter one.
+        path: Where it is from, for errors.
 
     Raises:
         InputError: If there is nothing to replay or it would not fit memory.
@@ -88,19 +89,17 @@ def replay(trace: Mapping[LinkId, Samples], *, days: float | None = None) -> Wor
     links = tuple(sorted(both, key=str))
     taken = [samples.times_s for samples in trace.values() if len(samples.times_s)]
     if not taken:
-        raise InputError(TRACE, None, "holds no sample", "record some")
+        raise InputError(path, None, "holds no sample", "record some")
     start_s = float(np.floor(min(times[0] for times in taken) / MINUTE_S) * MINUTE_S)
     minutes = int((max(times[-1] for times in taken) - start_s) // MINUTE_S) + 1
     if minutes < LEAST_MINUTES:
-        raise InputError(
-            TRACE, None, f"lasts {minutes} minutes", f"give a recording of {LEAST_MINUTES} minutes or more"
-        )
+        raise InputError(path, None, f"lasts {minutes} minutes", f"give a recording of {LEAST_MINUTES} minutes or more")
     warmup = WARMUP_DAYS * DAY_MINUTES if minutes > LONG_DAYS * DAY_MINUTES else minutes // 2
     if days is not None:
         minutes = min(minutes, warmup + max(1, round(days * DAY_MINUTES)))
     if minutes * len(links) > MOST_CELLS:
         cause = f"{len(links)} links for {minutes / DAY_MINUTES:.1f} days do not fit memory"
-        raise InputError(TRACE, None, cause, "simulate fewer days of it")
+        raise InputError(path, None, cause, "simulate fewer days of it")
     rtt_ms, loss = np.full((minutes, len(links)), np.nan), np.full((minutes, len(links)), np.nan)
     for row, link in enumerate(links):
         rtt_ms[:, row], loss[:, row] = _by_minute(both[link], start_s, minutes)

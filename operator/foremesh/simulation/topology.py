@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from foremesh.files import Bundle, InputError, read_links
+from foremesh.files.errors import shown
+from foremesh.files.history import line_of, read_series
 from foremesh.files.text import read_text
 from foremesh.model.link import LinkId
 from foremesh.model.series import Metric
@@ -34,8 +36,7 @@ from foremesh.simulation.places import (
     rtt_ms,
 )
 from foremesh.simulation.regions import DEFAULT_PRICE_USD_PER_GB, REGIONS, Region, egress_price
-from foremesh.telemetry import RecordingError, Samples
-from foremesh.telemetry.recorded import load_metrics
+from foremesh.telemetry import Samples
 
 __all__ = [
     "Place",
@@ -174,22 +175,20 @@ def read_trace(path: Path) -> dict[LinkId, Samples]:
     Raises:
         InputError: If it cannot be read, or a series is named otherwise.
     """
-    cure = "name series src->dst, and give columns series, time, value"
-    try:
-        named = load_metrics(path).get(Metric.RTT, {})
-    except RecordingError as error:
-        raise InputError(path, error.line, " ".join(error.cause.split()), cure) from error
+    cure = "name series src->dst, and give columns series, time, value (milliseconds; empty where lost)"
+    named = read_series(path, cure=cure).get(Metric.RTT, {})
     ends = {name: _ends(name) for name in named}
     for name, found in ends.items():
         if found is None:
-            raise InputError(path, None, f"the series {name} is no link", cure)
+            raise InputError(path, line_of(path, name), f"the series {shown(name)} is no link", cure)
     known = {name: found for name, found in ends.items() if found is not None}
     labels = _labels(sorted({place for src, dst, _ in known.values() for place in (src, dst)}))
     trace: dict[LinkId, Samples] = {}
     for name, (src, dst, underlay) in known.items():
         link = LinkId(src=gateway_id(labels[src]), dst=gateway_id(labels[dst]), underlay=underlay)
         if link in trace or src == dst:
-            raise InputError(path, None, f"the series {name} is of a link that another one is of, or of none", cure)
+            cause = f"the series {shown(name)} is of a link that another one is of, or of none"
+            raise InputError(path, line_of(path, name), cause, cure)
         if np.isfinite(named[name].values).any():
             trace[link] = named[name]
     if not trace:

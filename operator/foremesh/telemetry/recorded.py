@@ -32,6 +32,14 @@ PARQUET = (".parquet", ".pq")
 NO_SAMPLE = ("", "nan", "NaN", "NAN", "null", "None", "NA")
 """How programs write a sample that could not be taken."""
 
+LONGEST_RTT_MS = 60_000.0
+"""Milliseconds; the most that an Intent can ask for. What is beyond was written in another unit."""
+
+MOST_BPS = 1e14
+"""Bit/s, the bound of every rate in a manifest."""
+
+LARGEST = {Metric.RTT: LONGEST_RTT_MS, Metric.THROUGHPUT: MOST_BPS}
+
 LAST_TIME_S = 1e11
 """Unix seconds far beyond this century; a greater number counts milliseconds."""
 
@@ -128,6 +136,8 @@ def load_metrics(path: Path) -> dict[Metric, dict[str, Samples]]:
         rows = frame[frame[METRIC] == metric]
         values = rows["value"].to_numpy()
         _refuse(rows, values < 0, path, f"{metric} is {{value:g}}, which is negative")
+        largest = LARGEST.get(metric, np.inf)
+        _refuse(rows, values > largest, path, f"{metric} is {{value:g}}, and at most {largest:,.0f} makes sense")
         _refuse(rows, values > metric.ceiling, path, f"{metric} is {{value:g}}, and a share is at most 1")
         if len(rows):
             found[metric] = _series(rows)
@@ -166,6 +176,7 @@ def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
     values = pd.to_numeric(frame["value"], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     unread = np.isnan(values) & frame["value"].notna().to_numpy()
     _refuse(frame, unread, path, "the value {value!r} is no number")
+    _refuse(frame, np.isinf(values), path, "the value {value} is infinite")
     times_s = _times_s(frame["time"])
     _refuse(frame, ~np.isfinite(times_s), path, "the time {time!r} is none")
     late = np.abs(times_s) > LAST_TIME_S
@@ -173,7 +184,7 @@ def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
     known = [metric.value for metric in Metric]
     unknown = ~frame[METRIC].isin(known).to_numpy()
     _refuse(frame, unknown, path, f"unknown metric {{metric!r}}; there are {', '.join(known)}")
-    return frame.assign(time=times_s, value=np.where(np.isfinite(values), values, np.nan))
+    return frame.assign(time=times_s, value=values)
 
 
 def _times_s(column: pd.Series) -> Floats:
