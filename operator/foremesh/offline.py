@@ -22,7 +22,7 @@ from foremesh.model.forecast import QUANTILES, UNKNOWN, Forecast
 from foremesh.model.mesh import MeshState
 from foremesh.model.meta import Meta, Ref
 from foremesh.model.registration import Acknowledgement
-from foremesh.model.series import Metric, SeriesKey
+from foremesh.model.series import Metric, SeriesBatch, SeriesKey
 from foremesh.model.status import IntentStatus, PlacementStatus
 from foremesh.network.compile import diff
 from foremesh.settings import ApiPods, ApiSettings, Settings
@@ -96,8 +96,10 @@ def forecasts_of(bundle: Bundle, settings: Settings) -> Forecasts:
     """
     series = {metric: _with_samples(held) for metric, held in bundle.series.items()}
     newest = [one.times_s[-1] for held in series.values() for one in held.values()]
+    found = {metric: _forecast(metric, held, bundle.now_s, settings) for metric, held in series.items() if held}
     return Forecasts(
-        {metric: _forecast(metric, held, bundle.now_s, settings) for metric, held in series.items() if held},
+        {metric: forecast for metric, (forecast, _) in found.items()},
+        {metric: past for metric, (_, past) in found.items() if past is not None},
         newest_s=float(max(newest)) if newest else None,
     )
 
@@ -116,35 +118,42 @@ def _with_samples(series: Mapping[SeriesKey, Samples]) -> dict[SeriesKey, Sample
     return found
 
 
-def _forecast(metric: Metric, series: Mapping[SeriesKey, Samples], now_s: float, settings: Settings) -> Forecast:
+def _forecast(
+    metric: Metric, series: Mapping[SeriesKey, Samples], now_s: float, settings: Settings
+) -> tuple[Forecast, SeriesBatch | None]:
+    """The forecast, and the past of the series that have one."""
     single = {key: one for key, one in series.items() if len(one.values) == 1}
     history = {key: one for key, one in series.items() if len(one.values) > 1}
     if not history:
-        return _held(metric, single, now_s, LONGEST_AGE_S, settings)
-    predicted, longest_age_s = _predicted(metric, history, now_s, settings)
-    return _joined(predicted, _held(metric, single, now_s, longest_age_s, settings)) if single else predicted
+        return _held(metric, single, now_s, LONGEST_AGE_S, settings), None
+    predicted, past, longest_age_s = _predicted(metric, history, now_s, settings)
+    if single:
+        predicted = _joined(predicted, _held(metric, single, now_s, longest_age_s, settings))
+    return predicted, past
 
 
 def _predicted(
     metric: Metric, history: Mapping[SeriesKey, Samples], now_s: float, settings: Settings
-) -> tuple[Forecast, float]:
-    """The forecast of series with a history, and the age in seconds at which their newest sample would be too old."""
+) -> tuple[Forecast, SeriesBatch, float]:
+    """The forecast of series with a history, their past, and the age in seconds at which their newest sample would be
+    too old."""
     prometheus, planning = settings.prometheus, settings.planning
     usual_s = float(np.median([one.step_s for one in history.values()]))
     span_s = now_s - min(float(one.times_s[0]) for one in history.values())
     # Recordings are often coarser than what the operator reads; a finer grid than theirs would be mostly gaps.
     recent_s, past_s = max(prometheus.recent_step, usual_s), max(prometheus.history_step, usual_s)
     recent = max(FEWEST_RECENT, math.ceil(prometheus.recent_window / recent_s))
-    past = max(FEWEST_RECENT, math.ceil(min(prometheus.history_window, span_s + past_s) / past_s))
+    samples = max(FEWEST_RECENT, math.ceil(min(prometheus.history_window, span_s + past_s) / past_s))
+    past = on_grid(metric, history, end_s=now_s, window_s=samples * past_s, step_s=past_s)
     longest_age_s = max(LONGEST_AGE_S, 4 * recent_s)
     forecast = quantile_forecast(
         on_grid(metric, history, end_s=now_s, window_s=recent * recent_s, step_s=recent_s),
         horizon_s=planning.horizon,
         step_s=planning.step,
-        past=on_grid(metric, history, end_s=now_s, window_s=past * past_s, step_s=past_s),
+        past=past,
         max_age_s=longest_age_s,
     )
-    return forecast, longest_age_s
+    return forecast, past, longest_age_s
 
 
 def _held(

@@ -133,7 +133,8 @@ class Pipeline:
             )
 
         by_metric = {metric: await asyncio.to_thread(forecast, one) for metric, one in series.items()}
-        return Forecasts(by_metric, newest_s=newest_s)
+        past = {metric: one.past for metric, one in series.items()}
+        return Forecasts(by_metric, past, newest_s=newest_s)
 
     async def close(self) -> None:
         """Stop fitting; what is being fitted is lost."""

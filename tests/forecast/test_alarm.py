@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foremesh.forecast import quantile_forecast
-from foremesh.forecast.alarm import MEMORY, alarming
+from foremesh.forecast.alarm import MEMORY, alarm
 from foremesh.model.forecast import Forecast
 from foremesh.model.series import Floats, Metric, SeriesBatch
 
@@ -34,8 +34,8 @@ def chance(samples: int, probes: int, seed: int = 1) -> Floats:
 
 
 def worst(metric: Metric, hour: Floats, week: Floats | None) -> float:
-    (found,) = alarming(recent(metric, hour), None if week is None else past(metric, week), HORIZON_S)
-    return float(found)
+    found = alarm(recent(metric, hour), None if week is None else past(metric, week), HORIZON_S)
+    return -np.inf if found is None else float(found.worst[0])
 
 
 def forecast(metric: Metric, hour: Floats, week: Floats) -> Forecast:
@@ -109,6 +109,39 @@ def test_series_without_a_past_stand_beside_those_with_one() -> None:
     values = np.array([quiet_ms(60), quiet_ms(60)])
     values[:, -1] = 70.0
     both = SeriesBatch(Metric.RTT, ("new", "link"), values, MINUTE_S, NOW_S)
-    new, known = alarming(both, past(Metric.RTT, quiet_ms(2016, 2)), HORIZON_S)
+    found = alarm(both, past(Metric.RTT, quiet_ms(2016, 2)), HORIZON_S)
+    assert found is not None
+    new, known = found.worst
     assert new < 21
     assert known == 70.0
+
+
+@pytest.mark.parametrize("minutes", [5, 15])
+def test_the_end_of_what_was_never_usual_is_believed_at_once(minutes: int) -> None:
+    hour = quiet_ms(60)
+    hour[-1 - minutes : -1] = 70.0
+    _, middle, high = forecast(Metric.RTT, hour, quiet_ms(2016, 2)).values[:, 0]
+    assert (middle < 21).all()
+    assert (high == 70.0).all(), "and yet it is reckoned with"
+    hour[-1] = 70.0
+    assert (forecast(Metric.RTT, hour, quiet_ms(2016, 2)).values[1] > 60).all(), "while it lasts it is what is expected"
+
+
+def test_a_link_that_was_dead_is_alive_again_after_a_minute() -> None:
+    hour = np.zeros(60)
+    hour[-10:-1] = 1.0
+    _, middle, high = forecast(Metric.LOSS, hour, chance(2016, 300, 2)).values[:, 0]
+    assert (middle == 0).all()
+    assert (high == 1).all()
+
+
+def test_a_minute_is_a_minute_whatever_the_step() -> None:
+    """Four samples in a minute: one good one among them ends nothing."""
+    values = np.zeros(240)
+    values[-40:-1] = 0.5
+    quick = SeriesBatch(Metric.LOSS, ("link",), values[None], 15.0, NOW_S)
+    week = past(Metric.LOSS, chance(2016, 300, 2))
+    assert (quantile_forecast(quick, horizon_s=HORIZON_S, past=week).values[1] > 0.3).all()
+    values[-4:] = 0.0
+    quick = SeriesBatch(Metric.LOSS, ("link",), values[None], 15.0, NOW_S)
+    assert (quantile_forecast(quick, horizon_s=HORIZON_S, past=week).values[1] == 0).all()

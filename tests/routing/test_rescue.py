@@ -231,7 +231,10 @@ def test_agrees_with_trying_every_path() -> None:
             continue
         expected = usable(graph, ask, old.status.path)
         if not expected:
-            assert placement.path is None or any(not is_measured(one) or is_dead(one) for one in in_use.links)
+            taken = placement.path.links if placement.path else ()
+            assert not taken or any(
+                not is_measured(one) or is_dead(one) for one in graph.links if one.id in {*taken}
+            ), f"seed {seed}"
             dead_ends += 1
             continue
         assert placement.path is not None, f"seed {seed}"

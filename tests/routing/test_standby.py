@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -153,9 +154,16 @@ def test_agrees_with_trying_every_path() -> None:
         if made.path is None:
             continue
         weights = PROFILES[Profile.BALANCED]
-        ask = Ask(sources={source: 0.0}, destinations={end: 0.0}, requirements=needs, weights=weights, reserved_bps={})
+        ask = Ask(
+            sources={source: 0.0},
+            destinations={end: 0.0},
+            requirements=needs,
+            weights=weights,
+            traffic_bps=(needs.min_bandwidth or 0.0, needs.reverse or 0.0),
+            reserved_bps={},
+        )
         sets = Requirements(encryption=needs.encryption, avoid=needs.avoid)
-        loose = Ask(sources={source: 0.0}, destinations={end: 0.0}, requirements=sets, weights=weights, reserved_bps={})
+        loose = replace(ask, requirements=sets)
         others = [path for path in simple_paths(graph, ask) if tuple(one.id for one in path.links) != made.path.links]
         judge = Judge(graph, ask)
         meeting = [path for path in others if judge.meets(path)]

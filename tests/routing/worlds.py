@@ -39,6 +39,7 @@ def link(
     free: float | None = 1e9,
     price: float | None = 0.0,
     capacity: float = 1e10,
+    queueing: float | None = None,
     underlay: str = "internet",
 ) -> PredictedLink:
     return PredictedLink(
@@ -47,6 +48,7 @@ def link(
         loss=None if loss is None else steady(loss),
         free_bps=None if free is None else steady(free),
         capacity_bps=capacity,
+        queueing_ms=queueing,
         egress_price=price,
     )
 
@@ -64,6 +66,7 @@ def random_graph(rng: random.Random) -> MeshGraph:
     count = rng.randint(2, 10)
     names = [f"lab/g{index}" for index in range(count)]
     blind = rng.choice((0.0, 0.0, 0.1, 0.3))
+    queues = rng.random() < 0.5
 
     def known(make: float) -> float | None:
         return None if rng.random() < blind else make
@@ -90,6 +93,7 @@ def random_graph(rng: random.Random) -> MeshGraph:
                         loss=None if loss is None else Figure(median=loss / 2, pessimistic=loss),
                         free_bps=None if free is None else Figure(median=free + 10e6, pessimistic=free),
                         capacity_bps=1e9,
+                        queueing_ms=rng.choice((None, 0.3, 2.0)) if queues else None,
                         egress_price=known(rng.choice((0.0, 0.01, 0.02, 0.09))),
                     )
                 )
@@ -127,10 +131,12 @@ def random_ask(rng: random.Random, graph: MeshGraph) -> Ask:
 
     reserved = {one.id: rng.choice((50e6, 200e6)) for one in graph.links if rng.random() < 0.15}
     groups = tuple(tuple(rng.sample(names, rng.randint(1, 2))) for _ in range(rng.choice((0, 0, 0, 0, 1, 2))))
+    needs = random_requirements(rng, graph)
     return Ask(
         sources=ends(),
         destinations=ends(),
-        requirements=random_requirements(rng, graph),
+        requirements=needs,
+        traffic_bps=(needs.min_bandwidth or 0.0, needs.reverse or 0.0),
         weights=PROFILES[rng.choice(list(Profile))],
         prefer=(Prefer(regions=(rng.choice(REGIONS[:3]),)),) if rng.random() < 0.2 else (),
         through=groups,
@@ -183,8 +189,23 @@ class Judge:
         self.by_id = {one.id: one for one in graph.links}
 
     def latency(self, path: Candidate) -> Fraction | None:
-        parts = [None if one.rtt_ms is None else one.rtt_ms.pessimistic for one in path.links]
+        parts = [None if one.rtt_ms is None else one.rtt_ms.pessimistic + self.added_ms(one) for one in path.links]
         return _total([*parts, self.ask.sources[path.gateways[0]], self.ask.destinations[path.gateways[-1]]])
+
+    def added_ms(self, one: PredictedLink) -> float:
+        """What the traffic of who asks adds to a link's queues, there and back."""
+        back = self.by_id.get(one.id.reverse)
+        if not one.queueing_ms or one.free_bps is None or back is None or back.free_bps is None:
+            return 0.0
+
+        def queue(link: PredictedLink, more_bps: float) -> float:
+            used = 1 - (link.free_bps.median - more_bps) / link.capacity_bps  # type: ignore[union-attr,operator]
+            share = min(0.9, max(0.0, used))
+            return share / (1 - share)
+
+        there_bps, back_bps = self.ask.traffic_bps
+        rise = queue(one, there_bps) - queue(one, 0.0) + queue(back, back_bps) - queue(back, 0.0)
+        return one.queueing_ms * rise
 
     def free(self, one: PredictedLink | None) -> Fraction | None:
         if one is None or one.free_bps is None:
@@ -264,6 +285,8 @@ class Judge:
                 + weights.egress_price * _or(self._price_units(one), worst_price)
                 + load(one.id.dst)
             )
+            if one.rtt_ms is not None:
+                total += weights.latency * self.added_ms(one) / cost.LATENCY_UNIT_MS
         if self.ask.requirements.encryption is Encryption.HOP_BY_HOP:
             total += weights.encryption * max(0, len(path.links) - 1)
         return total

@@ -11,10 +11,12 @@ from foremesh.decide.recover import recover
 from foremesh.decide.resolve import among_heard, as_served, matched_intents, resolve
 from foremesh.decide.stay import base_class, hold, keep_flowing
 from foremesh.decide.values import Chosen, Decision, Declared, Forecasts, Observed, Problem
+from foremesh.forecast.queueing import queueing_ms
 from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Intent
 from foremesh.model.mesh import Member, MeshState
+from foremesh.model.series import Metric
 from foremesh.network.allocate import Held, enrol
 from foremesh.network.allocate import held as held_by
 from foremesh.network.circuits import Desired, class_of, desired_circuits
@@ -22,9 +24,12 @@ from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import Applied
 from foremesh.network.place import place_circuits
 from foremesh.routing.demand import PlannerSettings
-from foremesh.routing.graph import adjacency, build_graph
+from foremesh.routing.graph import adjacency, build_graph, capacities
 from foremesh.routing.planner import make_plan
 from foremesh.settings import Settings
+
+QUEUE = (Metric.RTT, Metric.THROUGHPUT)
+"""What has to be known of days to say how links queue."""
 
 NO_GATEWAY = "no gateway is heard from: the mesh API, or all of them, are away"
 """Then nothing can be known of the links either, and everybody is best left where he is."""
@@ -42,7 +47,9 @@ def decide(
     gateways = [member for member in members if member.is_gateway and member.registration]
     present = [member.resource for member in gateways if member.present]
     problem = forecasts.problem or (NO_GATEWAY if gateways and not present else "")
-    graph = build_graph(present, adjacency(present), forecasts.by_metric, declared.links)
+    links = adjacency(present)
+    queueing = queueing_ms(*map(forecasts.past.get, QUEUE), capacities(present, links, declared.links))
+    graph = build_graph(present, links, forecasts.by_metric, declared.links, queueing)
     intents = _served(declared)
     resolved = {id_: resolve(intent, declared.resources, members, observed) for id_, intent in intents.items()}
     demands = [demand for resolution in resolved.values() for demand in resolution.demands]

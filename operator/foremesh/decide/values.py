@@ -16,7 +16,7 @@ from foremesh.model.plan import Placement, Plan
 from foremesh.model.policy import Policy
 from foremesh.model.registration import Acknowledgement, Beacon, Registration
 from foremesh.model.resource import Resource
-from foremesh.model.series import Metric
+from foremesh.model.series import Metric, SeriesBatch
 from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
 from foremesh.network.circuits import Desired
 from foremesh.routing.demand import Demand
@@ -60,6 +60,8 @@ class Forecasts:
     """Every metric's forecast, and what it rests on."""
 
     by_metric: Mapping[Metric, Forecast] = field(default_factory=dict)
+    past: Mapping[Metric, SeriesBatch] = field(default_factory=dict)
+    """Days of the samples behind it, of what was read."""
     problem: str = ""
     """Why telemetry could not be read; empty if it was."""
     newest_s: float | None = None

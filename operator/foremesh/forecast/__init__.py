@@ -7,6 +7,7 @@ the processes that fit and nowhere else.
 from foremesh.forecast.fitted import FittedModels, refit
 from foremesh.forecast.forecasters import Forecaster, LastValue, RollingMedian
 from foremesh.forecast.predict import HorizonError, quantile_forecast
+from foremesh.forecast.queueing import queueing_ms
 
 __all__ = [
     "FittedModels",
@@ -15,5 +16,6 @@ __all__ = [
     "LastValue",
     "RollingMedian",
     "quantile_forecast",
+    "queueing_ms",
     "refit",
 ]

@@ -7,9 +7,11 @@ that alone, reckons with it. Who has to keep a limit gets out of the way at once
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foremesh.forecast.levels import median, quantile, recent_mean
 from foremesh.model.series import Floats, Metric, SeriesBatch
@@ -28,6 +30,9 @@ FAR = 2.0
 LEVEL_S = 1800.0
 """Seconds from a sample to the middle of the hour before it, whose median is its level."""
 
+OVER_S = 60.0
+"""Seconds that have to be usual again for what was not to be over: a minute of probes tells a loss of 5 % from none."""
+
 FEWEST = 288
 """Samples of a past at the least: a day of five minutes, so that every hour is in what is usual."""
 
@@ -38,8 +43,28 @@ _LIMITS: WeakKeyDictionary[SeriesBatch, Floats] = WeakKeyDictionary()
 """By past; batches never change."""
 
 
-def alarming(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> Floats:
-    """The worst of what happened lately and was not usual.
+@dataclass(frozen=True, eq=False)
+class Alarm:
+    """What is usual of many series, and what was not."""
+
+    level: Floats
+    """Where each series stood in the last hour, shape (series,)."""
+    limit: Floats
+    """How far from there a sample has to be to be alarming; NaN where nobody knows."""
+    worst: Floats
+    """The worst of what was alarming lately, in the metric's unit; -inf where nothing was."""
+    newest: Floats
+    """Mean of the last minute, or of the newest sample if they are further apart."""
+
+    def over(self, expected: Floats) -> NDArray[np.bool_]:
+        """Series of which something alarming is still expected, shape (series,), though the last minute was usual
+        again. What was never usual has to hold for some samples before it is believed; its end is what was to come, and
+        is believed at once."""
+        return (expected - self.level > self.limit) & (np.abs(self.newest - self.level) <= self.limit)
+
+
+def alarm(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> Alarm | None:
+    """Look for what happened lately and was not usual.
 
     Args:
         batch: The newest samples.
@@ -47,16 +72,15 @@ def alarming(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> 
         horizon_s: Seconds ahead that the forecast reaches.
 
     Returns:
-        Shape (series,), in the metric's unit; -inf where nothing happened, or nothing is known of what is usual.
+        None if nothing is known of what is usual.
     """
-    quiet = np.full(len(batch.keys), -np.inf)
     if past is None or batch.metric not in ALARMED or past.values.shape[1] < FEWEST:
-        return quiet
+        return None
     if batch.step_s * batch.values.shape[1] < past.step_s:
-        return quiet  # seconds are as restless as they are, and what is usual is known of minutes
+        return None  # seconds are as restless as they are, and what is usual is known of minutes
     limits = _LIMITS.get(past)
     if limits is None:
-        limits = _LIMITS.setdefault(past, _usual(past))
+        limits = _LIMITS.setdefault(past, FAR * _usual(past))
     limit = limits
     if past.keys != batch.keys:
         row = {key: index for index, key in enumerate(past.keys)}
@@ -64,13 +88,16 @@ def alarming(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> 
     samples = max(1, round(MEMORY * horizon_s / batch.step_s))
     if batch.metric is Metric.LOSS:
         # Now and then a probe is lost by chance; as many samples together as one of the past tell that from a fault.
-        recent, level = recent_mean(batch.values, max(1, round(past.step_s / batch.step_s))), np.zeros(len(batch.keys))
+        width = max(1, round(past.step_s / batch.step_s))
+        recent, level = recent_mean(batch.values, width), np.zeros(len(batch.keys))
     else:
         recent, level = batch.values, median(batch.values)
     recent = recent[:, -samples:]
-    far = recent - level[:, None] > FAR * limit[:, None]
-    worst: Floats = np.max(recent, axis=1, where=far, initial=-np.inf)
-    return worst
+    far = recent - level[:, None] > limit[:, None]
+    minute = batch.values[:, -max(1, round(OVER_S / batch.step_s)) :]
+    known = np.isfinite(minute)
+    newest = np.where(known.any(axis=1), minute.sum(axis=1, where=known) / np.maximum(known.sum(axis=1), 1), np.nan)
+    return Alarm(level, limit, np.max(recent, axis=1, where=far, initial=-np.inf), newest)
 
 
 def _usual(past: SeriesBatch) -> Floats:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from foremesh.forecast.alarm import alarming
+from foremesh.forecast.alarm import alarm
 from foremesh.forecast.choose import Judgement, row_samples
 from foremesh.forecast.fit import Fit
 from foremesh.forecast.fitted import FittedModels
@@ -58,7 +58,8 @@ def quantile_forecast(
 
     Each series gets the forecaster that its own past favours (see ``choose``), started at its newest samples: a jump
     is followed within three of them, and a link that lost every probe is dead from the next forecast on. What was
-    never usual raises the highest quantile at once and for a while (see ``alarm``). Without
+    never usual raises the highest quantile at once and for a while, and is over for the others as soon as a minute is
+    usual again (see ``alarm``). Without
     enough past, or where it is flat, the newest sample (of loss the hour's median) is held, and the hour's range is the
     spread. A series whose newest sample is too old is unknown.
 
@@ -93,8 +94,13 @@ def quantile_forecast(
     work.hold(_held(batch.metric))
     if batch.metric is Metric.LOSS:
         work.middle[newest >= DEAD_LOSS] = 1.0
+    alarmed = alarm(batch, past, horizon_s)
+    if alarmed is not None:
+        over = alarmed.over(work.middle[:, 0])
+        work.middle[over] = alarmed.newest[over, None]
     low, high = work.middle + np.minimum(work.low, 0), work.middle + np.maximum(work.high, 0)
-    high = np.maximum(high, alarming(batch, past, horizon_s)[:, None])
+    if alarmed is not None:
+        high = np.maximum(high, alarmed.worst[:, None])
     values = np.clip([low, work.middle, high], 0.0, batch.metric.ceiling)
     values[:, ~work.alive] = np.nan
     return Forecast(

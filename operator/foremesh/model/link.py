@@ -53,6 +53,9 @@ class PredictedLink(Wire, frozen=True, kw_only=True):
     """Capacity less predicted use, bit/s."""
     capacity_bps: float | None = None
     """What the two gateways declare they can carry, the smaller of the two, bit/s."""
+    queueing_ms: float | None = None
+    """How much the round trip rises with load: milliseconds for each unit of u / (1 - u), u being the share of
+    ``capacity_bps`` in use, added up over both directions. None: not known to rise."""
     egress_price: float | None = None
     """US dollars per gigabyte leaving ``src`` over this link."""
     forecast_model: str = ""

@@ -7,7 +7,7 @@ no clock; the same input, in whatever order, gives the same answer.
 
 from foremesh.routing.cost import PROFILES, Weights
 from foremesh.routing.demand import Candidate, Demand, PlannerSettings
-from foremesh.routing.graph import adjacency, build_graph, to_networkx
+from foremesh.routing.graph import adjacency, build_graph, capacities, to_networkx
 from foremesh.routing.planner import Planner, make_plan
 from foremesh.routing.policy import Effective, effective
 from foremesh.routing.search import Selection, select_path
@@ -23,6 +23,7 @@ __all__ = [
     "Weights",
     "adjacency",
     "build_graph",
+    "capacities",
     "effective",
     "make_plan",
     "select_path",

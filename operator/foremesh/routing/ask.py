@@ -30,6 +30,7 @@ from foremesh.routing.arrays import (
     up,
 )
 from foremesh.routing.cost import COST_SCALE, TERMS, Pricer, Prices, Weights, names
+from foremesh.routing.crowding import Crowding
 from foremesh.routing.kernels import NEVER
 from foremesh.routing.labels import Problem, Route, first_route, routes
 from foremesh.routing.ledger import Ledger
@@ -48,6 +49,8 @@ class Ask:
     destinations: Mapping[str, float | None]
     requirements: Requirements
     weights: Weights
+    traffic_bps: tuple[float, float] = (0.0, 0.0)
+    """What it is going to send and get back, whatever of its requirements is let go of."""
     prefer: tuple[Prefer, ...] = ()
     through: tuple[tuple[str, ...], ...] = ()
     """Of each of these groups, the path must pass at least one gateway (its ends count)."""
@@ -62,10 +65,16 @@ class Ask:
 
 
 class Router:
-    """Answers any number of Asks on one snapshot."""
+    """Answers any number of Asks on one snapshot.
 
-    def __init__(self, arrays: Arrays) -> None:
+    Args:
+        arrays: The snapshot.
+        crowding: What moves on it while a plan is made; nothing so far if None.
+    """
+
+    def __init__(self, arrays: Arrays, crowding: Crowding | None = None) -> None:
         self.arrays = arrays
+        self.crowding = crowding or Crowding(arrays)
         self.ledger = Ledger(arrays)
         """What is promised as far as Asks without promises of their own are concerned."""
         self._own: tuple[Mapping[LinkId, float], Ledger] | None = None
@@ -90,6 +99,13 @@ class Router:
         arrays, topology, needs = self.arrays, self.arrays.topology, ask.requirements
         names, most = _limits(needs)
         sums, known = arrays.sums(names, caution)
+        link, timed = prices.link, needs.max_latency is not None
+        if self.crowding.matters:
+            added_ms = self.crowding.added_ms(*ask.traffic_bps)
+            link = link + prices.delay(added_ms)
+            if timed:
+                sums = sums.copy()
+                sums[0] = np.maximum(0, sums[0] + np.floor(added_ms * NS_PER_MS).astype(np.int64))
         rule = (needs.regions, needs.avoid)
         allowed, usable = topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
         if known is not None:
@@ -102,7 +118,6 @@ class Router:
         start, end = ends_at = np.empty((2, allowed.size), dtype=np.int64)
         ends_at.fill(NEVER)
         sum_start, sum_end = np.zeros((2, len(names), allowed.size), dtype=np.int64)
-        timed = needs.max_latency is not None
         sides = ((ask.sources, start, sum_start, prices.start), (ask.destinations, end, sum_end, None))
         for ends, costs, totals, begun in sides:
             for gateway, rtt in ends.items():
@@ -115,7 +130,7 @@ class Router:
         return Problem(
             topology=topology,
             usable=usable,
-            link=prices.link,
+            link=link,
             start=start,
             end=end,
             exposure=prices.exposure,
@@ -144,9 +159,9 @@ class Router:
 
         Returns:
             The path. ``latency_ms`` sums the medians of links and attachments, ``latency_p90_ms`` the pessimistic
-            figures (which overstates the path's own 90th percentile, unless all links are slow at once); loss and
-            bandwidth are pessimistic, the latter what is left before this path takes its share. A figure is None if a
-            part of it is unknown; bandwidth also where there is no link to limit it.
+            figures (which overstates the path's own 90th percentile, unless all links are slow at once), both with
+            what crowding adds; loss and bandwidth are pessimistic, the latter what is left before this path takes its
+            share. A figure is None if a part of it is unknown; bandwidth also where there is no link to limit it.
         """
         arrays, links = self.arrays, route.links
         gateways = self.gateways(route)
@@ -155,8 +170,12 @@ class Router:
         rtt, loss, high_rtt, free = arrays.rtt.medians, arrays.loss.pessimistics, arrays.rtt.pessimistics, math.inf
         for link in links:
             free = min(free, self.ledger_of(ask).free_units[link])
+        terms, added = prices.terms(route.steps[0], links), list[float]()
+        if self.crowding.matters:
+            added_ms = self.crowding.added_ms(*ask.traffic_bps)[list(links)]
+            added = added_ms.tolist()
+            terms[0] += int(prices.delay(added_ms).sum())
         delivered = math.prod([1 - loss[link] for link in links])
-        terms = prices.terms(route.steps[0], links)
         terms[0] += sum(map(prices.offset, offsets))
         terms.append(prices.exposure * max(0, route.hops - 1))
         models = {arrays.links[link].forecast_model for link in links} - {""}
@@ -164,8 +183,8 @@ class Router:
             gateways=gateways,
             links=tuple([arrays.topology.link_ids[link] for link in links]),
             figures=Figures(
-                latency_ms=_known_sum([*(rtt[link] for link in links), *attached]),
-                latency_p90_ms=_known_sum([*(high_rtt[link] for link in links), *attached]),
+                latency_ms=_known_sum([*(rtt[link] for link in links), *added, *attached]),
+                latency_p90_ms=_known_sum([*(high_rtt[link] for link in links), *added, *attached]),
                 loss=None if math.isnan(delivered) else 1 - delivered,
                 bandwidth_bps=float(free) / BPS_SCALE if links and free >= 0 else None,
                 hops=route.hops,
@@ -208,6 +227,11 @@ def _limits(needs: Requirements) -> tuple[tuple[str, ...], Ints]:
     if needs.max_egress_price is not None:
         found.append(("maxEgressPrice", up(needs.max_egress_price, PRICE_SCALE)))
     return tuple(name for name, _ in found), np.array([most for _, most in found], dtype=np.int64)
+
+
+def traffic_bps(needs: Requirements) -> tuple[float, float]:
+    """What somebody is taken to send and get back: what he asks for."""
+    return needs.min_bandwidth or 0.0, needs.reverse or 0.0
 
 
 def attachment_ns(rtt_ms: float | None) -> int:

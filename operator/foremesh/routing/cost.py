@@ -162,6 +162,10 @@ class Prices:
         """Cost of an attachment's round trip before the first or after the last gateway."""
         return self._unknown_offset if rtt_ms is None else min(MOST, round(max(0.0, rtt_ms) * self._offset_per_ms))
 
+    def delay(self, added_ms: Floats) -> Ints:
+        """Cost of milliseconds on top of what is forecast for links; negative where they are fewer."""
+        return np.rint(np.clip(added_ms * self._offset_per_ms, -MOST, MOST)).astype(np.int64)
+
     def terms(self, first: int, links: Sequence[int]) -> list[int]:
         """The cost of a path in the order of TERMS, attachments and exposure left out."""
         latency, loss, price, load, fixed, factor = self._listed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -61,6 +61,12 @@ class Demand:
     def key(self) -> tuple[str, str]:
         """Names the demand; plans are sorted by it."""
         return (self.intent.id, self.source.id)
+
+    @property
+    def asked_bps(self) -> Traffic:
+        """The bandwidth that its Intent asks for."""
+        needs = self.intent.spec.requirements
+        return (needs.min_bandwidth or 0.0, needs.reverse or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,43 +172,69 @@ class Circuits:
         return fitting[0] if len(fitting) == 1 else min(fitting, key=rank, default=None)
 
 
-def carried_in_place(
-    arrays: Arrays, jobs: Iterable[tuple[Demand, Circuit | None]], measured_bps: Mapping[str, tuple[float, float]]
-) -> dict[int, float]:
-    """What the circuits in place carry within their rights, by number of the link, in bit/s.
+Traffic = tuple[float, float]
+"""What is sent, and what comes back, in bit/s."""
+
+
+def traffic_in_place(
+    demands: Sequence[tuple[Demand, Circuit | None]], measured_bps: Mapping[str, Traffic]
+) -> list[Traffic | None]:
+    """What each demand's circuit carries for it within its rights; None for one that no circuit carries yet.
+
+    Traffic beyond what a circuit asked for counts as anybody's.
+
+    Args:
+        demands: Each with its circuit.
+        measured_bps: By circuit id, what it carries. One that is not measured is taken to use what it asked for; what
+            is measured is shared as the bandwidths asked for are.
+    """
+    carried = [circuit is not None and one.intent.id in circuit.status.intents for one, circuit in demands]
+    asked: dict[str, Traffic] = {}
+    for (demand, circuit), is_carried in zip(demands, carried, strict=True):
+        if circuit is not None and is_carried:
+            there, back = asked.get(circuit.id, (0.0, 0.0))
+            more_there, more_back = demand.asked_bps
+            asked[circuit.id] = (there + more_there, back + more_back)
+
+    def share(demand: Demand, circuit: Circuit) -> Traffic:
+        all_of_it = asked[circuit.id]
+        found = zip(demand.asked_bps, all_of_it, measured_bps.get(circuit.id, all_of_it), strict=True)
+        there, back = (own * min(1.0, sent / total) if total else 0.0 for own, total, sent in found)
+        return there, back
+
+    return [
+        share(demand, circuit) if circuit is not None and is_carried else None
+        for (demand, circuit), is_carried in zip(demands, carried, strict=True)
+    ]
+
+
+def carried_in_place(arrays: Arrays, demands: Iterable[tuple[Circuit | None, Traffic | None]]) -> dict[int, float]:
+    """What circuits in place carry for demands, by number of the link, in bit/s.
 
     It is part of the throughput that links are predicted to carry, so it has to be taken out of that before the same
     circuits are planned again; else a circuit that fills its link would find no room on it and wander to and fro for
-    ever. Traffic beyond what a circuit asked for counts as anybody's.
+    ever.
 
     Args:
         arrays: The snapshot.
-        jobs: Demands, each with its circuit.
-        measured_bps: By circuit id, what it carries forward and back. One that is not measured is taken to use what it
-            asked for.
+        demands: The circuit of each and what it carries for it.
     """
-    promised: dict[str, tuple[Circuit, float, float]] = {}
-    for demand, circuit in jobs:
-        if circuit is None or demand.intent.id not in circuit.status.intents:
-            continue
-        needs = demand.intent.spec.requirements
-        _, forward, back = promised.get(circuit.id, (circuit, 0.0, 0.0))
-        promised[circuit.id] = (circuit, forward + (needs.min_bandwidth or 0.0), back + (needs.reverse or 0.0))
+    carried: dict[int, float] = {}
+    for circuit, traffic in demands:
+        for link in links_in_use(arrays, circuit) if circuit and traffic and any(traffic) else ():
+            for number, bps in zip((link, int(arrays.topology.reverse[link])), traffic or (), strict=True):
+                if number >= 0:
+                    carried[number] = carried.get(number, 0.0) + bps
+    return carried
 
-    def in_use(link: int) -> float:
+
+def links_in_use(arrays: Arrays, circuit: Circuit) -> list[int]:
+    """Numbers of the links that a circuit runs over, as far as they are in the graph. Its status names gateways: of
+    parallel underlays, the one that carries more is taken for the path's."""
+
+    def used_bps(link: int) -> float:
         one = arrays.links[link]
         return 0.0 if one.free_bps is None or one.capacity_bps is None else one.capacity_bps - one.free_bps.median
 
-    carried: dict[int, float] = {}
-    for circuit, forward, back in promised.values():
-        sent, received = measured_bps.get(circuit.id, (forward, back))
-        taken = (min(forward, sent), min(back, received))
-        for step in pairwise(circuit.status.path) if any(taken) else ():
-            # The status names gateways: of parallel underlays, the one that carries more is taken for the path's.
-            links = arrays.topology.over(*step)
-            if links:
-                link = links[0] if len(links) == 1 else max(links, key=in_use)
-                for number, bps in zip((link, int(arrays.topology.reverse[link])), taken, strict=True):
-                    if number >= 0:
-                        carried[number] = carried.get(number, 0.0) + bps
-    return carried
+    choices = (arrays.topology.over(*step) for step in pairwise(circuit.status.path))
+    return [links[0] if len(links) == 1 else max(links, key=used_bps) for links in choices if links]

@@ -46,6 +46,7 @@ def build_graph(
     links: Iterable[LinkId],
     forecasts: Mapping[Metric, Forecast],
     facts: Mapping[LinkId, LinkFacts] | None = None,
+    queueing_ms: Mapping[LinkId, float] | None = None,
 ) -> MeshGraph:
     """Put gateways, links and forecasts together into a snapshot.
 
@@ -55,6 +56,7 @@ def build_graph(
         forecasts: By metric. Each is reduced over its horizon: the mean of the medians, and the worst step of the
             pessimistic quantile, because a requirement has to hold all the time.
         facts: What is known of single links; it goes before what their gateways declare.
+        queueing_ms: How much round trips rise with load, where that is known; see ``PredictedLink``.
 
     Returns:
         The graph, sorted by id. Free bandwidth is what both gateways declare they can carry (the smaller capacity) less
@@ -66,13 +68,13 @@ def build_graph(
     rtt, loss, throughput, load = (
         _reader(forecasts.get(metric)) for metric in (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT, Metric.LOAD)
     )
-    models, known = forecasts.get(Metric.RTT), facts or {}
+    models, known, rises = forecasts.get(Metric.RTT), facts or {}, queueing_ms or {}
     edges = []
     for link in dict.fromkeys(links):
         src, dst = ends.get(link.src), ends.get(link.dst)
         if src is None or dst is None:
             continue
-        capacity, price = _capacity(src, dst), _price(src, dst)
+        capacity, price = _smaller(src.capacity, dst.capacity), _price(src, dst)
         if known:
             fact = known.get(link, _NOTHING)
             capacity, price = _first(fact.capacity_bps, capacity), _first(fact.egress_price, price)
@@ -84,6 +86,7 @@ def build_graph(
                 loss=loss(link),
                 free_bps=_free(capacity, throughput(link)),
                 capacity_bps=capacity,
+                queueing_ms=rises.get(link),
                 egress_price=price,
                 forecast_model="" if name == UNKNOWN else name,
             )
@@ -93,6 +96,20 @@ def build_graph(
         nodes=tuple(sorted(nodes, key=lambda node: node.id)),
         links=tuple(sorted(edges, key=lambda edge: link_key(edge.id))),
     )
+
+
+def capacities(
+    gateways: Iterable[Resource], links: Iterable[LinkId], facts: Mapping[LinkId, LinkFacts] | None = None
+) -> dict[LinkId, float]:
+    """What links can carry, in bit/s, as ``build_graph`` has it; those of which nobody knows are left out."""
+    ends = {gateway.id: gateway.spec.gateway.capacity for gateway in gateways if gateway.spec.gateway}
+    found = {}
+    for link in links:
+        fact = (facts or {}).get(link, _NOTHING).capacity_bps
+        capacity = _first(fact, _smaller(ends.get(link.src), ends.get(link.dst)))
+        if capacity is not None:
+            found[link] = capacity
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +147,9 @@ def _first(known: float | None, otherwise: float | None) -> float | None:
     return otherwise if known is None else known
 
 
-def _capacity(src: _End, dst: _End) -> float | None:
+def _smaller(src: float | None, dst: float | None) -> float | None:
     """A capacity that one side does not declare is not taken from the other: it could be anything."""
-    return None if src.capacity is None or dst.capacity is None else min(src.capacity, dst.capacity)
+    return None if src is None or dst is None else min(float(src), float(dst))
 
 
 def _free(capacity_bps: float | None, throughput: Figure | None) -> Figure | None:

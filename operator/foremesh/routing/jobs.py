@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foremesh.model.circuit import Circuit
 from foremesh.model.plan import Infeasible, Path, Placement
 from foremesh.routing.ask import Ask
 from foremesh.routing.cost import COST_SCALE, Prices
-from foremesh.routing.demand import Demand, Option, PlannerSettings
+from foremesh.routing.demand import Demand, Option, PlannerSettings, Traffic
 from foremesh.routing.labels import Problem, Route
 from foremesh.routing.needs import path_text
 
@@ -29,6 +29,11 @@ class Prepared:
     """Why nothing is left."""
     sharing: str
     """What shares a circuit; a dedicated intent shares it with nobody but its own sources."""
+
+    def sending(self, traffic_bps: Traffic) -> Prepared:
+        """The same demand while it sends so much and gets so much back."""
+        asks = tuple((option, replace(ask, traffic_bps=traffic_bps)) for option, ask in self.asks)
+        return replace(self, asks=asks)
 
 
 @dataclass(frozen=True, slots=True)

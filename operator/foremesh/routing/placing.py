@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
 from itertools import islice, pairwise
@@ -13,8 +14,8 @@ from msgspec import structs
 from foremesh.model.link import LinkId
 from foremesh.model.plan import Infeasible
 from foremesh.model.units import Milliseconds
-from foremesh.routing.ask import Ask, Router
-from foremesh.routing.demand import Option, PlannerSettings
+from foremesh.routing.ask import Ask, Router, traffic_bps
+from foremesh.routing.demand import Option, PlannerSettings, links_in_use
 from foremesh.routing.explain import explain
 from foremesh.routing.jobs import Job, Pair, Question, gain, within_ms, within_share
 from foremesh.routing.labels import Route, first_route, routes
@@ -54,12 +55,25 @@ class Placing:
         job.infeasible = job.prepared.refused
         if not job.prepared.asks:
             return
-        questions = [self.question(option, ask) for option, ask in job.prepared.asks]
-        found = self.answers(job, questions)
-        if found:
-            self._choose(job, questions, found)
-        elif job.pinned or not self._join(job):
-            job.infeasible = self._explain(job, questions[0])
+        with self.leaving(job):
+            questions = [self.question(option, ask) for option, ask in job.prepared.asks]
+            found = self.answers(job, questions)
+            if found:
+                self._choose(job, questions, found)
+            elif job.pinned or not self._join(job):
+                job.infeasible = self._explain(job, questions[0])
+
+    @contextmanager
+    def leaving(self, job: Job) -> Iterator[None]:
+        """While a path is looked for, the demand's traffic is not on the one in use; it is again if none is found."""
+        crowding = self.router.crowding
+        links, traffic = list[int](), (0.0, 0.0)
+        if crowding.matters and job.carried and job.circuit and job.prepared.asks:
+            links, traffic = links_in_use(self.router.arrays, job.circuit), job.prepared.asks[0][1].traffic_bps
+        crowding.move(links, *(-bps for bps in traffic))
+        yield
+        if job.path is None:
+            crowding.move(links, *traffic)
 
     def question(self, option: Option, ask: Ask, *, caution: float = 1.0) -> Question:
         prices = self.router.prices(ask)
@@ -97,10 +111,11 @@ class Placing:
         self.sharing.setdefault(key, []).append(job)
 
     def promise(self, job: Job, sign: int) -> None:
-        """Reserve a demand's bandwidth on its path, or give it back."""
-        if job.route is None or job.option is None:
+        """Put a demand on its path and reserve its bandwidth there, or take both back."""
+        if job.route is None or job.option is None or job.ask is None:
             return
         needs, reverse = job.option.effective.requirements, self.router.arrays.topology.reverse
+        self.router.crowding.move(job.route.links, *(sign * bps for bps in job.ask.traffic_bps))
         for link in job.route.links:
             for number, bps in ((link, needs.min_bandwidth), (int(reverse[link]), needs.reverse)):
                 if bps and number >= 0:
@@ -254,6 +269,7 @@ class Placing:
             destinations={pair[1]: 0.0},
             requirements=effective.requirements,
             weights=effective.weights,
+            traffic_bps=traffic_bps(effective.requirements),
             prefer=effective.prefer,
             through=effective.through,
         )

@@ -13,8 +13,17 @@ from foremesh.model.link import MeshGraph
 from foremesh.model.plan import Plan
 from foremesh.model.policy import Policy
 from foremesh.routing.arrays import Arrays, Topology
-from foremesh.routing.ask import Ask, Router
-from foremesh.routing.demand import Circuits, Demand, Option, PlannerSettings, carried_in_place, options
+from foremesh.routing.ask import Ask, Router, traffic_bps
+from foremesh.routing.crowding import Crowding
+from foremesh.routing.demand import (
+    Circuits,
+    Demand,
+    Option,
+    PlannerSettings,
+    carried_in_place,
+    options,
+    traffic_in_place,
+)
 from foremesh.routing.jobs import Job, Prepared
 from foremesh.routing.placing import Placing
 from foremesh.routing.rescue import rescue
@@ -81,9 +90,14 @@ class Planner:
         in_place = Circuits(circuits)
         jobs = [Job(prepared, in_place.of(prepared.demand)) for prepared in self._prepared]
         arrays = Arrays(graph, self._topology)
-        arrays.release(carried_in_place(arrays, ((job.demand, job.circuit) for job in jobs), measured_bps or {}))
+        crowding = Crowding(arrays)  # before anything is released: forecasts hold for what is there now
+        sent = traffic_in_place([(job.demand, job.circuit) for job in jobs], measured_bps or {})
+        arrays.release(carried_in_place(arrays, zip((job.circuit for job in jobs), sent, strict=True)))
+        for job, traffic in zip(jobs, sent, strict=True) if measured_bps else ():
+            if traffic is not None:
+                job.prepared = job.prepared.sending(traffic)
         pins = {(one.spec.class_, (one.spec.from_, one.spec.to)): one.spec.path for one in circuits if one.spec.path}
-        placing = Placing(Router(arrays), pins, self._settings)
+        placing = Placing(Router(arrays, crowding), pins, self._settings)
         for job in jobs:
             placing.place(job)
         rescue(placing, jobs)
@@ -109,6 +123,7 @@ def _ask(demand: Demand, option: Option) -> Ask:
         destinations=option.destinations,
         requirements=option.effective.requirements,
         weights=option.effective.weights,
+        traffic_bps=traffic_bps(option.effective.requirements),
         prefer=option.effective.prefer,
         through=option.effective.through,
     )

@@ -42,7 +42,8 @@ def rescue(placing: Placing, jobs: Iterable[Job]) -> None:
     """
     for job in jobs:
         if job.path is None and job.infeasible is not None and not job.pinned:
-            _rescue(placing, job)
+            with placing.leaving(job):
+                _rescue(placing, job)
 
 
 def _rescue(placing: Placing, job: Job) -> None:

@@ -11,7 +11,7 @@ from foremesh.model.link import LinkId, MeshGraph
 from foremesh.model.plan import Infeasible, Path
 from foremesh.model.policy import Prefer
 from foremesh.routing.arrays import Arrays
-from foremesh.routing.ask import Ask, Router
+from foremesh.routing.ask import Ask, Router, traffic_bps
 from foremesh.routing.cost import PROFILES, Weights
 from foremesh.routing.explain import explain
 
@@ -68,7 +68,8 @@ def select_path(
         destination_gateways: Where it may end, likewise; any of them will do (any-cast).
         requirements: What must hold. Sums (latency, loss, hops, egress price) and bottlenecks (bandwidth, forward on
             the path's links and ``reverse`` on those the other way) are judged by pessimistic figures; exactly what is
-            asked for is enough. Latency is the round trip from end to end. Edge gateways only begin or end a path.
+            asked for is enough. Latency is the round trip from end to end, with what the bandwidth asked for adds to
+            queues where it is known how links queue. Edge gateways only begin or end a path.
         weights: Importance of the terms of the cost; ``PROFILES`` has one set per profile.
         reserved_bps: What others have been promised on links, in bit/s; it is not free.
         through: Groups of gateways, of each of which the path must pass at least one; its ends count.
@@ -82,11 +83,13 @@ def select_path(
     Notes:
         Pure: the answer depends on the arguments only, and not on the order of anything in them.
     """
+    needs = requirements or Requirements()
     ask = Ask(
         sources=source_gateways,
         destinations=destination_gateways,
-        requirements=requirements or Requirements(),
+        requirements=needs,
         weights=weights,
+        traffic_bps=traffic_bps(needs),
         prefer=tuple(prefer),
         through=tuple(tuple(group) for group in through),
         reserved_bps=reserved_bps or {},

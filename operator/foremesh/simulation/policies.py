@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foremesh.forecast import quantile_forecast
+from foremesh.forecast import quantile_forecast, queueing_ms
 from foremesh.model.forecast import QUANTILES, Forecast
 from foremesh.model.link import LinkId
 from foremesh.model.series import Floats, Metric
@@ -35,6 +35,10 @@ Expect = Callable[[Measured], Expectation]
 """From what was measured to what is expected."""
 
 
+Learn = Callable[[Measured, Mapping[LinkId, float]], Mapping[LinkId, float]]
+"""From what was measured, and the capacities of links in bit/s, to how they queue; see ``PredictedLink``."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """A competitor."""
@@ -45,6 +49,8 @@ class Policy:
     expect: Expect | None
     """None: it expects of every link what it has when idle, for ever, and so never moves."""
     settings: PlannerSettings
+    learn: Learn | None = None
+    """None: it does not ask what its own traffic does to links."""
     by_hops: bool = False
     """It takes the path with the fewest links, whatever their round trips."""
     clairvoyant: bool = False
@@ -95,6 +101,11 @@ def forecast(measured: Measured) -> Expectation:
     }
 
 
+def queueing(measured: Measured, capacity_bps: Mapping[LinkId, float]) -> Mapping[LinkId, float]:
+    """How links queue, as the operator learns it."""
+    return queueing_ms(measured.past(Metric.RTT), measured.past(Metric.THROUGHPUT), capacity_bps)
+
+
 def exactly(measured: Measured, truth: Mapping[Metric, Floats]) -> Expectation:
     """What will be true of each link in each minute, shape (links, minutes): median its mean, pessimistic its worst."""
     return {
@@ -133,6 +144,7 @@ POLICIES: Mapping[str, Policy] = {
             "Foremesh: forecasts",
             forecast,
             PlannerSettings(margin=float(PlanningSettings().margin), runners_up=0),
+            learn=queueing,
         ),
         Policy("oracle", "knows what will be", last_value, AT_ONCE, clairvoyant=True),
     )

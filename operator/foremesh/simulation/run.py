@@ -12,7 +12,7 @@ from foremesh.model.circuit import Figures
 from foremesh.model.link import MeshGraph
 from foremesh.model.plan import Placement, Plan
 from foremesh.model.series import Floats, Metric
-from foremesh.routing import Planner, PlannerSettings, build_graph
+from foremesh.routing import Planner, PlannerSettings, build_graph, capacities
 from foremesh.simulation.carried import Carried
 from foremesh.simulation.history import Measured
 from foremesh.simulation.policies import Expectation, Policy, exactly, idle
@@ -98,6 +98,7 @@ class _Runner:
         self._planner = Planner(scene.demands, scene.policies, replace(policy.settings, explain=explain))
         self._idle = idle(scene.links, np.array([scene.base_rtt_ms[link] for link in scene.links]))
         self._price = np.array([scene.facts[link].egress_price or 0.0 for link in scene.links])
+        self._capacity_bps = capacities(scene.gateways, scene.links, scene.facts)
         self._graph = MeshGraph(nodes=(), links=())
 
     def run(self, every: int, progress: Callable[[int], None]) -> Run:
@@ -117,7 +118,7 @@ class _Runner:
                     carried = self._foresee(before, now, measured)
                 else:
                     expected = policy.expect(measured) if policy.expect else self._looked_up()
-                    carried = self._planned(expected, before, measured.now_s)
+                    carried = self._planned(expected, before, measured)
                 moves += _moves(before, carried, minute - first)
                 seconds += time.process_time() - started
             state = world.actual(now, carried.own_bps)
@@ -157,10 +158,11 @@ class _Runner:
         """What a policy that never looks at the network takes links to be."""
         return idle(self._scene.links, np.ones(len(self._scene.links))) if self._policy.by_hops else self._idle
 
-    def _planned(self, expected: Expectation, before: Carried, now_s: float) -> Carried:
-        scene = self._scene
-        self._graph = build_graph(scene.gateways, scene.links, expected, scene.facts)
-        plan = self._planner.plan(self._graph, before.circuits, made_at_s=now_s)
+    def _planned(self, expected: Expectation, before: Carried, measured: Measured) -> Carried:
+        scene, learn = self._scene, self._policy.learn
+        queueing_ms = learn(measured, self._capacity_bps) if learn else None
+        self._graph = build_graph(scene.gateways, scene.links, expected, scene.facts, queueing_ms)
+        plan = self._planner.plan(self._graph, before.circuits, made_at_s=measured.now_s)
         return Carried(scene, _in_order(scene, plan))
 
     def _foresee(self, before: Carried, now: slice, measured: Measured) -> Carried:
@@ -178,7 +180,7 @@ class _Runner:
             if look == LOOKS_AHEAD:
                 # Where no path is good in every minute, one that is in most of them will do.
                 truth = {metric: values.mean(axis=1, keepdims=True) for metric, values in truth.items()}
-            carried = self._planned(exactly(measured, truth), carried, measured.now_s)
+            carried = self._planned(exactly(measured, truth), carried, measured)
             missed = _missed(carried, self._world.actual(now, carried.own_bps))
             if missed < least:
                 best, least = carried, missed
