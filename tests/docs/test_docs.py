@@ -1,7 +1,11 @@
 """What people read first is true: links lead somewhere, manifests can be read, every reason and metric is explained."""
 
 import ast
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +65,27 @@ def test_readme_manifests_and_agent_configuration_are_readable() -> None:
 
 def test_readme_can_be_read_in_ten_minutes() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) < LONGEST_README
+
+
+def test_readme_commands_run_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "manifests").symlink_to(ROOT / "manifests")
+    (tmp_path / "out").mkdir()  # as make demo does
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = [one for one in blocks if "foremesh plan" in one]
+    lines = block.splitlines()
+    # Simulations take minutes: of those, that they would begin is enough. 3 is a plan with an Intent that has no place.
+    quick = [f"{line}\ncase $? in 0|3) ;; *) exit 1;; esac" for line in lines if "foremesh simulate" not in line]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = ["sh", "-c", "\n".join(quick)]
+    done = subprocess.run(
+        script, cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "- MeshPolicy three-clouds-payments-avoid-cloud-b" in done.stdout, "what the change would do"
+    simulations = [shlex.split(line, comments=True) for line in lines if line.startswith("foremesh simulate")]
+    assert simulations
+    for _, name, *args in simulations:
+        cli.commands[name].make_context(name, [one.replace("$M", "manifests/examples/three-clouds") for one in args])
 
 
 def test_every_reason_is_explained() -> None:
