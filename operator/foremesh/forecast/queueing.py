@@ -7,7 +7,7 @@ for links as they are used now; this says what becomes of them if traffic is mov
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from foremesh.forecast.levels import quantile
 from foremesh.model.link import LinkId
 from foremesh.model.queue import FULLEST, waiting
-from foremesh.model.series import Floats, SeriesBatch, SeriesKey
+from foremesh.model.series import Floats, SeriesBatch
 
 APART_S = 3600.0
 """Seconds between samples that are compared: long enough for load to change, and a new route counts once, when it
@@ -29,6 +29,9 @@ SURE = 3.0
 
 LOUDEST = 0.99
 """Share of differences that are believed; the rest are incidents."""
+
+AT_ONCE = 500
+"""Links that are worked on together: of a week, some 50 MB."""
 
 _LEARNT: WeakKeyDictionary[SeriesBatch, tuple[Mapping[LinkId, float], Mapping[LinkId, float]]] = WeakKeyDictionary()
 """By past of round trips, the capacities asked about and what came out; batches never change."""
@@ -56,32 +59,36 @@ def queueing_ms(
 
 
 def _learn(rtt: SeriesBatch, throughput: SeriesBatch, capacity_bps: Mapping[LinkId, float]) -> dict[LinkId, float]:
-    rows = {key: row for row, key in enumerate(throughput.keys)}
-    known = {key for key in rows if isinstance(key, LinkId) and capacity_bps.get(key, 0.0) > 0}
+    carried = [
+        (row, key, capacity_bps[key])
+        for row, key in enumerate(throughput.keys)
+        if isinstance(key, LinkId) and capacity_bps.get(key, 0.0) > 0
+    ]
+    place = {key: index for index, (_, key, _) in enumerate(carried)}
     links = [
         (row, key)
         for row, key in enumerate(rtt.keys)
-        if isinstance(key, LinkId) and key in known and key.reverse in known
+        if isinstance(key, LinkId) and key in place and key.reverse in place
     ]
-    late = round((throughput.end_s - rtt.end_s) / rtt.step_s)
     if not links:
         return {}
-    delay_ms = rtt.values[[row for row, _ in links]]
-    there = _queue(throughput, rows, [key for _, key in links], capacity_bps)
-    queue = there + _queue(throughput, rows, [key.reverse for _, key in links], capacity_bps)
+    used = (
+        throughput.values[[row for row, _, _ in carried]] / np.array([capacity for _, _, capacity in carried])[:, None]
+    )
+    # Where a link is as good as full, the rise is another one.
+    queue = np.where(used <= FULLEST, waiting(used), np.nan)
     # The newest samples that both have, side by side.
-    delay_ms, queue = delay_ms[:, : delay_ms.shape[1] + min(0, late)], queue[:, : queue.shape[1] - max(0, late)]
-    width = min(delay_ms.shape[1], queue.shape[1])
-    slopes = _slopes(delay_ms[:, delay_ms.shape[1] - width :], queue[:, queue.shape[1] - width :], rtt.step_s)
-    return {key: slope for (_, key), slope in zip(links, slopes.tolist(), strict=True) if slope > 0}
-
-
-def _queue(
-    batch: SeriesBatch, rows: Mapping[SeriesKey, int], links: Sequence[LinkId], capacity_bps: Mapping[LinkId, float]
-) -> Floats:
-    """u / (1 - u) of every sample; NaN where the link was as good as full, where the rise is another one."""
-    used = batch.values[[rows[link] for link in links]] / np.array([capacity_bps[link] for link in links])[:, None]
-    return np.where(used <= FULLEST, waiting(used), np.nan)
+    late = round((throughput.end_s - rtt.end_s) / rtt.step_s)
+    delays_until, queues_until = rtt.values.shape[1] + min(0, late), queue.shape[1] - max(0, late)
+    width = max(0, min(delays_until, queues_until))
+    found: dict[LinkId, float] = {}
+    for first in range(0, len(links), AT_ONCE):
+        some = links[first : first + AT_ONCE]
+        delay_ms = rtt.values[[row for row, _ in some], delays_until - width : delays_until]
+        both = queue[[place[key] for _, key in some]] + queue[[place[key.reverse] for _, key in some]]
+        slopes = _slopes(delay_ms, both[:, queues_until - width : queues_until], rtt.step_s)
+        found |= {key: slope for (_, key), slope in zip(some, slopes.tolist(), strict=True) if slope > 0}
+    return found
 
 
 def _slopes(delay_ms: Floats, queue: Floats, step_s: float) -> Floats:
