@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from foremesh.decide import Decision, Declared, Forecasts, Observed, carry_on, decide, next_epoch
 from foremesh.model.circuit import LabelState
+from foremesh.model.link import LinkId
 from foremesh.model.plan import Placement
 from foremesh.model.registration import Acknowledgement
+from foremesh.model.series import Metric, SeriesBatch
 from meshes import NOW_S, RTT_MS, SETTINGS, acknowledged, declared, forecasts, observed, recorded
 
 AWAY = Forecasts(problem="no link series from Prometheus: connection refused")
@@ -160,3 +163,19 @@ def test_an_intent_that_is_gone_leaves_nothing_behind_once_agents_confirmed() ->
         decision = carry_on(of, seen, decision.chosen, SETTINGS, now_s=NOW_S)
     assert decision.state.circuits == ()
     assert all(not config.circuits and not config.transits for config in decision.configs.values())
+
+
+def test_how_links_queue_is_learnt_from_their_past() -> None:
+    """Round trips that rise with what links carry: the plan reckons with what its own traffic adds."""
+    there = LinkId(src="lab/ams", dst="lab/lon")
+    keys = (there, there.reverse)
+    used = 0.4 + 0.3 * np.sin(np.arange(600) / 20 + np.array([[0.0], [1.0]]))
+    queue_ms = (used / (1 - used)).sum(axis=0)
+    past = {
+        Metric.RTT: SeriesBatch(Metric.RTT, keys, np.array([10 + queue_ms, 10 + queue_ms]), 300.0, NOW_S),
+        Metric.THROUGHPUT: SeriesBatch(Metric.THROUGHPUT, keys, 1e9 * used, 300.0, NOW_S),
+    }
+    of = declared()
+    graph = decide(of, observed(of), replace(forecasts(), past=past), SETTINGS, now_s=NOW_S).chosen.graph
+    learnt = {link.id: link.queueing_ms for link in graph.links if link.queueing_ms is not None}
+    assert learnt == {key: pytest.approx(1.0) for key in keys}
