@@ -124,6 +124,7 @@ tr[data-lights]:hover,tr[data-lights]:focus{background:var(--panel);outline:none
 td strong{font-weight:600}
 .nb{white-space:nowrap}
 .key{max-width:none;display:flex;flex-wrap:wrap;gap:4px 20px;font-size:13.5px}
+.key .fm .edge{opacity:1}
 .key svg{overflow:visible;display:inline-block;vertical-align:-2px;margin-right:6px}
 .note{font-size:13.5px;max-width:none}
 .scroll{overflow-x:auto;margin:12px 0}
