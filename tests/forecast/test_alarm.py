@@ -145,3 +145,18 @@ def test_a_minute_is_a_minute_whatever_the_step() -> None:
     values[-4:] = 0.0
     quick = SeriesBatch(Metric.LOSS, ("link",), values[None], 15.0, NOW_S)
     assert (quantile_forecast(quick, horizon_s=HORIZON_S, past=week).values[1] == 0).all()
+
+
+def test_five_minutes_without_a_lost_probe_end_a_loss_that_is_usual() -> None:
+    """Where nothing is known of what is usual, a median of the hour would remember a loss for half of it."""
+    hour = np.random.default_rng(2).binomial(60, 0.035, 60) / 60
+
+    def expected() -> Floats:
+        return quantile_forecast(recent(Metric.LOSS, hour), horizon_s=HORIZON_S).values[1]
+
+    hour[-4:] = 0.0
+    assert (expected() > 0.01).all()
+    hour[-5:] = 0.0
+    assert (expected() == 0).all()
+    hour[-3] = np.nan
+    assert (expected() > 0.01).all(), "what nobody measured is not clean"

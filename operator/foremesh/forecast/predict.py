@@ -33,6 +33,10 @@ LONGEST_AGE_STEPS = 4
 DEAD_LOSS = 1.0
 """Share of probes lost in the newest sample from which a link is dead now, whatever the hour before says."""
 
+CLEAN_S = 300.0
+"""Seconds without a single lost probe after which nothing is lost any more, whatever the hour before says: with a probe
+a second, a link that loses one in a hundred would have shown with 95 %."""
+
 
 class HorizonError(ValueError):
     """A horizon that is no positive multiple of the step; carries ``horizon_s`` and ``step_s``."""
@@ -94,6 +98,7 @@ def quantile_forecast(
     work.hold(_held(batch.metric))
     if batch.metric is Metric.LOSS:
         work.middle[newest >= DEAD_LOSS] = 1.0
+        work.middle[_lossless(batch)] = 0.0
     alarmed = alarm(batch, past, horizon_s)
     if alarmed is not None:
         over = alarmed.over(work.middle[:, 0])
@@ -112,6 +117,15 @@ def quantile_forecast(
         models=tuple(work.models.tolist()),
         reasons=_reasons(work, found, batch.metric, max_age_s),
     )
+
+
+def _lossless(batch: SeriesBatch) -> NDArray[np.bool_]:
+    """Series that lost nothing for ``CLEAN_S``, all of it known."""
+    samples = max(1, round(CLEAN_S / batch.step_s))
+    if batch.values.shape[1] < samples:
+        return np.zeros(len(batch.keys), dtype=np.bool_)
+    clean: NDArray[np.bool_] = np.all(batch.values[:, -samples:] == 0.0, axis=1)
+    return clean
 
 
 @dataclass(eq=False)
