@@ -284,3 +284,11 @@ def test_strictness_of_all_interfaces_moves_down_to_each(tmp_path) -> None:
     relax_reverse_path_filter(tmp_path)
     found = {i: read_sysctl(f"net.ipv4.conf.{i}.rp_filter", tmp_path) for i in ("all", "default", "eth0", "eth1.5")}
     assert found == {"all": "0", "default": "1", "eth0": "1", "eth1.5": "2"}
+
+
+def test_uplinks_dial_and_wait_on_no_port_of_their_own() -> None:
+    """Two of them with the same port could not stand beside each other."""
+    config, local = configs()["wa"], Local(public_keys=FAKE_KEYS["wa"])
+    other = changed(config.uplinks[0], public_key="another key")
+    interfaces = desired(changed(config, uplinks=(config.uplinks[0], other)), local).interfaces
+    assert {name: one.listen_port for name, one in interfaces.items()} == {"fm-up0": 0, "fm-up1": 0}

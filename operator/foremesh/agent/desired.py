@@ -254,7 +254,6 @@ def _uplinks(config: GatewayConfig, local: Local) -> Iterable[tuple[str, Interfa
             Interface(
                 local.public_keys[KeyRole.ATTACH],
                 ATTACH_MTU,
-                CIRCUIT_MTU,
                 addresses=frozenset({_host(uplink.address)}),
                 peers={uplink.public_key: peer},
             ),
