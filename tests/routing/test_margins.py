@@ -120,3 +120,13 @@ def test_no_margin_holds_a_circuit_on_a_dead_path(settings: dict[str, float]) ->
         bad = structs.replace(graph, links=tuple(lossy))
         held.append(text(only(plan(bad, [demand(intent("x"), *AZ)], [old], [careless], **settings))))
     assert held == ["a > s > z", "a > n > z"], "lossy is not dead"
+
+
+def test_a_move_away_from_loss_says_so() -> None:
+    graph = diamond(20.0, 30.0)
+    lossy = tuple(
+        structs.replace(one, loss=steady(1.0)) if "n" in (one.id.src, one.id.dst) else one for one in graph.links
+    )
+    running = circuit("c", "a", "n", "z", intents=("lab/x",))
+    placement = only(plan(structs.replace(graph, links=lossy), [demand(intent("x"), *AZ)], [running]))
+    assert placement.reason.startswith("moved from a > n > z to a > s > z: 20.0 -> 30.0 ms, loss 100.0% -> 0.0%, cost ")

@@ -15,6 +15,9 @@ from foremesh.routing.needs import path_text
 EQUAL = 1e-9
 """Share by which a gain may exceed the margin and still count as equal to it: noise of binary fractions."""
 
+TOLD_LOSS = 0.005
+"""Difference in loss from which a move is about that as well."""
+
 Pair = tuple[str, str]
 """First and last gateway of a circuit."""
 
@@ -129,7 +132,8 @@ class Job:
             why = f"; the old path will not do ({self.lost})" if self.lost else ""
             return f"{moved}: {latency_text(path)}{why}{shared}"
         cheaper = f", cost {gain(cost_of(self.current), cost_of(path)):.0%} lower" if not self.joint else ""
-        return f"{moved}: {latency_text(self.current, unit='')} -> {latency_text(path)}{cheaper}{shared}"
+        latency = f"{latency_text(self.current, unit='')} -> {latency_text(path)}"
+        return f"{moved}: {latency}{loss_text(self.current, path)}{cheaper}{shared}"
 
 
 def within_share(settings: PlannerSettings, old: Route, new: Route) -> bool:
@@ -152,6 +156,14 @@ def gain(before: float, after: float) -> float:
 
 def cost_of(path: Path) -> float:
     return path.figures.cost or 0.0
+
+
+def loss_text(before: Path, after: Path) -> str:
+    """What becomes of the loss, where that is what matters."""
+    lost, still = before.figures.loss, after.figures.loss
+    if lost is None or still is None or abs(lost - still) < TOLD_LOSS:
+        return ""
+    return f", loss {lost:.1%} -> {still:.1%}"
 
 
 def latency_text(path: Path, unit: str = " ms") -> str:
