@@ -89,6 +89,33 @@ def test_a_place_that_cannot_be_written_is_said_so_before_anything_is_planned(tm
     assert not [*tmp_path.iterdir()]
 
 
+def test_what_an_earlier_run_wrote_for_gateways_is_replaced_and_nothing_else(tmp_path: Path) -> None:
+    run = ["demo", "-f", str(EXAMPLE), "--out", str(tmp_path), "--days", "0.05"]
+    assert CliRunner().invoke(cli, run).exit_code == 0
+    first = set(tmp_path.rglob("*"))
+    (tmp_path / "gateways" / "ghost").mkdir()
+    (tmp_path / "gateways" / "ghost" / "config.yaml").write_text("of a gateway that is no more")
+    (tmp_path / "gateways" / "erp" / "fm-up9.conf").write_text("of an interface that is no more")
+    (tmp_path / "notes.txt").write_text("mine")
+    assert CliRunner().invoke(cli, run).exit_code == 0
+    assert {*tmp_path.rglob("*")} == {*first, tmp_path / "notes.txt"}
+
+
+@pytest.mark.parametrize("answer", [None, "{}", "[1]", "no JSON"])
+def test_a_folder_of_gateways_that_no_demo_made_is_left_alone(tmp_path: Path, answer: str | None) -> None:
+    mine = tmp_path / "gateways" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("keep")
+    if answer is not None:
+        (tmp_path / "demo.json").write_text(answer)
+    before = {*tmp_path.rglob("*")}
+    found = CliRunner().invoke(cli, ["demo", "-f", str(EXAMPLE), "--out", str(tmp_path), "--days", "0.05"])
+    assert found.exit_code == 2
+    assert found.stderr.count("\n") == 1
+    assert "move it away" in found.stderr
+    assert {*tmp_path.rglob("*")} == before
+
+
 def test_a_file_where_a_folder_has_to_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "gateways").write_text("in the way")
     found = CliRunner().invoke(cli, ["demo", "-f", str(EXAMPLE), "--out", str(tmp_path), "--days", "0.1"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 SEED = 2
 """A day on which links of the example fill up and one is cut; on others, little happens and every policy does well."""
+
+
+ANSWER = "demo.json"
+"""Results as data; where it lies, an earlier demo has written what lies beside it."""
+
+GATEWAYS = "gateways"
 
 
 @click.command(cls=Contested, short_help="Plan a folder, simulate a day of it, and write a report.")
@@ -49,19 +56,43 @@ def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> N
     from foremesh.simulation.contest import Contest, runs
 
     check_writable(out)
+    _check_ours(out)
     bundle = read_bundle(folder)
     with progress("planning") as show:
         decision = plan_bundle(bundle, installed_settings())
         show(1.0)
     applied = _applied(decision)
-    _write_applied(applied, decision, out)
     contest = Contest(topology=topology.from_bundle(bundle), days=days, bundle=bundle)
     with progress(f"simulating {report.days(days)}") as show:
         found = runs(contest, seed, jobs=jobs, progress=show)
     whole = report.of_runs(contest, seed, found, title=f"Foremesh: {folder.name}", applied=applied)
+    with written(out):
+        out.mkdir(exist_ok=True)
+    # First of all, as it is what tells that the folder beside it may be replaced.
+    write(json.dumps(_json(contest, seed, found, whole.intents), indent=2) + "\n", out / ANSWER)
+    _write_applied(applied, decision, out)
     write(render_report(whole), out / "report.html")
-    write(json.dumps(_json(contest, seed, found, whole.intents), indent=2) + "\n", out / "demo.json")
     write(render(*_summary(contest, found, whole.intents, out)))
+
+
+def _check_ours(out: Path) -> None:
+    """See that the folder of gateways is not there, or is an earlier demo's, which is replaced.
+
+    Raises:
+        InputError: If somebody else made it: nothing of theirs is deleted, and nothing mixed with it.
+    """
+    from foremesh.files import InputError
+
+    folder = out / GATEWAYS
+    if not (folder.exists() or folder.is_symlink()):
+        return
+    try:
+        ours = json.loads((out / ANSWER).read_text()).keys() >= {"simulated", "policies", "intents"}
+    except (OSError, ValueError, AttributeError):
+        ours = False
+    if not ours or folder.is_symlink() or not folder.is_dir():
+        cause = f"cannot be written: it is there, and no folder of an earlier demo, which leaves {ANSWER} beside it"
+        raise InputError(folder, None, cause, "move it away, or give another path to --out")
 
 
 def _applied(decision: Decision) -> tuple[Applied, ...]:
@@ -86,8 +117,13 @@ def _write_applied(applied: Iterable[Applied], decision: Decision, out: Path) ->
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(yaml.dump_all(documents, Dumper=Dumper, sort_keys=False))
 
+    folders = out / GATEWAYS
+    _check_ours(out)  # again: simulating takes minutes
+    if folders.exists():
+        with written(folders):
+            shutil.rmtree(folders)
     for one in applied:
-        folder = out / "gateways" / one.member.rpartition("/")[2]
+        folder = folders / one.member.rpartition("/")[2]
         dump(folder / "config.yaml", [plain(decision.configs[one.member])])
         for name, text in one.texts.items():
             with written(folder / name):
