@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
 
 from foremesh.drawing.values import DrawnCircuit, DrawnEdge, DrawnWay
 from foremesh.model.circuit import Figures
@@ -17,28 +18,49 @@ ALIKE = 1.1
 """Ratio of two directions' round trips up to which one figure stands for both on a map; pointing at it tells both."""
 
 
+NOISE_DIGITS = 9
+"""Significant digits of a figure: what is behind them is noise of sums, and must not decide how a half is rounded."""
+
+
+ANY_SIZE = Context(prec=400)
+"""Digits enough for every float and its decimals; the usual 28 are refused beyond 1e27."""
+
+
 def known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
 def number(value: float | None, decimals: int = 1) -> str:
     """A plain number with thin groups of thousands; unknown if it is None, NaN or infinite."""
-    return f"{value:,.{decimals}f}" if value is not None and math.isfinite(value) else UNKNOWN
+    return f"{_rounded(value, decimals):,f}" if value is not None and math.isfinite(value) else UNKNOWN
+
+
+def _rounded(value: float, decimals: int) -> Decimal:
+    """Halves away from zero, wherever noise has moved them."""
+    return Decimal(f"{value:.{NOISE_DIGITS}g}").quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP, ANY_SIZE)
 
 
 def ms(value: float | None) -> str:
     """Milliseconds: tenths, and no tenths from 100 ms on."""
-    return f"{number(value, 1 if value is not None and abs(value) < 100 else 0)} ms" if known(value) else UNKNOWN
+    if value is None or not known(value):
+        return UNKNOWN
+    return f"{number(value, 1 if abs(_rounded(value, 1)) < 100 else 0)} ms"
 
 
 def share(value: float | None) -> str:
     """A share as per cent, three significant digits."""
-    return f"{100 * value:.3g} %" if value is not None and math.isfinite(value) else UNKNOWN
+    return f"{_clean(100 * value):.3g} %" if value is not None and math.isfinite(value) else UNKNOWN
+
+
+def _clean(value: float) -> float:
+    return float(f"{value:.{NOISE_DIGITS}g}")
 
 
 def rate(value: float | None) -> str:
     """A rate as manifests write it, three significant digits: ``870M``."""
-    return f"{Bandwidth(float(f'{max(0.0, value):.3g}'))}bit/s" if value is not None and known(value) else UNKNOWN
+    return (
+        f"{Bandwidth(float(f'{_clean(max(0.0, value)):.3g}'))}bit/s" if value is not None and known(value) else UNKNOWN
+    )
 
 
 def price(value: float | None) -> str:
@@ -61,9 +83,15 @@ def path_text(gateways: Iterable[str]) -> str:
 
 def path_figures(figures: Figures) -> str:
     """What is predicted for a path, on one line."""
-    parts = [f"round trip {ms(figures.latency_ms)} (p90 {ms(figures.latency_p90_ms)})", f"loss {share(figures.loss)}"]
+    high_ms = at_least(figures.latency_ms, figures.latency_p90_ms)
+    parts = [f"round trip {ms(figures.latency_ms)} (p90 {ms(high_ms)})", f"loss {share(figures.loss)}"]
     parts += [f"free {rate(figures.bandwidth_bps)}", f"price {price(figures.egress_price)}"]
     return ", ".join(parts)
+
+
+def at_least(median: float | None, p90: float | None) -> float | None:
+    """A p90 as it is shown: never below the median, which sums of different terms would put it by noise."""
+    return p90 if median is None or p90 is None else max(median, p90)
 
 
 def falls_over(path: str) -> str:
@@ -135,4 +163,7 @@ def _directions(edge: DrawnEdge, there: str | None, back: str | None) -> list[tu
 
 
 def _pair(figure: Figure | None, unit: Callable[[float | None], str], quantile: str) -> str:
-    return UNKNOWN if figure is None else f"{unit(figure.median)} ({quantile} {unit(figure.pessimistic)})"
+    if figure is None:
+        return UNKNOWN
+    other = at_least(figure.median, figure.pessimistic) if quantile == "p90" else figure.pessimistic
+    return f"{unit(figure.median)} ({quantile} {unit(other)})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foremesh.drawing.figures import circuit_lines, ms, rate, share, short, way_figures
+from foremesh.drawing.figures import at_least, circuit_lines, ms, rate, share, short, way_figures
 from foremesh.drawing.layout import lay_out
 from foremesh.drawing.legend import key
 from foremesh.drawing.markup import Markup, join, tag
@@ -84,7 +84,7 @@ def _circuit_row(index: int, one: DrawnCircuit, standby: bool) -> Row:
         names,
         path,
         (ms(figures.latency_ms), "n"),
-        (ms(figures.latency_p90_ms), "n"),
+        (ms(at_least(figures.latency_ms, figures.latency_p90_ms)), "n"),
         (share(figures.loss), "n"),
         (rate(figures.bandwidth_bps), "n"),
         *([other] if standby else []),
