@@ -85,6 +85,14 @@ def test_a_recording_is_played_to_its_end(tmp_path: Path) -> None:
     assert answer["world"]["kind"] == "trace"
     assert answer["world"]["days"] == pytest.approx(0.5, abs=0.01)
     assert answer["policies"]["oracle"]["violation_minutes"] == 0
+    assert {one["egress_usd"] for one in answer["policies"].values()} == {None}, "a recording has no prices"
+    table = simulate("--trace", path, "--policies", "static").stdout
+    title = next(line for line in table.splitlines() if "egress" in line)
+    row = next(line for line in table.splitlines() if line.startswith("│ static"))
+    where = next(at for at, cell in enumerate(title.split("┃")) if "egress" in cell)
+    assert row.split("│")[where].strip() == "-"
+    page = simulate("--trace", path, "--policies", "static", "-o", "html").stdout
+    assert "Egress cost" not in page
 
 
 def recorded(tmp_path: Path, *values: str, times: int = 1) -> Path:

@@ -113,7 +113,12 @@ class Contested(click.Command):
     show_default=True,
     help="How traffic changes: with the clock, without, or half of it each.",
 )
-@click.option("--days", type=Days(), help="After the warm-up week; 1, or all that --trace holds.")
+@click.option(
+    "--days",
+    type=Days(),
+    help="After the warm-up week; 1 if left out. A --trace is split: its first seven days, or the first half of eight "
+    "or fewer, are for learning; all that follow are played if left out.",
+)
 @click.option("--seed", "--seeds", "seeds", type=Seeds(), default="1", show_default=True, help="7, 1-20 or 1-5,9.")
 @click.option("--policies", type=Policies(), help="Which compete, with commas between; all if left out.")
 @click.option("--intents", type=click.IntRange(1, 2000), default=40, show_default=True, help="Made up, without -f.")

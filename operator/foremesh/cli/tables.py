@@ -84,7 +84,7 @@ def policies(scores: Mapping[str, Score], width: int) -> Iterator[Any]:
         Column("latency\nmean ms", [f"{one.mean_latency_ms:.1f}" for one in every], 4),
         Column("latency\np95 ms", [f"{one.p95_latency_ms:.1f}" for one in every], 3),
         Column("moves\na day", [f"{one.moves_per_day:,.1f}" for one in every], 1),
-        Column("egress\nUSD", [f"{one.egress_usd:,.0f}" for one in every], 5),
+        Column("egress\nUSD", ["-" if one.egress_usd is None else f"{one.egress_usd:,.0f}" for one in every], 5),
         Column("gap\nclosed", [_share(one.gap_closed) for one in every], 2),
         Column("plan\nseconds", [f"{one.plan_seconds:.1f}" for one in every], 6),
     ]

@@ -233,7 +233,7 @@ def _policy(one: ReportPolicy, ours: str, apart: bool) -> Row:
         (ms(one.mean_latency_ms), "n"),
         (ms(one.p95_latency_ms), "n"),
         (number(one.moves_per_day, 1), "n"),
-        (number(one.egress_usd, 2), "n"),
+        ("–" if one.egress_usd is None else number(one.egress_usd, 2), "n"),
         ("–" if one.gap_closed is None else gap, "n"),
         (number(one.plan_seconds, 2), "n"),
         class_="ours" if one.name == ours else None,

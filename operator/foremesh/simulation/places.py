@@ -80,8 +80,8 @@ class TopologyLink:
     rtt_ms: float
     """Round trip when nothing queues."""
     capacity_bps: float = CAPACITY_BPS
-    egress_price: float = 0.0
-    """US dollars per gigabyte sent into it."""
+    egress_price: float | None = 0.0
+    """US dollars per gigabyte sent into it; None where nobody said, and none is made up."""
     risk_group: str = ""
     """What it shares fate with: its corridor, both directions."""
     underlay: str = "internet"

@@ -59,7 +59,8 @@ class Run:
     graph: MeshGraph
     """What it rested on."""
     moves: tuple[Move, ...]
-    egress_usd: float
+    egress_usd: float | None
+    """None where the price of a link is unknown."""
     plan_seconds: float
     """Spent on forecasts and plans, all of them."""
 
@@ -97,7 +98,8 @@ class _Runner:
         self._policy = policy
         self._planner = Planner(scene.demands, scene.policies, replace(policy.settings, explain=explain))
         self._idle = idle(scene.links, np.array([scene.base_rtt_ms[link] for link in scene.links]))
-        self._price = np.array([scene.facts[link].egress_price or 0.0 for link in scene.links])
+        prices = [scene.facts[link].egress_price for link in scene.links]
+        self._price = np.array([np.nan if price is None else price for price in prices])
         self._capacity_bps = capacities(scene.gateways, scene.links, scene.facts)
         self._graph = MeshGraph(nodes=(), links=())
 
@@ -139,7 +141,7 @@ class _Runner:
             placements=carried.placements,
             graph=self._graph,
             moves=tuple(moves),
-            egress_usd=egress_usd,
+            egress_usd=egress_usd if np.isfinite(egress_usd) else None,
             plan_seconds=seconds,
         )
 

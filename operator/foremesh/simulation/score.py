@@ -35,8 +35,8 @@ class Score:
     p95_latency_ms: float
     moves_per_day: float
     """Changes of path, of all demands together."""
-    egress_usd: float
-    """Price of the traffic sent, over the whole run."""
+    egress_usd: float | None
+    """Price of the traffic sent, over the whole run; None where prices are unknown, as in recordings."""
     gap_closed: float | None
     """Share of the violation minutes between the best reactive policy and the oracle that it avoids; None where the
     oracle is no better, or one of them did not run."""
@@ -142,13 +142,14 @@ def mean(worlds: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
     result = {}
     for name in worlds[0]:
         scores = [world[name] for world in worlds]
-        figures = {
-            key: float(np.mean([asdict(one)[key] for one in scores]))
-            for key in asdict(scores[0])
-            if key != "gap_closed"
-        }
+        figures = {key: _mean([asdict(one)[key] for one in scores]) for key in asdict(scores[0]) if key != "gap_closed"}
         result[name] = Score(**figures, gap_closed=gap_closed(scores, worlds))
     return result
+
+
+def _mean(values: Sequence[float | None]) -> Any:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def to_json(worlds: Mapping[int, Mapping[str, Score]]) -> dict[str, Any]:

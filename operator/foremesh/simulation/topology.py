@@ -197,8 +197,8 @@ def read_trace(path: Path) -> dict[LinkId, Samples]:
 
 
 def from_trace(trace: Mapping[LinkId, Samples]) -> Topology:
-    """The links that a recording has, idle as at their least round trip. Where places are is unknown, and so is
-    capacity.
+    """The links that a recording has, idle as at their least round trip. Where places are is unknown, and so are
+    capacities and prices.
 
     A link recorded one way only has the same round trips on the way back.
     """
@@ -209,7 +209,7 @@ def from_trace(trace: Mapping[LinkId, Samples]) -> Topology:
         for a, b in ((dst, src), (src, dst)):
             if (a, b) != (dst, src) or id_.reverse not in trace:
                 links[a, b, id_.underlay] = TopologyLink(
-                    a, b, least_ms, UNLIMITED_BPS, DEFAULT_PRICE_USD_PER_GB, corridor(a, b), id_.underlay
+                    a, b, least_ms, UNLIMITED_BPS, None, corridor(a, b), id_.underlay
                 )
     names = sorted({name for a, b, _ in links for name in (a, b)})
     return _sorted("trace", [Place(name) for name in names], links.values())
