@@ -56,6 +56,20 @@ def test_the_policy_of_the_example_visibly_changes_a_path(folder: Path) -> None:
     assert found["policies"]["added"] == ["three-clouds-payments-avoid-cloud-b"]
 
 
+def test_an_intent_that_stays_although_the_plan_alone_would_choose_otherwise(folder: Path) -> None:
+    (folder / POLICY).unlink()
+    alone = next(one for one in document("-f", folder)["placements"] if one["intent"] == "three-clouds/payments")
+    found = difference(folder, THREE_CLOUDS)
+    (kept,) = found["intents"]["kept"]
+    assert (kept["intent"], kept["pathText"]) == (alone["intent"], "branch-munich > c-belgium > a-frankfurt")
+    assert alone["pathText"] == "branch-munich > b-amsterdam > a-frankfurt"
+    assert kept["reason"].endswith(f"by {alone['pathText']} is within the 10% margin")
+    assert found["circuits"]["moved"] == []
+    told = run("-f", folder, "--against", THREE_CLOUDS).stdout
+    assert "= intent payments from erp stays: kept branch-munich > c-belgium > a-frankfurt: gain" in told
+    assert "within the 10% margin" in told
+
+
 def test_nothing_changes_between_a_folder_and_itself() -> None:
     result = run("-f", THREE_CLOUDS, "--against", THREE_CLOUDS)
     assert (result.exit_code, result.stdout) == (0, "no difference\n")

@@ -83,7 +83,7 @@ def plan(path: Path, history: Path | None, output: str, against: Path | None, co
       history.csv|parquet  series,time,value: what was measured over time
 
     With --against, the difference that a pull request makes: circuits that are made, removed or moved, Intents that can
-    be placed no more or at last, configs, objects.
+    be placed no more or at last, or that stay although another path is a little cheaper, configs, objects.
 
     \b
     Examples:

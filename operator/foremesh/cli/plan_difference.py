@@ -19,6 +19,8 @@ Document = Mapping[str, Any]
 Key = tuple[str, str | None]
 """Intent and source; no source where an intent is about nobody."""
 
+KEPT = "kept"
+
 NOTHING = "no difference"
 
 BETWEEN, END_TO_END = "between its gateways", "end to end"
@@ -28,7 +30,8 @@ SIGNS = (("+", "added", "green"), ("-", "removed", "red"), ("~", "changed", ""))
 
 
 def difference(before: Document, after: Document) -> dict[str, Any]:
-    """Everything that the later plan changes; every list sorted, all of them empty where nothing does."""
+    """Everything that the later plan changes; every list sorted, all of them empty where nothing does. Intents that are
+    ``kept`` stay where they are although another path would be cheaper: no change, but what a reviewer may expect."""
     return {
         "circuits": _circuits(before, after),
         "intents": _intents(before, after),
@@ -39,7 +42,7 @@ def difference(before: Document, after: Document) -> dict[str, Any]:
 
 
 def is_empty(found: Document) -> bool:
-    return not any(entries for part in found.values() for entries in part.values())
+    return not any(entries for part in found.values() for name, entries in part.items() if name != KEPT)
 
 
 def _circuits(before: Document, after: Document) -> dict[str, Any]:
@@ -59,7 +62,14 @@ def _circuits(before: Document, after: Document) -> dict[str, Any]:
 def _intents(before: Document, after: Document) -> dict[str, Any]:
     old, new = _by_key(before), _by_key(after)
     gone = {intent for intent, _ in old} - {intent for intent, _ in new}
-    found: dict[str, list[Any]] = {"infeasible": [], "feasible": [], "rerouted": [], "added": [], "removed": []}
+    found: dict[str, list[Any]] = {
+        "infeasible": [],
+        "feasible": [],
+        "rerouted": [],
+        KEPT: [],
+        "added": [],
+        "removed": [],
+    }
     for key, one in new.items():
         was = old.get(key)
         if one["state"] != PLACED:
@@ -80,6 +90,8 @@ def _intents(before: Document, after: Document) -> dict[str, Any]:
                     "reason": one["reason"],
                 }
             )
+        elif one["kept"]:
+            found[KEPT].append({"intent": one["intent"], "source": one["source"], **_way(one), "reason": one["reason"]})
     for (intent, source), one in old.items():
         if (intent, source) not in new and (intent in gone or (intent, None) not in new):
             found["removed"].append({"intent": intent, "source": source, "pathText": one.get("pathText")})
@@ -155,10 +167,11 @@ def _named(key: tuple[str, str, str, str]) -> dict[str, str]:
 
 
 def difference_table(found: Document, before: Document, after: Document, width: int) -> list[Line]:
-    """The difference for people: ``+`` comes, ``-`` goes, ``~`` changes, ``!`` cannot be placed."""
-    if is_empty(found):
-        return [(NOTHING, "")]
+    """The difference for people: ``+`` comes, ``-`` goes, ``~`` changes, ``=`` stays for now, ``!`` cannot be
+    placed."""
     page = Page(Names.of(before, after), width)
+    if is_empty(found):
+        return [(NOTHING, ""), *_kept_lines(found["intents"], page)]
     name = page.name
     lines = [*_circuit_lines(found["circuits"], page), *_intent_lines(found["intents"], page)]
     for sign, kind, style in SIGNS:
@@ -204,10 +217,16 @@ def _intent_lines(intents: Document, page: Page) -> Iterator[Line]:
             to = f"{name(one['from']['destination'])} to {name(one['to']['destination'])}"
             yield from page.wrapped("~ intent ", f"{_whose(one, name)} goes from {to}")
         yield from page.wrapped(f"~ intent {_whose(one, name)} ({END_TO_END}): ", one["reason"])
+    yield from _kept_lines(intents, page)
     for one in intents["added"]:
         yield from page.wrapped(f"+ intent {_whose(one, name)}: ", _path_text(one, END_TO_END), "green")
     for one in intents["removed"]:
         yield from page.wrapped("- intent ", _whose(one, name), "red")
+
+
+def _kept_lines(intents: Document, page: Page) -> Iterator[Line]:
+    for one in intents[KEPT]:
+        yield from page.wrapped(f"= intent {_whose(one, page.name)} stays: ", one["reason"])
 
 
 def _whose(one: Document, name: Names) -> str:
