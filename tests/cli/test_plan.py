@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from cli.planning import INPUT, ROOT, THREE_CLOUDS, assert_golden, copied, document, placement, replaced, run
+from foremesh.cli.main import cli
 
 UNMEASURED, IN_PLACE = INPUT / "plan-unmeasured", INPUT / "plan-in-place"
 FOREMESH = Path(sys.executable).with_name("foremesh")
@@ -228,6 +230,16 @@ def test_a_configuration_that_cannot_be_used_is_2(tmp_path: Path, text: str, tol
     (line,) = result.stderr.splitlines()
     assert str(config) in line
     assert told in line
+
+
+@pytest.mark.parametrize("command", ["plan", "operator", "api"])
+def test_a_configuration_that_is_not_there_is_named(tmp_path: Path, command: str) -> None:
+    config = tmp_path / "config.yaml"
+    folder = ("-f", str(THREE_CLOUDS)) if command == "plan" else ()
+    result = CliRunner().invoke(cli, [command, *folder, "--config", str(config)])
+    assert result.exit_code == 2
+    assert result.stderr.endswith(f" {command}: {config}: does not exist; check the path\n")
+    assert result.stderr.count("\n") == 1
 
 
 def test_help_has_an_example_that_works() -> None:

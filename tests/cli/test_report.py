@@ -28,7 +28,9 @@ EXAMPLE = Path(__file__).parents[2] / "manifests" / "examples" / "three-clouds"
 def played() -> tuple[Contest, Scene, World, Run, Measured]:
     """An hour of the example, and all that was measured in it."""
     bundle = read_bundle(EXAMPLE)
-    contest = Contest(topology=topology.from_bundle(bundle), days=62 / 1440, bundle=bundle, policies=("reactive",))
+    contest = Contest(
+        topology=topology.from_bundle(bundle, EXAMPLE), days=62 / 1440, bundle=bundle, policies=("reactive",)
+    )
     scene, world = contest.prepare(2)
     seen: list[Measured] = []
 

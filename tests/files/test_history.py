@@ -33,6 +33,11 @@ CASES = {
     "time-missing": ("ams->fra,,1,", 3, "a row without a time"),
     "series-missing": (",1,1,", 3, "a row without a series"),
     "milliseconds": ("ams->fra,1700000000000,1,", 3, "but maybe of milliseconds"),
+    "two-values-for-one-time": (
+        "ams->fra,1970-01-01T00:00:00Z,2,",
+        3,
+        "ams->fra is 2, and at the same time it is 1 in line 2 already; remove one of the two rows",
+    ),
     "field-too-many": ("ams->fra,1,1,rtt,x", 3, "Expected 4 fields"),
 }
 
@@ -47,7 +52,8 @@ def test_rows_that_cannot_be_used(tmp_path: Path, row: str, line: int, said: str
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param("", "No columns to parse", id="empty"),
+        pytest.param("", "history.csv: is empty; the columns are series", id="empty"),
+        pytest.param("\n \n", "history.csv: ", id="blank"),
         pytest.param("series,time\na->b,1\n", "has no column value; it needs series, time, value", id="column"),
         pytest.param("series,time,value\n", "holds no sample", id="no-rows"),
         pytest.param(b"\xff\xfe\x00\x01", "decode", id="binary"),
@@ -57,6 +63,23 @@ def test_files_that_are_no_history(tmp_path: Path, content: str | bytes, said: s
     error = refused(small_mesh(tmp_path, {"history.csv": content}))
     assert error.path == tmp_path / "history.csv"
     assert said in str(error)
+
+
+def test_a_row_written_twice_or_lost_and_taken_is_no_contradiction(tmp_path: Path) -> None:
+    rows = "ams->fra,0,1,\nams->fra,0,,\nams->fra,0,0.5,loss\nfra->ams,0,2,\n"
+    small_mesh(tmp_path, {"history.csv": HEAD + rows})
+    found = read_bundle(tmp_path).series[Metric.RTT]
+    assert set(found) >= {LinkId(src="mesh/ams", dst="mesh/fra"), LinkId(src="mesh/fra", dst="mesh/ams")}
+
+
+def test_two_values_for_one_time_in_parquet(tmp_path: Path) -> None:
+    small_mesh(tmp_path)
+    path = tmp_path / "history.parquet"
+    rows = pa.table({"series": ["ams->fra"] * 2, "time": [0, 0], "value": [1.0, 2.0]})
+    pq.write_table(rows, path)
+    error = refused(tmp_path)
+    assert (error.path, error.line) == (path, None)
+    assert "ams->fra is 2, and at the same time it is 1 already" in error.cause
 
 
 def test_two_histories(tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ def test_manifests_give_gateways_by_id_with_round_trips_measured_or_by_distance(
         + _gateway("c", ", latitude: 48.9, longitude: 2.4", provider="onprem")
     )
     (tmp_path / "links.csv").write_text("src,dst,rtt_ms,capacity,price\na,b,12.5,300M,0.07\n")
-    found = topology.from_bundle(read_bundle(tmp_path))
+    found = topology.from_bundle(read_bundle(tmp_path), tmp_path)
+    assert found.name == tmp_path.name
     links = {(link.src, link.dst): link for link in found.links}
     assert {place.id for place in found.places} == {"net/a", "net/b", "net/c"}
     assert links["net/a", "net/b"].id == LinkId(src="net/a", dst="net/b")
@@ -189,5 +190,10 @@ def test_manifests_give_gateways_by_id_with_round_trips_measured_or_by_distance(
 
 def test_a_link_of_manifests_without_measurement_or_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(_gateway("a") + _gateway("b"))
-    with pytest.raises(InputError, match="net/a->net/b/internet has no round trip"):
-        topology.from_bundle(read_bundle(tmp_path))
+    with pytest.raises(InputError, match="net/a->net/b/internet has no round trip") as refused:
+        topology.from_bundle(read_bundle(tmp_path), tmp_path)
+    assert refused.value.path == tmp_path
+    (tmp_path / "links.csv").write_text("src,dst,rtt_ms\na,b,\n")
+    with pytest.raises(InputError, match=r"give it rtt_ms in links\.csv") as refused:
+        topology.from_bundle(read_bundle(tmp_path), tmp_path)
+    assert refused.value.path == tmp_path / "links.csv"

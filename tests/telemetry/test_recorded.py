@@ -69,7 +69,7 @@ def test_times_of_both_kinds_and_none_in_milliseconds(tmp_path: Path) -> None:
         pytest.param("series,time,value\na,,1\n", "without a time", id="time-missing"),
         pytest.param("series,time,value\na,0,fast\n", "fast", id="value-unreadable"),
         pytest.param("series,time,value\na,0,inf\n", "infinite", id="value-infinite"),
-        pytest.param("", "No columns", id="empty"),
+        pytest.param("", "rtt.csv: is empty", id="empty"),
     ],
 )
 def test_files_that_are_no_recording(tmp_path: Path, text: str, cause: str) -> None:

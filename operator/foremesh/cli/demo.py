@@ -58,11 +58,12 @@ def demo(folder: Path, out: Path, days: float, seed: int, jobs: int | None) -> N
     check_writable(out)
     _check_ours(out)
     bundle = read_bundle(folder)
+    place = topology.from_bundle(bundle, folder)
     with progress("planning") as show:
         decision = plan_bundle(bundle, installed_settings())
         show(1.0)
     applied = _applied(decision)
-    contest = Contest(topology=topology.from_bundle(bundle), days=days, bundle=bundle)
+    contest = Contest(topology=place, days=days, bundle=bundle)
     with progress(f"simulating {report.days(days)}") as show:
         found = runs(contest, seed, jobs=jobs, progress=show)
     whole = report.of_runs(contest, seed, found, title=f"Foremesh: {folder.name}", applied=applied)

@@ -19,7 +19,7 @@ from foremesh.cli.demo import demo
 from foremesh.cli.graph import graph
 from foremesh.cli.plan import plan
 from foremesh.cli.simulate import simulate
-from foremesh.cli.terminal import INTERRUPTED, one_thread_each
+from foremesh.cli.terminal import INTERRUPTED, one_thread_each, told
 
 DEFAULT_CONFIG = Path("/etc/foremesh/config.yaml")
 
@@ -67,6 +67,7 @@ def cli(verbose: bool) -> None:
     envvar="KUBECONFIG",
     help="Kubeconfig file; inside a cluster the pod's service account is used.",
 )
+@told
 def operator(config: Path, kubeconfig: Path | None) -> None:
     """Watch what is declared, plan, and set it up."""
     import asyncio
@@ -78,6 +79,7 @@ def operator(config: Path, kubeconfig: Path | None) -> None:
 
 @cli.command(short_help="Serve the mesh API, from which agents get their configs.")
 @config_option
+@told
 def api(config: Path) -> None:
     """Serve the mesh API, which agents register with and get their configs from."""
     import asyncio
@@ -94,6 +96,10 @@ def _settings(path: Path):  # type: ignore[no-untyped-def]
     try:
         return settings.load(path)
     except ManifestError as error:
+        if isinstance(error.__cause__, OSError):
+            from foremesh.files.text import unreadable
+
+            raise unreadable(path, error.__cause__) from error
         raise click.ClickException(str(error)) from error
 
 

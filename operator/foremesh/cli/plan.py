@@ -170,11 +170,13 @@ def _as_measured(in_place: Bundle, bundle: Bundle) -> Bundle:
 def _settings(config: Path | None) -> Settings:
     from foremesh import settings
     from foremesh.files import InputError
+    from foremesh.files.text import check_file
     from foremesh.model.manifest import ManifestError
     from foremesh.offline import installed_settings
 
     if config is None:
         return installed_settings()
+    check_file(config)
     try:
         found = settings.load(config)
         _check(found)

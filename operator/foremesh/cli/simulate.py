@@ -203,7 +203,7 @@ def _contest(
     bundle, samples = None, None
     if folder is not None:
         bundle = read_bundle(folder)
-        place = topologies.from_bundle(bundle)
+        place = topologies.from_bundle(bundle, folder)
     elif trace is not None:
         samples = topologies.read_trace(trace)
         place = topologies.from_trace(samples)

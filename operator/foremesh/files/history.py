@@ -86,7 +86,7 @@ def read_series(path: Path, *, cure: str) -> dict[Metric, dict[str, Samples]]:
         _check_rows(path)
         return load_metrics(path)
     except RecordingError as error:
-        raise InputError(path, error.line, " ".join(error.cause.split()), cure) from error
+        raise InputError(path, error.line, " ".join(error.cause.split()), error.cure or cure) from error
 
 
 def _check_rows(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from foremesh.files import Bundle, InputError, read_links
+from foremesh.files.bundle import LINKS
 from foremesh.files.errors import shown
 from foremesh.files.history import line_of, read_series
 from foremesh.files.text import read_text
@@ -215,10 +216,13 @@ def from_trace(trace: Mapping[LinkId, Samples]) -> Topology:
     return _sorted("trace", [Place(name) for name in names], links.values())
 
 
-def from_bundle(bundle: Bundle, *, name: str = "manifests") -> Topology:
+def from_bundle(bundle: Bundle, folder: Path) -> Topology:
     """The gateways that manifests declare and the links they can have.
 
     A link's round trip is the least one measured, in either direction; without any, it follows from the two locations.
+
+    Args:
+        folder: Where the manifests are, which the topology is named for.
 
     Raises:
         InputError: If a link has neither; names it.
@@ -246,7 +250,8 @@ def from_bundle(bundle: Bundle, *, name: str = "manifests") -> Topology:
             if kilometres is None:
                 cause = f"the link {link} has no round trip, nor have both its gateways a location"
                 cure = "give it rtt_ms in links.csv, or both gateways a latitude and longitude"
-                raise InputError(Path(name), None, cause, cure)
+                known_by = folder / LINKS
+                raise InputError(known_by if known_by.exists() else folder, None, cause, cure)
             base_ms = rtt_ms(kilometres, group, INTERNET_STRETCH)
         known, declared = facts.get(link), gateways[link.src].spec
         ends = [one.spec.gateway.capacity for one in (gateways[link.src], gateways[link.dst]) if one.spec.gateway]
@@ -258,7 +263,7 @@ def from_bundle(bundle: Bundle, *, name: str = "manifests") -> Topology:
             price = known.egress_price
         capacity_bps = known.capacity_bps if known is not None and known.capacity_bps else least_bps
         links.append(TopologyLink(link.src, link.dst, max(base_ms, 0.01), capacity_bps, price, group, link.underlay))
-    return _sorted(name, places.values(), links)
+    return _sorted(folder.resolve().name or str(folder), places.values(), links)
 
 
 def _sorted(

@@ -48,12 +48,14 @@ LINK_NAME = re.compile(r"(?P<src>.+)->(?P<dst>[^/]+(?:/[^/]+)?)/(?P<underlay>[^/
 
 
 class RecordingError(ValueError):
-    """A file that holds no series; carries ``path``, ``cause`` and, where a row of a CSV is to blame, its ``line``."""
+    """A file that holds no series; carries ``path``, ``cause``, its ``line`` where a row of a CSV is to blame, and a
+    ``cure`` where it is another than to keep to the format."""
 
-    def __init__(self, path: Path, cause: str, line: int | None = None) -> None:
+    def __init__(self, path: Path, cause: str, line: int | None = None, cure: str = "") -> None:
         self.path = path
         self.cause = cause
         self.line = line
+        self.cure = cure
         where = f"{path}:{line}" if line is not None else f"{path}"
         super().__init__(f"recording {where}: {cause}; nothing was read")
 
@@ -141,7 +143,24 @@ def load_metrics(path: Path) -> dict[Metric, dict[str, Samples]]:
         _refuse(rows, values > metric.ceiling, path, f"{metric} is {{value:g}}, and a share is at most 1")
         if len(rows):
             found[metric] = _series(rows)
+            for name, samples in found[metric].items():
+                _refuse_contradiction(rows, name, samples, path)
     return found
+
+
+def _refuse_contradiction(frame: pd.DataFrame, name: str, samples: Samples, path: Path) -> None:
+    """Raise if a series has two values for one time. A row written twice is no contradiction, nor is a sample lost in
+    the second in which another was taken."""
+    taken = np.isfinite(samples.values)
+    times_s, values = samples.times_s[taken], samples.values[taken]
+    wrong = (np.diff(times_s) == 0) & (np.diff(values) != 0)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        same = frame[(frame["series"] == name) & (frame["time"] == times_s[at])]
+        lines = [int(same.index[same["value"] == value][0]) + 2 for value in values[at : at + 2]]
+        where, line = (f" in line {lines[0]}", lines[1]) if path.suffix not in PARQUET else ("", None)
+        cause = f"{name} is {values[at + 1]:g}, and at the same time it is {values[at]:g}{where} already"
+        raise RecordingError(path, cause, line, "remove one of the two rows")
 
 
 def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
@@ -162,6 +181,8 @@ def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
                 na_values={"value": NO_SAMPLE, "time": [""]},
                 skip_blank_lines=False,
             )
+    except pd.errors.EmptyDataError as error:
+        raise RecordingError(path, "is empty") from error
     except (OSError, ValueError) as error:  # what pyarrow and the CSV reader raise derives from these
         line = re.search(r" in line (\d+)", str(error))
         raise RecordingError(path, str(error).strip(), int(line[1]) if line else None) from error
