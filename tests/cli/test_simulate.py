@@ -185,7 +185,23 @@ def test_a_matrix_is_judged(tmp_path: Path) -> None:
     answer = json.loads(found.stdout)
     assert {"direct_ms", "chosen_ms", "oracle_ms", "share_worse"} <= set(answer)
     assert max(answer["oracle_ms"], answer["chosen_ms"]) < answer["direct_ms"]
-    assert "mean round trip" in simulate("--matrix", path).stdout
+    figures = [value for one in (answer, *answer["slices"]) for value in one.values() if isinstance(value, float)]
+    assert figures == [round(value, 4) for value in figures]
+    what, means = simulate("--matrix", path).stdout.splitlines()
+    assert what == "matrix.npz: 6 slices of 12 nodes, the first 4 for warm-up and not judged"
+    assert means.startswith("mean round trip: direct ")
+
+
+def test_a_matrix_of_one_slice_is_counted_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "matrix.npz", rtt_ms=np.ones((1, 3, 3)))
+    assert "rtt_ms has 1 slice, and the first 4 are" in simulate("--matrix", tmp_path / "matrix.npz").stderr
+
+
+def test_a_report_on_a_folder_bears_its_name() -> None:
+    folder = Path(__file__).parents[2] / "manifests" / "examples" / "three-clouds"
+    found = simulate("-f", folder, "-o", "html", "--policies", "static", "--days", "0.05")
+    assert found.exit_code == 0, found.output
+    assert "<title>three-clouds, 0.05 days</title>" in found.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from foremesh.cli import terminal
+from foremesh.cli.main import cli
 from foremesh.files import InputError
 
 FOREMESH = Path(sys.executable).with_name("foremesh")
@@ -33,6 +35,15 @@ def test_writing_makes_no_folders(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         terminal.write("text", tmp_path / "absent" / "file")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_drawing_makes_no_folders_either_and_says_so_before_it_reads(tmp_path: Path) -> None:
+    out = tmp_path / "absent" / "mesh.svg"
+    found = CliRunner().invoke(cli, ["graph", "-f", str(tmp_path / "nowhere"), "-o", "svg", "--out", str(out)])
+    assert found.exit_code == 2
+    assert found.stderr.count("\n") == 1
+    assert f"{out}: cannot be written: {out.parent} does not exist; make that folder first" in found.stderr
+    assert not out.parent.exists()
 
 
 def test_looking_whether_it_can_be_written_leaves_nothing(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "# nothing\n---\n", "apiVersion: v1\nkind: Namespace\n"])
 def test_a_folder_without_anything_of_foremesh(tmp_path: Path, content: str) -> None:
-    assert "holds no foremesh manifest (1 YAML files)" in str(refused(put(tmp_path, {"a.yaml": content})))
+    assert "holds no foremesh manifest (1 YAML file)" in str(refused(put(tmp_path, {"a.yaml": content})))
 
 
 @pytest.mark.parametrize("name", ["big.yaml", "links.csv", "history.csv", "history.parquet"])

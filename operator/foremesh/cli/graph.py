@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from foremesh.cli.terminal import told, write
+from foremesh.cli.terminal import check_writable, told, write
 
 
 @click.command(short_help="Draw the mesh that a folder describes, and its circuits.")
@@ -33,6 +33,7 @@ def graph(folder: Path, history: Path | None, output: str, out: Path | None) -> 
     from foremesh.offline import plan_bundle
     from foremesh.settings import Settings
 
+    check_writable(out)
     bundle = read_bundle(folder, history=history)
     decision = plan_bundle(bundle, Settings())
     # Without a history, the figures of links.csv are what somebody wrote down: nobody observed them.

@@ -320,4 +320,6 @@ def _matrix(path: Path, output: str, out: Path | None) -> None:
         write(json.dumps(found, indent=2) + "\n", out)
     else:
         means = ", ".join(f"{name} {found[f'{name}_ms']:.1f} ms" for name in ("direct", "chosen", "oracle"))
-        write(f"mean round trip: {means}; {found['share_worse']:.1%} of pairs worse than direct\n", out)
+        slices, nodes, _ = rtt_ms.shape
+        what = f"{path.name}: {slices} slices of {nodes} nodes, the first {matrix.WARMUP} for warm-up and not judged"
+        write(f"{what}\nmean round trip: {means}; {found['share_worse']:.1%} of pairs worse than direct\n", out)

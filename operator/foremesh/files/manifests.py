@@ -85,7 +85,8 @@ def read_manifests(folder: Path) -> Manifests:
             for one in _objects(document):
                 _take(found, one)
     if not found.places:
-        cause = f"holds no foremesh manifest ({len(files)} YAML files)" if files else "holds no YAML file"
+        count = f"{len(files)} YAML file{'s' * (len(files) > 1)}"
+        cause = f"holds no foremesh manifest ({count})" if files else "holds no YAML file"
         cure = f"put MeshResources and Intents of {API_VERSION} into it, as *.yaml"
         raise InputError(folder, None, cause, cure)
     managed = {

@@ -215,8 +215,12 @@ def judge(
 
 
 def to_json(result: MatrixResult) -> dict[str, Any]:
-    """The result as plain values: the fields by name, ``slices`` as a list."""
-    return {**asdict(result), "slices": [asdict(row) for row in result.slices]}
+    """The result as plain values, rounded as scores are: the fields by name, ``slices`` as a list."""
+    return {**_plain(result), "slices": [_plain(row) for row in result.slices]}
+
+
+def _plain(one: MatrixResult | SliceRow) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(one).items()}
 
 
 _Rule = tuple[int, int, str]
@@ -313,7 +317,7 @@ def _check_header(path: Path, file: IO[bytes]) -> None:
             path, None, f"{ARRAY} has shape {shape}, not (slices, nodes, nodes) of two nodes or more", needed
         )
     if shape[0] <= WARMUP:
-        cause = f"{ARRAY} has {shape[0]} slices, and the first {WARMUP} are warm-up"
+        cause = f"{ARRAY} has {shape[0]} slice{'s' * (shape[0] != 1)}, and the first {WARMUP} are warm-up"
         raise InputError(path, None, cause, f"give {WARMUP + 1} or more")
     if math.prod(shape) > MOST_VALUES or shape[1] > MOST_NODES:
         cause = (
