@@ -23,6 +23,14 @@ AT_ONCE_S = 10.0
 LONG = ("--days", "20")
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Whoever runs these tests in the background of a script has told all his children to ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextlib.contextmanager
 def started(*args: str | Path) -> Iterator[subprocess.Popen[str]]:
     """A command in a process group of its own, as a shell starts it; whatever is left of it in the end is killed."""
