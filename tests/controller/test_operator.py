@@ -152,6 +152,23 @@ async def test_a_new_operator_waits_for_agents_that_a_lost_store_does_not_know(
     assert world.ready("MeshResource", "lon", "mesh")[0] == "False"
 
 
+async def test_gateways_that_come_back_one_by_one_are_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after the mesh API was away: the path by lon is not left because lon is a second late."""
+    path = world.circuit["status"]["path"]
+    for id_ in await world.registry.beacons():
+        await world.store.delete(f"presence/{id_}")
+    await world.plan()
+    assert world.circuit["status"]["path"] == path
+    await world.agents("mesh/ams", "mesh/fra", "mesh/par")
+    with pytest.raises(NotNow, match="mesh/lon"):
+        await world.plan()
+    await world.agents("mesh/lon")
+    await world.plan()
+    assert world.circuit["status"]["path"] == path
+    await world.store.delete("presence/mesh/lon")
+    await world.plan()  # it alone, while others are heard: nobody waits
+
+
 # What is written, and what not
 
 

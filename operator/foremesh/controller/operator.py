@@ -34,8 +34,8 @@ PATIENCE_S = 5.0
 """Seconds after which planning starts although edits keep coming."""
 
 REJOIN_S = 30.0
-"""Seconds that agents get to register again with a store that lost everything, before those that do not are left out:
-three presences. Until then everybody keeps the config he has."""
+"""Seconds that agents get to come back to a store that lost everything, or after none was heard, before those that do
+not are left out: three presences. Until then everybody keeps the config he has."""
 
 OUTAGE_WORTH_TELLING_S = 5.0
 """Seconds; a shorter outage is one API server of several being restarted."""
@@ -59,6 +59,8 @@ class Operator:
         """Circuits that the API server did not take since the last plan, with the reason."""
         self._registrations: dict[str, Registration] = {}
         self._rejoin_until_s: float | None = None
+        self._silent: set[str] = set()
+        """Gateways not heard yet since none was."""
         self._heard: dict[str, str] = {}
         self._outage: Outage | None = None
         self._newest_s = 0.0
@@ -206,12 +208,13 @@ class Operator:
         )
 
     def _wait_for_agents(self, record: Record, observed: Observed) -> None:
-        """A plan made while known agents are missing from the store would take down what they carry.
+        """A plan made while known agents are missing from the store would take down what they carry; one made while
+        gateways come back one by one, after nobody was heard, would lead around those that are a second late.
 
         Raises:
             NotNow: While some may still come back.
         """
-        missing = sorted(
+        missing = self._not_back(record, observed) or sorted(
             id_
             for id_, status in record.resource_status.items()
             if id_ not in observed.registrations
@@ -224,9 +227,19 @@ class Operator:
             return
         if self._rejoin_until_s is None:
             self._rejoin_until_s = now_s + REJOIN_S
-            log.warning("store knows nothing of agents=%s wait_s=%g", ",".join(missing), REJOIN_S)
+            log.warning("waiting for agents=%s at most_s=%g", ",".join(missing), REJOIN_S)
         if now_s < self._rejoin_until_s:
-            raise NotNow(f"waiting for {', '.join(missing)} to register again")
+            raise NotNow(f"waiting for {', '.join(missing)} to come back")
+
+    def _not_back(self, record: Record, observed: Observed) -> list[str]:
+        """Gateways that are still missing since no gateway at all was heard, as while the mesh API is away."""
+        gateways = {id_ for id_ in observed.registrations if record.resources[id_].is_gateway}
+        present = gateways & observed.beacons.keys()
+        if not present:
+            self._silent = gateways
+            return []
+        self._silent = (self._silent & gateways) - present
+        return sorted(self._silent)
 
     async def _publish(self, decision: Decision, observed: Observed, record: Record, *, figures: bool) -> None:
         while True:
