@@ -7,11 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from lab.process import wait_until
 
 FOREMESH = Path(sys.executable).with_name("foremesh")
 THREE_CLOUDS = Path(__file__).parents[2] / "manifests" / "examples" / "three-clouds"
@@ -45,15 +46,6 @@ def started(*args: str | Path) -> Iterator[subprocess.Popen[str]]:
         running.communicate()
 
 
-def until(true: Callable[[], bool], deadline_s: float) -> bool:
-    end_s = time.monotonic() + deadline_s
-    while time.monotonic() < end_s:
-        if true():
-            return True
-        time.sleep(0.05)  # between two looks at processes, which send no word
-    return False
-
-
 def members(group: int) -> list[int]:
     """Processes of a group that still run."""
     found = []
@@ -81,7 +73,7 @@ COMMANDS = [
 def test_ctrl_c_ends_every_process_at_once(command: tuple[str, ...], tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out") if command[0] == "demo" else ()
     with started(*command, *out) as running:
-        assert until(lambda: busy(running), DEADLINE_S), "it never began"
+        wait_until(lambda: busy(running), DEADLINE_S, what="it begins")
         os.killpg(running.pid, signal.SIGINT)
         _, said = running.communicate(timeout=AT_ONCE_S)
         assert running.returncode == 130
@@ -93,10 +85,10 @@ def test_ctrl_c_ends_every_process_at_once(command: tuple[str, ...], tmp_path: P
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_who_is_killed_leaves_nobody_behind() -> None:
     with started("simulate", "--topology", "topozoo/Geant2012", *LONG) as running:
-        assert until(lambda: busy(running), DEADLINE_S), "it never began"
+        wait_until(lambda: busy(running), DEADLINE_S, what="it begins")
         running.kill()
         running.wait(AT_ONCE_S)
-        assert until(lambda: not members(running.pid), AT_ONCE_S)
+        wait_until(lambda: not members(running.pid), AT_ONCE_S, what="nobody left")
 
 
 def test_ctrl_c_while_a_plan_is_made_is_one_line() -> None:

@@ -95,8 +95,7 @@ def alarm(batch: SeriesBatch, past: SeriesBatch | None, horizon_s: float) -> Ala
     recent = recent[:, -samples:]
     far = recent - level[:, None] > limit[:, None]
     minute = batch.values[:, -max(1, round(OVER_S / batch.step_s)) :]
-    known = np.isfinite(minute)
-    newest = np.where(known.any(axis=1), minute.sum(axis=1, where=known) / np.maximum(known.sum(axis=1), 1), np.nan)
+    newest = recent_mean(minute, minute.shape[1])[:, -1]
     return Alarm(level, limit, np.max(recent, axis=1, where=far, initial=-np.inf), newest)
 
 

@@ -12,6 +12,7 @@ from foremesh.model.plan import Infeasible
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
 from foremesh.routing.arrays import Arrays
+from foremesh.routing.ask import traffic_bps
 from foremesh.routing.policy import Effective, effective
 
 
@@ -65,8 +66,7 @@ class Demand:
     @property
     def asked_bps(self) -> Traffic:
         """The bandwidth that its Intent asks for."""
-        needs = self.intent.spec.requirements
-        return (needs.min_bandwidth or 0.0, needs.reverse or 0.0)
+        return traffic_bps(self.intent.spec.requirements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
