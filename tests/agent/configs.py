@@ -17,6 +17,7 @@ from foremesh.model.config import (
     CircuitEnd,
     GatewayConfig,
     HopPeer,
+    LabelEnd,
     Steer,
     Transit,
     Uplink,
@@ -78,9 +79,9 @@ def configs(
         )
 
     def end(own: str, far: str, side: int) -> GatewayConfig:
-        own_first = {number: (pair[side], pair[1 - side]) for number, pair in pairs.items()}
+        own_first = tuple(LabelEnd(number=n, own=pair[side], far=pair[1 - side]) for n, pair in pairs.items())
         peers = (neighbour("t", 1 - side),)
-        return _end(own, far, keys, own_first[label], tuple(own_first.values()), peers, epoch=epoch, mtu=mtu)
+        return _end(own, far, keys, label, own_first, peers, epoch=epoch, mtu=mtu)
 
     return {
         "a": end("a", "b", 0),
@@ -103,8 +104,8 @@ def _end(
     own: str,
     far: str,
     keys: Keyring,
-    send_label: tuple[str, str],
-    accept_labels: tuple[tuple[str, str], ...],
+    send_label: int,
+    labels: tuple[LabelEnd, ...],
     hop_peers: tuple[HopPeer, ...],
     *,
     epoch: int,
@@ -123,7 +124,7 @@ def _end(
         remote_gateway=resource(far),
         remote_prefixes=(BLOCKS.gateway_prefix(NUMBERS[far]),),
         send_label=send_label,
-        accept_labels=accept_labels,
+        labels=labels,
         firewall=(
             FirewallRule(protocol=Protocol.TCP, ports=PORTS, sources=(f"{workload_address('wa')}/32",)),
             FirewallRule(protocol=Protocol.ICMP),

@@ -156,7 +156,7 @@ def test_what_an_uplink_reaches_outside_the_blocks_is_guarded_too() -> None:
         ("a", lambda _: {"circuits": ()}, "does not end here"),
         ("a", lambda c: {"circuits": (changed(c.circuits[0], class_number=5000),)}, "class number"),
         ("a", lambda c: {"circuits": (changed(c.circuits[0], mtu=1200),)}, "MTU 1200"),
-        ("a", lambda c: {"circuits": (changed(c.circuits[0], accept_labels=()),)}, "does not accept"),
+        ("a", lambda c: {"circuits": (changed(c.circuits[0], labels=()),)}, "does not accept"),
         (
             "a",
             lambda c: {"circuits": (c.circuits[0], changed(c.circuits[0], circuit="default/twin"))},

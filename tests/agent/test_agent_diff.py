@@ -16,7 +16,7 @@ from foremesh.agent.desired import Local, desired
 from foremesh.agent.diff import diff
 from foremesh.agent.state import Desired, Observed
 from foremesh.model.circuit import FirewallRule
-from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, Steer, Transit, Uplink
+from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, LabelEnd, Steer, Transit, Uplink
 
 LOCAL = Local(public_keys=FAKE_KEYS["a"])
 
@@ -54,15 +54,15 @@ def gateway_configs(draw: st.DrawFn) -> GatewayConfig:
             public_key=fake_key("circuit", far),
             remote_gateway=f"default/g{far}",
             remote_prefixes=(f"100.64.{far}.0/24",),
-            send_label=label,
-            accept_labels=(label,),
+            send_label=number,
+            labels=(LabelEnd(number=number, own=own, far=other),),
             firewall=draw(st.sampled_from([(), (FirewallRule(),), (FirewallRule(ports=(80,)),)])),
             initiator=draw(st.booleans()),
             probe_address=f"100.64.{far}.1",
             mtu=draw(st.sampled_from([1280, 1340])),
         )
         for far, number in circuits
-        for label in [(f"100.113.{number}.{2 * far}", f"100.113.{number}.{2 * far + 1}")]
+        for own, other in [(f"100.113.{number}.{2 * far}", f"100.113.{number}.{2 * far + 1}")]
     )
     peers = tuple(
         HopPeer(

@@ -69,16 +69,16 @@ class Switches:
             raise Dropped(workload, f"no uplink to {packet.destination}")
         return self._from_workload(workload, min(ways, key=lambda way: way[:2])[2].gateway, packet)
 
-    def carry(self, gateway: str, end: CircuitEnd) -> tuple[str, ...]:
-        """Send an empty packet of a circuit's inner tunnel on the label in use; the gateways it passed.
+    def carry(self, gateway: str, end: CircuitEnd, on: int | None = None) -> tuple[str, ...]:
+        """Send an empty packet of a circuit's inner tunnel on the label in use, or another one; the gateways it passed.
 
         Raises:
             Dropped: If it does not arrive at the circuit's other end.
         """
-        if end.send_label is None:
+        label = end.label(end.send_label if on is None else on)
+        if label is None:
             raise Dropped(gateway, f"{end.circuit} has no label to send on")
-        own, far = end.send_label
-        path, arrived = self._over_hops(gateway, own, far)
+        path, arrived = self._over_hops(gateway, label.own, label.far)
         if arrived.circuit != end.circuit or arrived.initiator == end.initiator:
             raise Dropped(path[-1], f"{end.circuit} arrived as {arrived.circuit}")
         return path
@@ -119,7 +119,9 @@ class Switches:
         path = [gateway]
         while True:
             config = self._host(path[-1])
-            ends = [end for end in config.circuits if (destination, source) in end.accept_labels]
+            ends = [
+                end for end in config.circuits if any((one.own, one.far) == (destination, source) for one in end.labels)
+            ]
             if len(path) > 1 and ends:
                 assert len(ends) == 1, f"{path[-1]} accepts {source} > {destination} for {len(ends)} circuits"
                 return tuple(path), ends[0]

@@ -150,8 +150,9 @@ def check(config: GatewayConfig) -> None:
             refuse(f"circuit {end.circuit}: class number {end.class_number} is not within 0 and {MAX_CLASS}")
         if not ATTACH_MTU <= end.mtu <= HOP_MTU:
             refuse(f"circuit {end.circuit}: MTU {end.mtu} is not within {ATTACH_MTU} and {HOP_MTU}")
-        if end.send_label and end.send_label not in end.accept_labels:
-            refuse(f"circuit {end.circuit}: sends on label {end.send_label[0]} that it does not accept")
+        for number in (end.send_label, end.standby_label):
+            if number is not None and end.label(number) is None:
+                refuse(f"circuit {end.circuit}: sends on label {number} that it does not accept")
     for number in sorted({end.class_number for end in config.circuits}):
         reached = [(IPv4Network(p), e.circuit) for e in config.circuits if e.class_number == number for p in _behind(e)]
         for i, (network, circuit) in enumerate(reached):
@@ -186,8 +187,8 @@ def _addresses_of(config: GatewayConfig) -> Iterable[str]:
         yield workload.address
     for end in config.circuits:
         yield from (end.local_address, end.remote_address, end.probe_address)
-        for pair in end.accept_labels:
-            yield from pair
+        for label in end.labels:
+            yield from (label.own, label.far)
     for uplink in config.uplinks:
         yield from (uplink.address, uplink.gateway_address)
 
@@ -207,7 +208,7 @@ def _behind(end: CircuitEnd) -> tuple[str, ...]:
 def _hop(config: GatewayConfig, local: Local) -> Interface:
     addresses = {address for address in (config.hop_address, config.mesh_address) if address}
     for end in config.circuits:
-        addresses |= {end.local_address, *(own for own, _ in end.accept_labels)}
+        addresses |= {end.local_address, *(label.own for label in end.labels)}
     peers = {}
     for peer in config.hop_peers:
         endpoint = local.endpoint(peer.endpoint)
@@ -273,7 +274,7 @@ def _never_in_clear(config: GatewayConfig) -> Iterable[Route]:
 
 
 def _hop_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
-    own_of = {far: own for end in config.circuits for own, far in end.accept_labels}
+    own_of = {label.far: label.own for end in config.circuits for label in end.labels}
     assert config.hop_address is not None
     for peer in config.hop_peers:
         for address in (peer.hop_address, *peer.labels):

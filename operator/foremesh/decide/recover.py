@@ -93,14 +93,13 @@ def _class(
 def _status(gateway: str, end: CircuitEnd, configs: Mapping[str, GatewayConfig], blocks: Blocks) -> CircuitStatus:
     from_, to = (gateway, end.remote_gateway) if end.initiator else (end.remote_gateway, gateway)
     labels = []
-    for own, far in end.accept_labels:
-        towards = far if end.initiator else own
+    for label in end.labels:
+        towards = label.far if end.initiator else label.own
         path = _follow(towards, from_, to, configs)
         if path:
-            sent = end.send_label == (own, far)
-            state = LabelState.ACTIVE if sent else LabelState.DRAINING
+            state = _state(end, label.number)
             epoch = configs[gateway].epoch
-            labels.append(LabelAllocation(number=_pair_number(blocks.labels, own), state=state, path=path, epoch=epoch))
+            labels.append(LabelAllocation(number=label.number, state=state, path=path, epoch=epoch))
     active = next((label.path for label in labels if label.state is LabelState.ACTIVE), ())
     return CircuitStatus(
         number=_pair_number(blocks.circuits, end.local_address),
@@ -108,6 +107,12 @@ def _status(gateway: str, end: CircuitEnd, configs: Mapping[str, GatewayConfig],
         path=active,
         labels=tuple(labels),
     )
+
+
+def _state(end: CircuitEnd, number: int) -> LabelState:
+    if number == end.send_label:
+        return LabelState.ACTIVE
+    return LabelState.STANDBY if number == end.standby_label else LabelState.DRAINING
 
 
 def _follow(address: str, from_: str, to: str, configs: Mapping[str, GatewayConfig]) -> tuple[str, ...]:

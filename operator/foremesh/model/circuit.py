@@ -38,24 +38,48 @@ class CircuitSpec(Spec, frozen=True, kw_only=True):
     path: tuple[str, ...] = ()
     """A path pinned by hand, as gateway ids from end to end; empty lets foremesh choose."""
     firewall: tuple[FirewallRule, ...] = ()
+    dscp: int | None = None
+    """Differentiated services code point, 0 to 63, that packets in the circuit carry; unset leaves it as it is."""
 
 
 class LabelState(StrEnum):
-    """A label goes from staging to active to draining, and is then free (no longer listed)."""
+    """Where a label is in its life; a free one is not listed. ``network.labels`` has the transitions."""
 
     STAGING = "Staging"
+    """Being programmed along its path; nobody may send on it."""
+    STANDBY = "Standby"
+    """Programmed everywhere; each end may switch to it by itself at any time."""
     ACTIVE = "Active"
     DRAINING = "Draining"
+    """Given up; it is free once both ends have confirmed that they cannot send on it any more."""
+    QUARANTINED = "Quarantined"
+    """Given up, but an end that may still send on it is silent."""
+
+
+class Route(Spec, frozen=True, kw_only=True):
+    """One way through the mesh, exactly: gateways, the underlay of each link, the hop key that each gateway uses."""
+
+    gateways: tuple[str, ...]
+    underlays: tuple[str, ...] = ()
+    """One for each link; empty: whatever underlay joins the two, the first by name."""
+    keys: tuple[str, ...] = ()
+    """One for each gateway: the first characters of the public key of its hop interface; empty: the newest."""
 
 
 class LabelAllocation(Spec, frozen=True, kw_only=True):
-    """A label in use: its number in the mesh's label block, its state and the gateways it runs along."""
+    """A label in use: its number in the mesh's label block, its state and the way it runs (see ``Route``)."""
 
     number: int
     state: LabelState
     path: tuple[str, ...]
+    underlays: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     epoch: int = 0
     """The epoch of the config that last changed the state; acknowledgements are compared with it."""
+
+    @property
+    def route(self) -> Route:
+        return Route(gateways=self.path, underlays=self.underlays, keys=self.keys)
 
 
 class Figures(Spec, frozen=True, kw_only=True):

@@ -16,12 +16,23 @@ from foremesh.model.manifest import Wire, encode
 from foremesh.model.resource import Protocol
 
 
+class Hello(Wire, frozen=True, kw_only=True):
+    """How the ends of circuits watch their labels."""
+
+    interval_ms: int = 50
+    """Between two hellos on a route."""
+    missed: int = 3
+    """Hellos in a row without which a route counts as dead."""
+
+
 class HopPeer(Wire, frozen=True, kw_only=True):
     """A neighbour: the other end of a link."""
 
     gateway: str
     underlay: str
     public_key: str
+    own_key: str = ""
+    """Public key of the own hop interface that this link runs on; empty: the newest of the underlay."""
     endpoint: str | None = None
     """None: the neighbour dials in."""
     hop_address: str
@@ -45,6 +56,18 @@ class AttachedWorkload(Wire, frozen=True, kw_only=True):
     address: str
 
 
+class LabelEnd(Wire, frozen=True, kw_only=True):
+    """A label as one of its ends sees it."""
+
+    number: int
+    own: str
+    far: str
+    """Addresses of this end and of the other."""
+    route: str = ""
+    """Digest of the way it runs, the same at both ends: labels of one route live and die together, so one hello speaks
+    for all of them."""
+
+
 class CircuitEnd(Wire, frozen=True, kw_only=True):
     """One end of a circuit: the inner tunnel's peer and the labels it may use."""
 
@@ -59,16 +82,26 @@ class CircuitEnd(Wire, frozen=True, kw_only=True):
     remote_gateway: str
     remote_prefixes: tuple[str, ...]
     """Mesh prefixes behind the far end."""
-    send_label: tuple[str, str] | None
-    """Own and far address of the label to send on; None: send nothing."""
-    accept_labels: tuple[tuple[str, str], ...] = ()
-    """Own and far addresses of every label that may arrive, the one sent on included."""
+    labels: tuple[LabelEnd, ...] = ()
+    """Every label that may arrive, sorted by number."""
+    send_label: int | None = None
+    """Number of the label to send on; None: send nothing."""
+    standby_label: int | None = None
+    """Number of the label to send on when the first is dead and this one is not; the end decides by itself."""
     firewall: tuple[FirewallRule, ...] = ()
     initiator: bool = True
     """This is the ``from`` end: the firewall's ports are destination ports of what leaves here."""
     probe_address: str
     """Mesh address of the far gateway, probed through the tunnel."""
     mtu: int = 1280
+    police_bps: float | None = None
+    """Most that this end may send into the circuit, bit/s; None: no limit."""
+    dscp: int | None = None
+    """Differentiated services code point that packets in the circuit carry; None leaves it as it is."""
+
+    def label(self, number: int | None) -> LabelEnd | None:
+        """The label of a number, if it may arrive here."""
+        return next((label for label in self.labels if label.number == number), None)
 
 
 class Steer(Wire, frozen=True, kw_only=True):
@@ -105,6 +138,7 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     """Id of the gateway or workload that this is for."""
     epoch: int
     """Grows with every change made by the owner; agents refuse an older one."""
+    hello: Hello = Hello()
     blocks: Blocks = Blocks()
     number: int | None = None
     """The gateway's number in the mesh; None for a workload."""

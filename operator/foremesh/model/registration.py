@@ -40,6 +40,15 @@ class ProbeReport(Wire, frozen=True, kw_only=True):
     mtu_fits: bool | None = None
 
 
+class LinkReport(Wire, frozen=True, kw_only=True):
+    """A link as one of its gateways measures it; what is not known is None."""
+
+    rtt_ms: float | None = None
+    loss: float | None = None
+    mtu: int | None = None
+    """Largest packet, in bytes, that passes its tunnel whole."""
+
+
 class Beacon(Wire, frozen=True, kw_only=True):
     """A sign of life with what the agent sees; renews its presence."""
 
@@ -53,6 +62,12 @@ class Beacon(Wire, frozen=True, kw_only=True):
     """Links whose probes are answered."""
     probes: dict[str, ProbeReport] = {}
     """Circuit id (or uplink gateway id) to what its end-to-end probe says; sent with every beacon."""
+    links: dict[str, LinkReport] = {}
+    """``gateway/underlay`` of the neighbour to what the link's probes say."""
+    sending: dict[str, int] = {}
+    """Circuit id to the number of the label that this end sends on; not always the one it was told, see fail-over."""
+    heard: tuple[int, ...] = ()
+    """Numbers of the labels that end here on which hellos pass in both directions, sorted."""
 
 
 class Acknowledgement(Wire, frozen=True, kw_only=True):

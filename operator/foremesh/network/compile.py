@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from foremesh.model.circuit import LabelAllocation, LabelState
-from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, Steer, Transit, Uplink
+from foremesh.model.circuit import LabelAllocation, LabelState, Route
+from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, LabelEnd, Steer, Transit, Uplink
 from foremesh.model.intent import Encryption
+from foremesh.model.manifest import encode
 from foremesh.model.mesh import Member, MeshState, PlacedCircuit
 from foremesh.model.registration import Registration
 from foremesh.network.circuits import firewall_of
@@ -26,6 +28,11 @@ MIN_MTU = 1280
 
 DEFAULT_UNDERLAY = "internet"
 """Underlay of a link that only a label still knows of, where its gateways name none."""
+
+
+def route_digest(route: Route) -> str:
+    """A short name of a route, the same at both its ends."""
+    return hashlib.sha256(encode(route)).hexdigest()[:12]
 
 
 def inner_mtu(encryption: Encryption) -> int:
@@ -241,8 +248,12 @@ class _Mesh:
         probe_address = self.blocks.gateway_address(far.number)
         behind = {pair.destination_address if initiator else pair.source_address for pair in circuit.pairs}
         local, remote = _own_first(self.blocks.circuit_pair(circuit.number), initiator)
-        pairs = {label.number: _own_first(self.blocks.label_pair(label.number), initiator) for label in circuit.labels}
-        active = [label.number for label in circuit.labels if label.state is LabelState.ACTIVE]
+        labels = tuple(
+            LabelEnd(number=label.number, own=own, far=far_end, route=route_digest(label.route))
+            for label in circuit.labels
+            for own, far_end in [_own_first(self.blocks.label_pair(label.number), initiator)]
+        )
+        by_state = {label.state: label.number for label in circuit.labels}
         return CircuitEnd(
             circuit=circuit.id,
             class_number=circuit.class_number,
@@ -253,8 +264,9 @@ class _Mesh:
             remote_gateway=far.id,
             # Nothing but what is spoken to: one interface serves all circuits of a class, and an address has one peer.
             remote_prefixes=tuple(sorted(f"{address}/32" for address in behind | {probe_address})),
-            send_label=pairs[active[0]] if active else None,
-            accept_labels=tuple(pairs[number] for number in sorted(pairs)),
+            labels=tuple(sorted(labels, key=lambda label: label.number)),
+            send_label=by_state.get(LabelState.ACTIVE),
+            standby_label=by_state.get(LabelState.STANDBY),
             # Whoever stopped wanting the circuit has no word in it any more.
             firewall=circuit.spec.firewall if circuit.pairs else (),
             initiator=initiator,

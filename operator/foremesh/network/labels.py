@@ -165,13 +165,12 @@ def programs(config: GatewayConfig, circuit: PlacedCircuit, label: LabelAllocati
     if before and after:
         return any(transit.label == label.number and transit.circuit == circuit.id for transit in config.transits)
     own, far = pair if after else (pair[1], pair[0])
-    return any((own, far) in end.accept_labels for end in _ends_in(config, circuit))
+    return any((one.own, one.far) == (own, far) for end in _ends_in(config, circuit) for one in end.labels)
 
 
-def sends(config: GatewayConfig, circuit: PlacedCircuit, label: LabelAllocation, blocks: Blocks) -> bool:
-    """Whether a config has its gateway send on a label."""
-    pair = set(blocks.label_pair(label.number))
-    return any(end.send_label is not None and set(end.send_label) == pair for end in _ends_in(config, circuit))
+def sends(config: GatewayConfig, circuit: PlacedCircuit, label: LabelAllocation) -> bool:
+    """Whether a config lets its gateway send on a label."""
+    return any(label.number in (end.send_label, end.standby_label) for end in _ends_in(config, circuit))
 
 
 def _ends_in(config: GatewayConfig, circuit: PlacedCircuit) -> Iterable[CircuitEnd]:
@@ -196,9 +195,7 @@ def _is_withdrawn(circuit: PlacedCircuit, label: LabelAllocation, move: Move, bl
 def _gave_up(circuit: PlacedCircuit, label: LabelAllocation, move: Move, blocks: Blocks, path: tuple[str, ...]) -> bool:
     """Whether the end that ``path`` begins with cannot send on the label any more."""
     if path[0] in move.members:
-        return move.applied.confirms(
-            path[0], lambda config: not sends(config, circuit, label, blocks), since=label.epoch
-        )
+        return move.applied.confirms(path[0], lambda config: not sends(config, circuit, label), since=label.epoch)
     left = next((place for place, gateway in enumerate(path) if gateway in move.members), None)
     if left is None:
         return True

@@ -1,0 +1,17 @@
+"""A config's nftables tables: what may pass the tunnels, what is rewritten and steered, what never leaves in clear.
+
+Pure. Three tables, so that a change of one does not touch the others:
+
+- ``foremesh_guard``: nothing from or to the mesh's blocks leaves by an interface that is not foremesh's;
+- ``foremesh_hop``: labels: relayed at a transit, exchanged for circuit addresses at the ends; nothing else passes;
+- ``foremesh_edge``: workloads' traffic: steered into circuits, and each circuit's firewall.
+"""
+
+from __future__ import annotations
+
+from foremesh.agent.rulesets.edge import edge
+from foremesh.agent.rulesets.guard import guard
+from foremesh.agent.rulesets.hop import hop
+from foremesh.agent.rulesets.names import EDGE, GUARD, HOP, OWNED, STOPPED, STRAY, drop_counter, label_counter
+
+__all__ = ["EDGE", "GUARD", "HOP", "OWNED", "STOPPED", "STRAY", "drop_counter", "edge", "guard", "hop", "label_counter"]

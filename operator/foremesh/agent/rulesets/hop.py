@@ -1,0 +1,65 @@
+"""Labels: relayed at a transit, exchanged for circuit addresses at the ends."""
+
+from __future__ import annotations
+
+from foremesh.agent.rulesets.matches import ECHO, set_of
+from foremesh.agent.rulesets.names import HOP, STRAY, label_counter
+from foremesh.agent.state import PROBE_PORT, Chain, Names, Table, port_of
+from foremesh.model.config import GatewayConfig
+
+
+def hop(names: Names, config: GatewayConfig) -> Table:
+    """Relays labels between neighbours, and exchanges labels for circuit addresses at the ends."""
+    on_hop = f'iifname "{names.hop}"'
+    ports = set_of(sorted({port_of(end.class_number) for end in config.circuits}))
+
+    arrive = [f"{on_hop} notrack"]
+    accepted = [(label.own, label.far, end) for end in config.circuits for label in end.labels]
+    if accepted:
+        arrive.append(
+            f"{on_hop} udp dport {ports} ip saddr . ip daddr {set_of(f'{far} . {own}' for own, far, _ in accepted)}"
+            f" ip saddr set ip saddr map {set_of(f'{far} : {end.remote_address}' for _, far, end in accepted)}"
+            f" ip daddr set ip daddr map {set_of(f'{own} : {end.local_address}' for own, _, end in accepted)}"
+        )
+    send = []
+    sending = [(label, end) for end in config.circuits if (label := end.label(end.send_label))]
+    if sending:
+        send.append(
+            f"ip saddr . ip daddr {set_of(f'{end.local_address} . {end.remote_address}' for _, end in sending)}"
+            f" ip saddr set ip saddr map {set_of(f'{end.local_address} : {label.own}' for label, end in sending)}"
+            f" ip daddr set ip daddr map {set_of(f'{end.remote_address} : {label.far}' for label, end in sending)}"
+        )
+    # A circuit without a label to send on stays silent; redirects make no sense between labels.
+    send += [
+        f"ip daddr {config.blocks.circuits} counter name {STRAY} drop",
+        f'oifname "{names.hop}" icmp type redirect drop',
+    ]
+
+    forward = [f'iifname != "{names.hop}" oifname != "{names.hop}" accept']
+    if config.transits:
+        ways = [(transit.addresses, label_counter(transit.label)) for transit in config.transits]
+        elements = [f'{x} . {y} : "{name}"' for (a, b), name in ways for x, y in ((a, b), (b, a))]
+        forward.append(f'{on_hop} oifname "{names.hop}" counter name ip saddr . ip daddr map {set_of(elements)} accept')
+    forward.append(f"counter name {STRAY} drop")
+
+    receive = [
+        f'iifname != "{names.hop}" accept',
+        f"ip saddr {config.blocks.hops} ip daddr {config.hop_address} udp dport {PROBE_PORT} accept",
+        f"{ECHO} accept",
+    ]
+    if config.circuits:
+        pairs = set_of(f"{end.remote_address} . {end.local_address}" for end in config.circuits)
+        receive.append(f"ip saddr . ip daddr {pairs} udp dport {ports} accept")
+    receive.append(f"counter name {STRAY} drop")
+
+    return Table(
+        HOP,
+        (
+            Chain("arrive", tuple(arrive), "type filter hook prerouting priority raw; policy accept;"),
+            Chain("untracked", (f'oifname "{names.hop}" notrack',), "type filter hook output priority raw;"),
+            Chain("send", tuple(send), "type route hook output priority mangle; policy accept;"),
+            Chain("forward", tuple(forward), "type filter hook forward priority filter; policy accept;"),
+            Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
+        ),
+        (STRAY, *(label_counter(transit.label) for transit in config.transits)),
+    )

@@ -1,0 +1,28 @@
+"""Names of tables and counters, as rules and the exporter share them."""
+
+from __future__ import annotations
+
+import hashlib
+
+GUARD, HOP, EDGE = "foremesh_guard", "foremesh_hop", "foremesh_edge"
+OWNED = (GUARD, HOP, EDGE)
+
+STOPPED = "stopped"
+"""Counter of the guard: packets that would have left in clear."""
+STRAY = "stray"
+"""Counter of what arrived on a tunnel and is not in the config."""
+
+
+def label_counter(label: int) -> str:
+    """Name of the counter of a label relayed here."""
+    return f"label_{label}"
+
+
+def drop_counter(circuit: str) -> str:
+    """Name of the counter of what a circuit's firewall dropped here."""
+    return f"dropped_{tag_of(circuit)}"
+
+
+def tag_of(circuit: str) -> str:
+    """A circuit id as part of an nftables name: ids hold characters that names cannot."""
+    return hashlib.sha256(circuit.encode()).hexdigest()[:12]
