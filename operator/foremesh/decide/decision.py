@@ -23,8 +23,9 @@ from foremesh.network.circuits import Desired, class_of, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import Applied
 from foremesh.network.place import place_circuits
+from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import PlannerSettings
-from foremesh.routing.graph import adjacency, build_graph, capacities
+from foremesh.routing.graph import build_graph, capacities
 from foremesh.routing.planner import make_plan
 from foremesh.settings import Settings
 

@@ -16,8 +16,9 @@ from foremesh.model.circuit import Circuit, Figures
 from foremesh.model.link import LinkId
 from foremesh.model.plan import Infeasible, Path, Placement, Plan
 from foremesh.model.status import PlacementStatus
+from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import Demand, options
-from foremesh.routing.graph import adjacency, build_graph
+from foremesh.routing.graph import build_graph
 from foremesh.routing.search import select_path
 
 

@@ -19,7 +19,7 @@ from foremesh.model.link import LinkFacts, LinkId
 from foremesh.model.resource import Resource, Role
 from foremesh.model.series import Metric, SeriesKey
 from foremesh.network.attachment import attach
-from foremesh.routing.graph import DEFAULT_UNDERLAY, adjacency
+from foremesh.routing.adjacency import DEFAULT_UNDERLAY, adjacency
 from foremesh.telemetry.recorded import Samples
 
 LINKS: Final = "links.csv"

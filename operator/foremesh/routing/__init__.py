@@ -5,9 +5,10 @@ demands), ``select_path`` answers one question without anything around it. This 
 no clock; the same input, in whatever order, gives the same answer.
 """
 
+from foremesh.routing.adjacency import adjacency
 from foremesh.routing.cost import PROFILES, Weights
 from foremesh.routing.demand import Candidate, Demand, PlannerSettings
-from foremesh.routing.graph import adjacency, build_graph, capacities, to_networkx
+from foremesh.routing.graph import build_graph, capacities, to_networkx
 from foremesh.routing.planner import Planner, make_plan
 from foremesh.routing.policy import Effective, effective
 from foremesh.routing.search import Selection, select_path
