@@ -67,6 +67,19 @@ class Names:
         return f"{self.prefix}-hop"
 
     @property
+    def hops(self) -> str:
+        """A pattern for nftables that matches every hop interface: one for each underlay, and for each key in turn."""
+        return f"{self.prefix}-h*"
+
+    def hop_on(self, underlay: str, slot: int = 0) -> str:
+        """The hop interface of an underlay (empty: the gateway's own network) and of a place among the hop keys."""
+        base = f"h{hashlib.sha256(underlay.encode()).hexdigest()[:4]}" if underlay else "hop"
+        return f"{self.prefix}-{base}{slot or ''}"
+
+    def is_hop(self, interface: str) -> bool:
+        return interface.startswith(f"{self.prefix}-h")
+
+    @property
     def attach(self) -> str:
         return f"{self.prefix}-att"
 
@@ -83,7 +96,7 @@ class Names:
 
     def role_of(self, interface: str) -> KeyRole:
         """Which key pair the interface uses."""
-        if interface == self.hop:
+        if self.is_hop(interface):
             return KeyRole.HOP
         return KeyRole.CIRCUIT if interface.startswith(f"{self.prefix}-c") else KeyRole.ATTACH
 

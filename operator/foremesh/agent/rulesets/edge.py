@@ -20,7 +20,7 @@ def edge(names: Names, config: GatewayConfig) -> Table:
     ours = f'"{names.all}"'
     forward = [
         f"iifname != {ours} oifname != {ours} accept",
-        f'iifname "{names.hop}" oifname "{names.hop}" accept',
+        f'iifname "{names.hops}" oifname "{names.hops}" accept',
         "ct direction reply ct state { established, related } accept",
         "ct state related accept",
     ]
@@ -40,7 +40,7 @@ def edge(names: Names, config: GatewayConfig) -> Table:
         forward.append(f'iifname "{device}" ip saddr {remote} goto in_{tag} {note}')
     forward.append(f"counter name {STRAY} drop")
 
-    receive = [f"iifname != {ours} accept", f'iifname "{names.hop}" accept']
+    receive = [f"iifname != {ours} accept", f'iifname "{names.hops}" accept']
     if config.mesh_address:
         receive += [
             f"ip daddr {config.mesh_address} udp dport {PROBE_PORT} accept",

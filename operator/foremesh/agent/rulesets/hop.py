@@ -10,7 +10,7 @@ from foremesh.model.config import GatewayConfig
 
 def hop(names: Names, config: GatewayConfig) -> Table:
     """Relays labels between neighbours, and exchanges labels for circuit addresses at the ends."""
-    on_hop = f'iifname "{names.hop}"'
+    on_hop = f'iifname "{names.hops}"'
     ports = set_of(sorted({port_of(end.class_number) for end in config.circuits}))
 
     arrive = [f"{on_hop} notrack"]
@@ -32,18 +32,18 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     # A circuit without a label to send on stays silent; redirects make no sense between labels.
     send += [
         f"ip daddr {config.blocks.circuits} counter name {STRAY} drop",
-        f'oifname "{names.hop}" icmp type redirect drop',
+        f'oifname "{names.hops}" icmp type redirect drop',
     ]
 
-    forward = [f'iifname != "{names.hop}" oifname != "{names.hop}" accept']
+    forward = [f'iifname != "{names.hops}" oifname != "{names.hops}" accept']
     if config.transits:
         ways = [(transit.addresses, label_counter(transit.label)) for transit in config.transits]
         elements = [f'{x} . {y} : "{name}"' for (a, b), name in ways for x, y in ((a, b), (b, a))]
-        forward.append(f'{on_hop} oifname "{names.hop}" counter name ip saddr . ip daddr map {set_of(elements)} accept')
+        forward.append(f'{on_hop} oifname "{names.hops}" counter name ip saddr . ip daddr map {set_of(elements)} accept')
     forward.append(f"counter name {STRAY} drop")
 
     receive = [
-        f'iifname != "{names.hop}" accept',
+        f'iifname != "{names.hops}" accept',
         f"ip saddr {config.blocks.hops} ip daddr {config.hop_address} udp dport {PROBE_PORT} accept",
         f"{ECHO} accept",
     ]
@@ -56,7 +56,7 @@ def hop(names: Names, config: GatewayConfig) -> Table:
         HOP,
         (
             Chain("arrive", tuple(arrive), "type filter hook prerouting priority raw; policy accept;"),
-            Chain("untracked", (f'oifname "{names.hop}" notrack',), "type filter hook output priority raw;"),
+            Chain("untracked", (f'oifname "{names.hops}" notrack',), "type filter hook output priority raw;"),
             Chain("send", tuple(send), "type route hook output priority mangle; policy accept;"),
             Chain("forward", tuple(forward), "type filter hook forward priority filter; policy accept;"),
             Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
