@@ -66,7 +66,7 @@ def test_hop_by_hop_gets_the_room_that_end_to_end_leaves() -> None:
 
 def test_a_transit_relays_its_labels_and_nothing_else() -> None:
     accept, relay, drop = rules_of(rulesets.HOP, "forward", configs()["t"])
-    assert accept == 'iifname != "fm-h*" oifname != "fm-hop" accept'
+    assert accept == 'iifname != "fm-h*" oifname != "fm-h*" accept'
     assert '"label_5"' in relay
     assert drop == "counter name stray drop"
     without = changed(configs()["t"], transits=())
