@@ -45,8 +45,12 @@ class LinkReport(Wire, frozen=True, kw_only=True):
 
     rtt_ms: float | None = None
     loss: float | None = None
+    jitter_ms: float | None = None
+    """How much one-way transit times from here to the neighbour vary from probe to probe (RFC 3550's estimate)."""
     mtu: int | None = None
     """Largest packet, in bytes, that passes its tunnel whole."""
+    capacity_bps: float | None = None
+    """What the tunnel carries towards the neighbour, bit/s of packets inside; only where it is measured."""
 
 
 class Beacon(Wire, frozen=True, kw_only=True):
