@@ -48,10 +48,17 @@ spec:
 
 
 def gateway(
-    name: str, *, namespace: str = "mesh", network: str = "internet", role: str = "Core", endpoint: bool = True
+    name: str,
+    *,
+    namespace: str = "mesh",
+    network: str = "internet",
+    role: str = "Core",
+    endpoint: bool = True,
+    underlays: str = "[]",
 ) -> str:
     """A gateway's manifest; its site has its name."""
-    where = f"endpoint: '{name}.example.com:51820'" if endpoint else ""
+    where = f"endpoint: '{name}.example.com:51820', " if endpoint else ""
+    where += f"underlays: {underlays}"
     return GATEWAY.format(name=name, namespace=namespace, network=network, role=role, endpoint=where)
 
 

@@ -66,6 +66,8 @@ REFERENCES = {
     "edges": ("e1,e2,1,", "e1 and e2 are both Edge gateways, which are never linked"),
     "no-endpoint": ("e1,quiet,1,", "neither e1 nor quiet has an endpoint to dial"),
     "networks": ("ams,far,1,", "ams is on the network internet and far on mpls, so they cannot be linked"),
+    "underlay-of-several": ("two,duo,1,", "two and duo have 2 links, over internet, mpls; give a row for each"),
+    "underlay-of-none": ("two,duo,1,lte", "two and duo are on the network internet, mpls, not on lte"),
     "underlay": ("ams,lon,1,mpls", "ams and lon are on the network internet, not on mpls; write internet as underlay"),
     "workloads": ("web,db,1,", "web and db are both no gateways"),
     "attached-elsewhere": ("web,fra,1,", "fra is not at ams, the site of web; remove the row"),
@@ -99,6 +101,10 @@ def test_what_the_manifests_do_not_have(tmp_path: Path, row: str, said: str) -> 
         gateway("far", network="mpls"),
         *(gateway(name, role="Edge", endpoint=False) for name in ("e1", "e2")),
         gateway("quiet", endpoint=False),
+        *(
+            gateway(name, underlays=f"[{{name: mpls, endpoint: '{name}.example.com:51824'}}]")
+            for name in ("two", "duo")
+        ),
         "apiVersion: foremesh.io/v1alpha1\nkind: MeshResource\nmetadata: {name: lost, namespace: shop}\n"
         "spec: {type: Container, workload: {selector: {}}}\n",
     ]

@@ -19,7 +19,7 @@ from foremesh.model.link import LinkFacts, LinkId
 from foremesh.model.resource import Resource, Role
 from foremesh.model.series import Metric, SeriesKey
 from foremesh.network.attachment import attach
-from foremesh.routing.adjacency import DEFAULT_UNDERLAY, adjacency
+from foremesh.routing.adjacency import adjacency
 from foremesh.telemetry.recorded import Samples
 
 LINKS: Final = "links.csv"
@@ -66,7 +66,7 @@ def read_bundle(folder: Path, *, history: Path | None = None) -> Bundle:
     path = history or find_history(folder)
     series: Series = {}
     if path is not None:
-        series = read_history(path, gateway_names(declared.resources), wiring.links.values())
+        series = read_history(path, gateway_names(declared.resources), wiring.all_links)
     now_s = max((one.times_s[-1] for keyed in series.values() for one in keyed.values()), default=0.0)
     csv = folder / LINKS
     if csv.exists() or csv.is_symlink():
@@ -91,8 +91,12 @@ class _Wiring:
         self._gateways = [one for one in resources.values() if one.is_gateway]
         self._names = Names(resources)
         self._found: dict[str, Resource] = {}
-        self.links = {(link.src, link.dst): link for link in adjacency(self._gateways)}
-        """Every link that the mesh can have, by its ends: two gateways share one network at most."""
+        self.all_links = adjacency(self._gateways)
+        """Every link that the mesh can have."""
+        self.links: dict[tuple[str, str], dict[str, LinkId]] = {}
+        """The same by their ends and their underlay."""
+        for link in self.all_links:
+            self.links.setdefault((link.src, link.dst), {})[link.underlay] = link
         self.facts: dict[LinkId, LinkFacts] = {}
         self.figures: list[tuple[Metric, LinkId, float]] = []
         self.attachment_rtt_ms: dict[tuple[str, str], float] = {}
@@ -107,9 +111,9 @@ class _Wiring:
         for row in rows:
             try:
                 src, dst = self._ends(row)
-                link = self.links.get((src.id, dst.id)) if src.is_gateway and dst.is_gateway else None
-                if link is not None:
-                    self._take_link(link, row, lines)
+                links = self.links.get((src.id, dst.id)) if src.is_gateway and dst.is_gateway else None
+                if links:
+                    self._take_link(_meant(links, row), row, lines)
                 else:
                     self._take_attachment(src, dst, row, lines)
             except UnclearName as error:
@@ -127,9 +131,6 @@ class _Wiring:
         return self._found[name]
 
     def _take_link(self, link: LinkId, row: LinkRow, lines: dict[object, int]) -> None:
-        if row.underlay not in ("", link.underlay):
-            cause = f"{row.src} and {row.dst} are on the network {link.underlay}, not on {row.underlay}"
-            raise UnclearName(cause, f"write {link.underlay} as underlay, or leave it empty")
         if link in lines:
             raise UnclearName(f"the link {link} is in line {lines[link]} already", "remove one of the two rows")
         if row.rtt_ms == 0:
@@ -171,11 +172,25 @@ class _Wiring:
             self.attachment_rtt_ms[key] = row.rtt_ms
 
 
+def _meant(links: Mapping[str, LinkId], row: LinkRow) -> LinkId:
+    """Which of the links between two gateways a row is about."""
+    if row.underlay in links:
+        return links[row.underlay]
+    networks = listed(sorted(links))
+    if row.underlay:
+        cause = f"{row.src} and {row.dst} are on the network {networks}, not on {row.underlay}"
+        raise UnclearName(cause, f"write {networks} as underlay" + (", or leave it empty" if len(links) == 1 else ""))
+    if len(links) > 1:
+        cause = f"{row.src} and {row.dst} have {len(links)} links, over {networks}"
+        raise UnclearName(cause, "give a row for each, with its underlay")
+    return next(iter(links.values()))
+
+
 def _unlinkable(src: Resource, dst: Resource) -> UnclearName:
     """Why two gateways are never linked."""
-    here, there = (one.spec.network or DEFAULT_UNDERLAY for one in (src, dst))
+    here, there = (listed(sorted(one.underlays)) for one in (src, dst))
     names = f"{src.meta.name} and {dst.meta.name}"
-    if here != there:
+    if not src.underlays.keys() & dst.underlays.keys():
         cause = f"{src.meta.name} is on the network {here} and {dst.meta.name} on {there}"
         return UnclearName(f"{cause}, so they cannot be linked", "remove the row, or mend spec.network")
     if Role.EDGE is src.role is dst.role:

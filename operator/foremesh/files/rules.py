@@ -125,6 +125,11 @@ def _path_has(body: Mapping[str, Any], index: int, end: str) -> bool:
     return not path or bool(path[index] == body[end])
 
 
+def _names_others(body: Mapping[str, Any]) -> bool:
+    own = body.get("network", "internet")
+    return all(one["name"] != own for one in body.get("gateway", {}).get("underlays", ()))
+
+
 _ONE_OF_THEM = "take it out of one of the two"
 
 RULES: Final[Mapping[str, Rule]] = {
@@ -204,6 +209,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "give exactly one of workload, machine, function and gateway, the one that belongs to type": Rule(
         _exactly_one("workload", "machine", "function", "gateway")
     ),
+    "gateway.underlays names the resource's own network (spec.network, internet if unset), whose endpoint is "
+    "gateway.endpoint": Rule(_names_others, "give it another name, or take it out"),
     "type Container needs workload, for instance workload: {selector: {matchLabels: {app: web}}}": Rule(
         _needs("Container", "workload")
     ),

@@ -56,6 +56,15 @@ class LabelState(StrEnum):
     """Given up, but an end that may still send on it is silent."""
 
 
+KEY_NAME = 8
+"""Characters of a public key that name it in a route: 48 bits tell apart the two that a gateway has at a time."""
+
+
+def key_name(public_key: str) -> str:
+    """What a route calls a hop key."""
+    return public_key[:KEY_NAME]
+
+
 class Route(Spec, frozen=True, kw_only=True):
     """One way through the mesh, exactly: gateways, the underlay of each link, the hop key that each gateway uses."""
 
@@ -63,7 +72,8 @@ class Route(Spec, frozen=True, kw_only=True):
     underlays: tuple[str, ...] = ()
     """One for each link; empty: whatever underlay joins the two, the first by name."""
     keys: tuple[str, ...] = ()
-    """One for each gateway: the first characters of the public key of its hop interface; empty: the newest."""
+    """One for each gateway: the first characters of the public key of its hop interface (``key_name``); empty: the
+    oldest that it has."""
 
 
 class LabelAllocation(Spec, frozen=True, kw_only=True):

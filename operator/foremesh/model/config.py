@@ -13,7 +13,7 @@ from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import FirewallRule
 from foremesh.model.intent import Encryption
 from foremesh.model.manifest import Wire, encode
-from foremesh.model.resource import Protocol
+from foremesh.model.resource import DEFAULT_UNDERLAY, Protocol
 
 
 class Hello(Wire, frozen=True, kw_only=True):
@@ -32,10 +32,12 @@ class HopPeer(Wire, frozen=True, kw_only=True):
     underlay: str
     public_key: str
     own_key: str = ""
-    """Public key of the own hop interface that this link runs on; empty: the newest of the underlay."""
+    """Public key of the own hop interface that this link runs on; empty: the oldest that the gateway has, so that a
+    config that knows of one key alone stays true when there is another."""
     endpoint: str | None = None
     """None: the neighbour dials in."""
-    hop_address: str
+    hop_address: str | None
+    """Where probes of the link are answered. None where keys change and the link is probed between two others."""
     labels: tuple[str, ...] = ()
     """Label addresses that lie in this neighbour's direction, sorted."""
 
@@ -144,6 +146,8 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     """The gateway's number in the mesh; None for a workload."""
     mesh_address: str | None = None
     hop_address: str | None = None
+    underlay: str = DEFAULT_UNDERLAY
+    """The gateway's own network; links over any other have interfaces of their own."""
     mesh_prefix: str | None = None
     hop_peers: tuple[HopPeer, ...] = ()
     transits: tuple[Transit, ...] = ()

@@ -9,11 +9,25 @@ class PublicKeys(Wire, frozen=True, kw_only=True):
     """WireGuard public keys (base64) of one agent; the private ones never leave it."""
 
     hop: str
-    """Of the interface that carries the gateway's links."""
+    """Of the interfaces that carry the gateway's links; the newest while keys change."""
     circuit: str
     """Of the inner interfaces that carry circuits end to end."""
     attach: str
     """Of the interface between a workload and its gateways, at either side."""
+
+
+class HopInterface(Wire, frozen=True, kw_only=True):
+    """A hop interface that an agent has, or will have as soon as a config names it."""
+
+    key: str
+    """Public key; the interfaces of all underlays share it."""
+    underlay: str = ""
+    """Empty: the gateway's own network."""
+    endpoint: str | None = None
+    """``host:port`` where it answers; none behind address translation."""
+    port: int | None = None
+    """UDP port at which this key answers in place of the endpoint's, also of a declared one: while keys change, two
+    interfaces need two ports. None: the endpoint's."""
 
 
 class Registration(Wire, frozen=True, kw_only=True):
@@ -24,6 +38,9 @@ class Registration(Wire, frozen=True, kw_only=True):
     keys: PublicKeys
     endpoint: str | None = None
     """``host:port`` where the hop interface answers; none behind address translation."""
+    hops: tuple[HopInterface, ...] = ()
+    """Every underlay with every hop key in use, the newest key first; empty: one key, and no underlay besides the
+    gateway's own."""
     attach_endpoint: str | None = None
     """``host:port`` where workloads of the site reach the gateway."""
     metrics_endpoint: str | None = None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
 from foremesh.model.manifest import Spec, read
 from foremesh.model.meta import LabelSelector, Meta
 from foremesh.model.units import Bandwidth, Price
+
+DEFAULT_UNDERLAY = "internet"
+"""The underlay of resources whose manifest names no network."""
 
 
 class ResourceType(StrEnum):
@@ -75,12 +79,22 @@ class FunctionSpec(Spec, frozen=True, kw_only=True):
     url: str | None = None
 
 
+class GatewayUnderlay(Spec, frozen=True, kw_only=True):
+    """One more network that a gateway sits on; links over it are links of their own."""
+
+    name: str
+    endpoint: str | None = None
+    """``host:port`` where gateways of that network reach it; none if it only dials out there."""
+
+
 class GatewaySpec(Spec, frozen=True, kw_only=True):
     """A relay: its role, where its WireGuard answers, what it can carry and what it shares fate with."""
 
     role: Role
     endpoint: str | None = None
     """``host:port`` of the hop interface on the resource's network; none for a gateway that only dials out."""
+    underlays: tuple[GatewayUnderlay, ...] = ()
+    """Networks besides the resource's own, each by another name."""
     capacity: Bandwidth | None = None
     risk_groups: tuple[str, ...] = ()
 
@@ -116,6 +130,19 @@ class Resource(Spec, frozen=True, kw_only=True):
     @property
     def role(self) -> Role | None:
         return self.spec.gateway.role if self.spec.gateway else None
+
+    @property
+    def underlay(self) -> str:
+        """The resource's own network by name."""
+        return self.spec.network or DEFAULT_UNDERLAY
+
+    @property
+    def underlays(self) -> Mapping[str, str | None]:
+        """Every network that a gateway sits on, its own first, with the endpoint it declares there; else none."""
+        gateway = self.spec.gateway
+        if gateway is None:
+            return {}
+        return {self.underlay: gateway.endpoint} | {one.name: one.endpoint for one in gateway.underlays}
 
     @classmethod
     def from_manifest(cls, body: Any) -> Resource:
