@@ -1,0 +1,159 @@
+"""Part 2: how much of the same nesting by hand a circuit carries, on plain veth, in alternating runs.
+
+What is measured runs from a machine on the LAN behind one gateway to one behind the other: veth, gateway, tunnel over
+two WireGuard hops and a transit, gateway, veth. It is the same on both sides but for what foremesh adds: its routing
+tables, nftables, and rewriting. While one side is measured, the processes of foremesh's side stand still if it is not
+theirs, so that they take nothing from it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from agent.mesh_api import FakeMeshApi
+from dataplane.by_hand import ByHand
+from dataplane.figures import Sheet, median_pair
+from dataplane.mesh import END_TO_END_MTU, HOP_BY_HOP_MTU, Label, Mesh, State
+from foremesh.model.intent import Encryption
+from lab.nodes import Node
+from lab.process import wait_until
+from lab.scenes import Gateway, Workload
+from lab.topology import Lab, Topology
+
+TARGETS = {Encryption.END_TO_END: 0.90, Encryption.HOP_BY_HOP: 0.95}
+MTUS = {Encryption.END_TO_END: END_TO_END_MTU, Encryption.HOP_BY_HOP: HOP_BY_HOP_MTU}
+STREAMS = (1, 4)
+PORT = 5201
+WARM_UP_S = 1
+"""Seconds at the beginning of a run that do not count: TCP is still finding its window."""
+
+OURS, HAND = {"a": "a", "t": "t", "b": "b"}, {"a": "ha", "t": "ht", "b": "hb"}
+"""Node names by role."""
+
+
+def measure(
+    sheet: Sheet, say: Callable[[str], None], *, pairs: int, run_s: int, wanted: tuple[Encryption, ...]
+) -> None:
+    """Alternate runs of ours and by hand, and add a figure for each way to encrypt and number of streams.
+
+    Args:
+        pairs: Runs of each side.
+        run_s: Seconds of a run that count.
+        wanted: The ways to encrypt.
+    """
+    names = [(prefix, role) for prefix in ("", "h") for role in "atb"]
+    gateways = tuple(Gateway(p + r, "Transit" if r == "t" else "Core", f"s{p}{r}", "eu", 0.0) for p, r in names)
+    workloads = tuple(Workload(f"{p}w{r}", f"s{p}{r}") for p, r in names if r != "t")
+    with (
+        Lab(Topology(gateways, workloads, {})) as lab,
+        FakeMeshApi(lab.mgmt_address) as api,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        ours_ways, hand_ways = _veths(lab, OURS, 128), _veths(lab, HAND, 160)
+        lans = {role: _lan(lab[f"w{role}"]) for role in "ab"}
+        mesh = Mesh(lab, api, Path(folder), ("a", "t", "b"), ours_ways, lans)
+        mesh.start()
+        hand_lans = {role: _lan(lab[f"hw{role}"]) for role in "ab"}
+        hand = ByHand({role: lab[name] for role, name in HAND.items()}, hand_ways, hand_lans, Path(folder))
+        hand.build_hops()
+        for number, encryption in enumerate(wanted):
+            # A circuit keeps its encryption for life, so the next one begins with another label and nothing beside it.
+            mesh.offer(State(Label(number + 1, "t")), encryption)
+            mesh.steer_lans()
+            hand.build_tunnel(encryption, MTUS[encryption])
+            for name in ("wa", "wb", "hwa", "hwb"):
+                lab[name].exec("ip", "link", "set", "lan0", "mtu", MTUS[encryption])
+            for streams in STREAMS:
+                ours, theirs = [], []
+                for pair in range(1, pairs + 1):
+                    ours.append(_run(lab["wa"], lab["wb"], run_s, streams))
+                    with _standing_still([lab[name] for name in OURS.values()]):
+                        theirs.append(_run(lab["hwa"], lab["hwb"], run_s, streams))
+                    both = f"{ours[-1]:.0f} | {theirs[-1]:.0f} Mbit/s"
+                    say(f"{encryption.value}, {streams} stream(s), pair {pair} of {pairs}: {both}")
+                sheet.add(
+                    median_pair(
+                        f"throughput {encryption.value}",
+                        f"LAN to LAN, {streams} TCP stream{'s' * (streams > 1)}; baseline by hand",
+                        ours,
+                        theirs,
+                        unit="Mbit/s",
+                        target=TARGETS[encryption],
+                        judged="ratio >= target",
+                        bound_by=_bound(ours, theirs),
+                    )
+                )
+
+
+def _bound(ours: list[float], theirs: list[float]) -> str:
+    ratios = sorted(a / b for a, b in zip(ours, theirs, strict=True))
+    spread = max(theirs) / min(theirs) - 1
+    return (
+        f"the {len(ratios)} pairs' own ratios are {', '.join(f'{r:.2f}' for r in ratios)} (median "
+        f"{statistics.median(ratios):.2f}); by hand alone varies by {spread:.0%} from run to run"
+    )
+
+
+def _lan(node: Node) -> str:
+    return f"{node.lan_address.rpartition('.')[0]}.0/24"
+
+
+def _veths(lab: Lab, names: dict[str, str], base: int) -> dict[tuple[str, str], str]:
+    """Plain veth a-t and t-b, without the emulated Internet; where each is reached from its neighbour, by role."""
+    ways = {}
+    for number, (x, y) in enumerate((("a", "t"), ("t", "b"))):
+        addresses = {x: f"203.0.113.{base + 4 * number + 1}", y: f"203.0.113.{base + 4 * number + 2}"}
+        ends = ((x, y), (y, x))
+        for own, far in ends:
+            ways[own, far] = addresses[far]
+        node, peer = lab[names[x]], lab[names[y]]
+        node.exec("ip", "link", "add", f"to-{y}", "type", "veth", "peer", "name", f"to-{x}", "netns", _pid(peer))
+        for own, far in ends:
+            lab[names[own]].exec("ip", "address", "add", f"{addresses[own]}/30", "dev", f"to-{far}")
+            lab[names[own]].exec("ip", "link", "set", f"to-{far}", "up")
+    return ways
+
+
+def _pid(node: Node) -> int:
+    """A process in the node's namespace, by which ``ip`` in another one can name it."""
+    return int(node.exec("sh", "-c", "ip netns pids $0 | head -n 1", node.netns).stdout)
+
+
+def _run(client: Node, server: Node, run_s: int, streams: int) -> float:
+    """Mbit/s that arrive."""
+    listener = server.popen("iperf3", "-s", "-1", "-p", PORT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: server.exec("ss", "-Hltn", f"sport = :{PORT}").stdout, 10, what="iperf3 listens")
+        ping = ("ping", "-c", 1, "-W", 1, server.lan_address)
+        wait_until(lambda: client.exec(*ping, check=False).returncode == 0, 30, what="a ping before the run")
+        argv = ("iperf3", "-c", server.lan_address, "-p", PORT, "-t", run_s, "-O", WARM_UP_S, "-P", streams, "-J")
+        said = json.loads(client.exec(*argv, timeout=run_s + 60).stdout)
+        return float(said["end"]["sum_received"]["bits_per_second"]) / 1e6
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+@contextmanager
+def _standing_still(nodes: list[Node]) -> Iterator[None]:
+    pids = [int(pid) for node in nodes for pid in node.exec("ip", "netns", "pids", node.netns).stdout.split()]
+    stopped = []
+    try:
+        for pid in pids:
+            with suppress(FileNotFoundError, ProcessLookupError):  # a command of the agent's that has ended since
+                if Path(f"/proc/{pid}/comm").read_text().strip() != "sleep":  # the lab's own holder
+                    os.kill(pid, signal.SIGSTOP)
+                    stopped.append(pid)
+        yield
+    finally:
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
