@@ -22,6 +22,7 @@ from foremesh.model.config import (
     Transit,
     Uplink,
 )
+from foremesh.model.intent import Encryption
 from foremesh.model.resource import Protocol
 
 BLOCKS = Blocks()
@@ -57,6 +58,7 @@ def configs(
     labels: tuple[int, ...] = (),
     epoch: int = 1,
     mtu: int = 1280,
+    encryption: Encryption = Encryption.END_TO_END,
     underlay: Mapping[str, str] = UNDERLAY,
 ) -> dict[str, GatewayConfig]:
     """One config a host: a circuit from a to b over t, open for TCP ``PORTS`` and ICMP from wa to wb.
@@ -81,7 +83,7 @@ def configs(
     def end(own: str, far: str, side: int) -> GatewayConfig:
         own_first = tuple(LabelEnd(number=n, own=pair[side], far=pair[1 - side]) for n, pair in pairs.items())
         peers = (neighbour("t", 1 - side),)
-        return _end(own, far, keys, label, own_first, peers, epoch=epoch, mtu=mtu)
+        return _end(own, far, keys, label, own_first, peers, epoch=epoch, mtu=mtu, encryption=encryption)
 
     return {
         "a": end("a", "b", 0),
@@ -110,6 +112,7 @@ def _end(
     *,
     epoch: int,
     mtu: int,
+    encryption: Encryption,
 ) -> GatewayConfig:
     initiator = own == "a"
     pair = BLOCKS.circuit_pair(9)
@@ -118,6 +121,7 @@ def _end(
     end = CircuitEnd(
         circuit=CIRCUIT,
         class_number=1,
+        encryption=encryption,
         local_address=local,
         remote_address=remote,
         public_key=keys[far][KeyRole.CIRCUIT],

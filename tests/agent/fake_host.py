@@ -33,10 +33,21 @@ def after(state: Observed, change: d.Change) -> Observed:
     match change:
         case d.SetSysctl(name, value):
             return replace(state, sysctls={**state.sysctls, name: value})
-        case d.CreateInterface(name):
+        case d.CreateInterface(name, vxlan):
             if name in state.interfaces:
                 raise Impossible(f"{name} is there")
-            return replace(state, interfaces={**state.interfaces, name: Interface("", 1420, 0, up=False)})
+            made = Interface("", 1420, 0, up=False, vxlan=vxlan, offload=vxlan is not None)
+            return replace(state, interfaces={**state.interfaces, name: made})
+        case d.DisableOffload(name):
+            return _with(state, name, offload=False)
+        case d.SetNeighbour(name, address, mac):
+            if not state.interfaces[name].up:
+                raise Impossible(f"{name} is down")
+            others = {pair for pair in state.interfaces[name].neighbours if pair[0] != address}
+            return _with(state, name, neighbours=frozenset({*others, (address, mac)}))
+        case d.DeleteNeighbour(name, address):
+            others = {pair for pair in state.interfaces[name].neighbours if pair[0] != address}
+            return _with(state, name, neighbours=frozenset(others))
         case d.DeleteInterface(name):
             routes = frozenset(route for route in state.routes if route.device != name)
             return replace(state, interfaces={k: v for k, v in state.interfaces.items() if k != name}, routes=routes)
@@ -73,6 +84,8 @@ def after(state: Observed, change: d.Change) -> Observed:
         case d.SetRoute(route):
             if route.device and route.device not in state.interfaces:
                 raise Impossible(f"{route} has no device")
+            if route.gateway and route.gateway not in dict(state.interfaces[route.device].neighbours):
+                raise Impossible(f"{route} has a next hop that nobody knows")
             if route.source and not any(f"{route.source}/32" in i.addresses for i in state.interfaces.values()):
                 raise Impossible(f"{route} has a source that is not here")
             others = frozenset(other for other in state.routes if other.slot != route.slot)

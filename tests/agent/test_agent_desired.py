@@ -10,9 +10,10 @@ from foremesh.agent import nft, rulesets
 from foremesh.agent.desired import ConfigRefused, Local, desired, guarded, overlaps
 from foremesh.agent.host import read_sysctl, relax_reverse_path_filter
 from foremesh.agent.ip import parse_foreign, parse_routes, parse_rules, route_line
-from foremesh.agent.state import KEEPALIVE_S, KeyRole, Names, Route, Rule, SeenTable
+from foremesh.agent.state import KEEPALIVE_S, KeyRole, Names, Route, Rule, SeenTable, Vxlan
 from foremesh.model.circuit import FirewallRule
 from foremesh.model.config import GatewayConfig, Steer
+from foremesh.model.intent import Encryption
 from foremesh.model.resource import Protocol
 
 LOCAL = Local(public_keys=FAKE_KEYS["a"])
@@ -59,9 +60,43 @@ def test_a_name_that_is_not_known_leaves_the_peer_without_endpoint() -> None:
         assert peer.endpoint == address
 
 
-def test_hop_by_hop_gets_the_room_that_end_to_end_leaves() -> None:
-    config = configs(mtu=1370)["a"]
-    assert desired(config, LOCAL).interfaces["fm-c1"].mtu == 1360
+@pytest.mark.parametrize(
+    ("encryption", "asked", "given"),
+    [
+        (Encryption.END_TO_END, 1370, 1360),
+        (Encryption.HOP_BY_HOP, 1370, 1370),
+        (Encryption.HOP_BY_HOP, 1400, 1370),
+        (Encryption.HOP_BY_HOP, 1280, 1280),
+    ],
+    ids=["wireguard-leaves-less", "vxlan-leaves-more", "vxlan-has-a-head-too", "as-asked"],
+)
+def test_a_circuit_is_no_larger_than_what_carries_it(encryption: Encryption, asked: int, given: int) -> None:
+    config = configs(mtu=asked, encryption=encryption)["a"]
+    assert desired(config, LOCAL).interfaces["fm-c1"].mtu == given
+
+
+def test_hop_by_hop_is_vxlan_from_circuit_address_to_circuit_address() -> None:
+    made = {host: desired(configs(encryption=Encryption.HOP_BY_HOP)[host], LOCAL) for host in "ab"}
+    own, far = BLOCKS.circuit_pair(9)
+    interface = made["a"].interfaces["fm-c1"]
+    assert interface.vxlan == Vxlan(1, own, far, "02:00:00:00:00:01", 51832)
+    assert (interface.public_key, interface.listen_port, interface.peers) == ("", 0, {})
+    for here, there in ("ab", "ba"):
+        ((address, mac),) = made[here].interfaces["fm-c1"].neighbours
+        other = made[there].interfaces["fm-c1"].vxlan
+        assert other
+        assert (address, mac) == (other.local, other.mac)
+        assert {r.gateway for r in made[here].routes if r.device == "fm-c1"} == {address}
+
+
+def test_vxlan_is_taken_from_links_alone_and_with_its_own_identifier() -> None:
+    own, far = BLOCKS.circuit_pair(9)
+    rules = rules_of(rulesets.HOP, "receive", configs(encryption=Encryption.HOP_BY_HOP)["a"])
+    assert rules[0] == 'iifname != "fm-h*" udp dport 51832 counter name stray drop'
+    ours, others = (rule for rule in rules[1:] if rule.startswith("udp dport 51832"))
+    assert ours == f"udp dport 51832 ip saddr . ip daddr . @th,96,24 {{ {far} . {own} . 1 }} accept"
+    assert others == "udp dport 51832 counter name stray drop"
+    assert not [rule for rule in rules_of(rulesets.HOP, "receive", configs()["a"]) if "51832" in rule]
 
 
 def test_a_transit_relays_its_labels_and_nothing_else() -> None:
@@ -159,6 +194,21 @@ def test_what_an_uplink_reaches_outside_the_blocks_is_guarded_too() -> None:
         ("a", lambda c: {"circuits": (changed(c.circuits[0], labels=()),)}, "does not accept"),
         (
             "a",
+            lambda c: {
+                "circuits": (
+                    c.circuits[0],
+                    changed(
+                        c.circuits[0],
+                        circuit="default/vxlan",
+                        public_key=fake_key("else"),
+                        encryption=Encryption.HOP_BY_HOP,
+                    ),
+                )
+            },
+            "is VXLAN and shares class 1",
+        ),
+        (
+            "a",
             lambda c: {"circuits": (c.circuits[0], changed(c.circuits[0], circuit="default/twin"))},
             "2 circuits to the same far end",
         ),
@@ -182,6 +232,7 @@ def test_what_an_uplink_reaches_outside_the_blocks_is_guarded_too() -> None:
         "class-number-fits-the-mark",
         "mtu-has-a-floor",
         "what-is-sent-on-is-accepted",
+        "vxlan-shares-with-nobody",
         "a-class-has-one-circuit-to-a-far-end",
         "a-class-reaches-an-address-one-way",
     ],

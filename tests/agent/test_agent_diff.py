@@ -17,6 +17,7 @@ from foremesh.agent.diff import diff
 from foremesh.agent.state import Desired, Observed
 from foremesh.model.circuit import FirewallRule
 from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, LabelEnd, Steer, Transit, Uplink
+from foremesh.model.intent import Encryption
 
 LOCAL = Local(public_keys=FAKE_KEYS["a"])
 
@@ -45,10 +46,13 @@ def gateway_configs(draw: st.DrawFn) -> GatewayConfig:
     directions = {number: draw(st.sampled_from(neighbours)) for number in draw(st.sets(st.integers(0, 12)))}
     transits = draw(st.sets(st.integers(20, 26)))
     circuits = draw(st.lists(st.tuples(st.integers(2, 5), st.integers(0, 2)), unique=True, max_size=4))
+    classes = [number for _, number in circuits]
+    alone = {number for number in classes if classes.count(number) == 1}
     ends = tuple(
         CircuitEnd(
             circuit=f"default/a-{far}-{number}",
             class_number=number,
+            encryption=draw(st.sampled_from(Encryption)) if number in alone else Encryption.END_TO_END,
             local_address=f"100.96.{number}.{2 * far}",
             remote_address=f"100.96.{number}.{2 * far + 1}",
             public_key=fake_key("circuit", far),
@@ -110,6 +114,7 @@ def test_changes_lead_from_any_config_to_any_other(
     for name, interface in expected.interfaces.items():
         found = end.interfaces[name]
         assert (found.mtu, found.addresses, found.up) == (interface.mtu, interface.addresses, True)
+        assert (found.vxlan, found.neighbours, found.offload) == (interface.vxlan, interface.neighbours, False)
         assert {k: p.allowed for k, p in found.peers.items()} == {k: p.allowed for k, p in interface.peers.items()}
 
 
@@ -192,3 +197,30 @@ def test_endpoint_of_a_neighbour_changes_alone() -> None:
     )
     (change,) = diff(as_observed(desired(config, LOCAL)), desired(moved, LOCAL))
     assert change == d.SetPeer("fm-hop", a.public_key, f"{UNDERLAY['wa']}:51820", None, ())
+
+
+def test_an_interface_of_the_other_kind_is_replaced() -> None:
+    wireguard, vxlan = (desired(configs(encryption=kind)["a"], LOCAL) for kind in Encryption)
+    for before, after in ((wireguard, vxlan), (vxlan, wireguard)):
+        changes = diff(as_observed(before), after)
+        replacing = [c for c in changes if isinstance(c, d.DeleteInterface | d.CreateInterface)]
+        assert [(type(c), c.name) for c in replacing] == [(d.DeleteInterface, "fm-c1"), (d.CreateInterface, "fm-c1")]
+        end = carry_out(as_observed(before), changes)
+        assert end.routes == after.routes
+        assert diff(end, after) == ()
+
+
+@pytest.mark.parametrize(
+    ("lost", "change"),
+    [
+        ({"neighbours": frozenset()}, d.SetNeighbour),
+        ({"offload": True}, d.DisableOffload),
+        ({"neighbours": frozenset({("100.96.0.19", "02:00:00:00:00:02"), ("1.1.1.1", "02::")})}, d.DeleteNeighbour),
+    ],
+    ids=["forgotten-neighbour", "offload-turned-on", "another-neighbour"],
+)
+def test_what_vxlan_needs_is_mended(lost: dict[str, object], change: type) -> None:
+    wanted = desired(configs(encryption=Encryption.HOP_BY_HOP)["a"], LOCAL)
+    seen = as_observed(wanted)
+    damaged = replace(seen, interfaces={**seen.interfaces, "fm-c1": replace(seen.interfaces["fm-c1"], **lost)})
+    assert [type(c) for c in diff(damaged, wanted)] == [change]

@@ -15,14 +15,23 @@ from foremesh.agent.desired import Local, desired
 from foremesh.agent.diff import diff
 from foremesh.agent.state import Observed
 from foremesh.model.config import GatewayConfig
+from foremesh.model.intent import Encryption
 from foremesh.model.manifest import read
 
 OUTPUT = Path(__file__).parents[1] / "data" / "output"
 
 
-@pytest.mark.parametrize(("host", "kind"), [("a", "end"), ("t", "transit"), ("wa", "workload")])
-def test_tables(host: str, kind: str) -> None:
-    wanted = desired(configs()[host], Local(public_keys=FAKE_KEYS[host]))
+@pytest.mark.parametrize(
+    ("host", "kind", "encryption"),
+    [
+        ("a", "end", Encryption.END_TO_END),
+        ("a", "end-hop-by-hop", Encryption.HOP_BY_HOP),
+        ("t", "transit", Encryption.END_TO_END),
+        ("wa", "workload", Encryption.END_TO_END),
+    ],
+)
+def test_tables(host: str, kind: str, encryption: Encryption) -> None:
+    wanted = desired(configs(encryption=encryption)[host], Local(public_keys=FAKE_KEYS[host]))
     text = "\n".join(nft.render(table, None) for table in wanted.tables.values())
     path = OUTPUT / f"agent-{kind}.nft"
     if os.environ.get("FOREMESH_WRITE_GOLDEN") == "1":

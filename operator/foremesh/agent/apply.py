@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from foremesh.agent import diff as d
-from foremesh.agent import ip, nft, rulesets
+from foremesh.agent import ip, nft, rulesets, vxlan
 from foremesh.agent.host import read_sysctl, relax_reverse_path_filter, write_sysctl
 from foremesh.agent.keys import Keys
-from foremesh.agent.state import Desired, Interface, Names, Observed, Peer
+from foremesh.agent.state import Desired, Interface, Names, Observed, Peer, Vxlan
 from foremesh.agent.wireguard import Device, PeerUpdate, SeenPeer, WireGuardDriver, WireGuardError
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,22 @@ class Host:
         """
         devices, indexes = {}, {}
         interfaces = {}
-        for name, link in (await ip.links(self._names)).items():
+        links = await ip.links(self._names)
+        neighbours = await ip.neighbours(self._names) if any(link.vxlan for link in links.values()) else {}
+        for name, link in links.items():
             indexes[name] = link.index
+            if link.vxlan:
+                devices[name] = _counted(link)
+                interfaces[name] = Interface(
+                    public_key="",
+                    mtu=link.mtu,
+                    addresses=link.addresses,
+                    up=link.up,
+                    vxlan=link.vxlan,
+                    neighbours=neighbours.get(name, frozenset()),
+                    offload=vxlan.offload(name),
+                )
+                continue
             try:
                 device = devices[name] = await self._wireguard.read(name)
             except WireGuardError as error:
@@ -90,7 +104,10 @@ class Host:
 
     async def figures(self) -> tuple[dict[str, Device], dict[tuple[str, str], tuple[int, int]]]:
         """What is counted: WireGuard's figures by interface; packets and bytes by nftables table and counter."""
-        devices = {name: await self._wireguard.read(name) for name in await ip.links(self._names)}
+        devices = {
+            name: _counted(link) if link.vxlan else await self._wireguard.read(name)
+            for name, link in (await ip.links(self._names)).items()
+        }
         return devices, await nft.counters(rulesets.OWNED)
 
     async def apply(self, changes: Iterable[d.Change]) -> None:
@@ -123,6 +140,10 @@ class Host:
                 return [f"address add {address} dev {name}"]
             case d.DeleteAddress(name, address):
                 return [f"address delete {address} dev {name}"]
+            case d.SetNeighbour(name, address, mac):
+                return [f"neigh replace {address} lladdr {mac} dev {name} nud permanent"]
+            case d.DeleteNeighbour(name, address):
+                return [f"neigh delete {address} dev {name}"]
             case d.SetRoute(route):
                 return [ip.route_line("replace", route)]
             case d.DeleteRoute(route):
@@ -135,10 +156,14 @@ class Host:
 
     async def _single(self, change: d.Change) -> None:
         match change:
-            case d.CreateInterface(name):
+            case d.CreateInterface(name, None):
                 await self._wireguard.create(name)
+            case d.CreateInterface(name, Vxlan() as wanted):
+                await vxlan.create(name, wanted)
+            case d.DisableOffload(name):
+                vxlan.disable_offload(name)
             case d.DeleteInterface(name):
-                await self._wireguard.destroy(name)
+                await self._wireguard.destroy(name)  # deletes VXLAN as well, for which no socket answers
             case d.SetKey(name, _, listen_port):
                 await self._wireguard.configure(name, self._keys[self._names.role_of(name)], listen_port)
             case d.DropAllowed(name, prefixes):
@@ -161,6 +186,8 @@ IP_CHANGES = (
     d.SetUp,
     d.AddAddress,
     d.DeleteAddress,
+    d.SetNeighbour,
+    d.DeleteNeighbour,
     d.SetRoute,
     d.DeleteRoute,
     d.AddRule,
@@ -182,6 +209,11 @@ def _update(change: d.Change) -> PeerUpdate:
         case d.DeletePeer(_, public_key):
             return PeerUpdate(public_key, remove=True)
     raise AssertionError(f"{change} changes no peer")
+
+
+def _counted(link: ip.Link) -> Device:
+    """VXLAN's traffic as that of one peer without a key."""
+    return Device(peers={"": SeenPeer(receive_bytes=link.receive_bytes, transmit_bytes=link.transmit_bytes)})
 
 
 def _endpoint(peer: SeenPeer, told: str | None, now_s: float) -> str | None:

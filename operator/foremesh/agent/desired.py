@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from foremesh.agent import rulesets
+from foremesh.agent import rulesets, vxlan
 from foremesh.agent.state import (
     ATTACH_MTU,
     CIRCUIT_MTU,
@@ -16,6 +16,7 @@ from foremesh.agent.state import (
     MAX_CLASS,
     UNREACHABLE_METRIC,
     UPLINK_METRIC,
+    VXLAN_MTU,
     Desired,
     Interface,
     KeyRole,
@@ -28,6 +29,7 @@ from foremesh.agent.state import (
     table_of,
 )
 from foremesh.model.config import CircuitEnd, GatewayConfig
+from foremesh.model.intent import Encryption
 
 DEFAULT_ROUTE_BITS = 8
 """Foreign routes with a shorter prefix are ways out to everywhere (defaults and halves of one, as VPNs set them)."""
@@ -153,6 +155,10 @@ def check(config: GatewayConfig) -> None:
         for number in (end.send_label, end.standby_label):
             if number is not None and end.label(number) is None:
                 refuse(f"circuit {end.circuit}: sends on label {number} that it does not accept")
+    for end in config.circuits:
+        rivals = [e.circuit for e in config.circuits if e.class_number == end.class_number and e is not end]
+        if end.encryption is Encryption.HOP_BY_HOP and rivals:
+            refuse(f"circuit {end.circuit} is VXLAN and shares class {end.class_number} with {rivals[0]}")
     for number in sorted({end.class_number for end in config.circuits}):
         reached = [(IPv4Network(p), e.circuit) for e in config.circuits if e.class_number == number for p in _behind(e)]
         for i, (network, circuit) in enumerate(reached):
@@ -234,15 +240,17 @@ def _circuits(config: GatewayConfig, local: Local) -> dict[str, Interface]:
     interfaces = {}
     for number in sorted({end.class_number for end in config.circuits}):
         ends = [end for end in config.circuits if end.class_number == number]
+        mtu = min(end.mtu for end in ends)
+        if ends[0].encryption is Encryption.HOP_BY_HOP:
+            interfaces[local.names.circuit(number)] = vxlan.interface(ends[0], min(VXLAN_MTU, mtu))
+            continue
         port = port_of(number)
         peers = {
             end.public_key: Peer(f"{end.remote_address}:{port}", allowed=frozenset(_networks(_behind(end))))
             for end in ends
         }
-        # What may go hop by hop is encrypted end to end all the same, which leaves less room than it asks for.
-        mtu = min(CIRCUIT_MTU, *(end.mtu for end in ends))
         key = local.public_keys[KeyRole.CIRCUIT]
-        interfaces[local.names.circuit(number)] = Interface(key, mtu, port, peers=peers)
+        interfaces[local.names.circuit(number)] = Interface(key, min(CIRCUIT_MTU, mtu), port, peers=peers)
     return interfaces
 
 
@@ -289,7 +297,8 @@ def _class_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
     for end in config.circuits:
         for prefix in _networks(_behind(end)):
             device, table = names.circuit(end.class_number), table_of(end.class_number)
-            yield Route(prefix, device, config.mesh_address or "", table)
+            gateway = end.remote_address if end.encryption is Encryption.HOP_BY_HOP else ""
+            yield Route(prefix, device, config.mesh_address or "", table, gateway=gateway)
 
 
 def _uplink_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:

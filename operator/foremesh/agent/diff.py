@@ -8,9 +8,9 @@ label to a new one), and last what is no longer wanted.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from foremesh.agent.state import Desired, Interface, Observed, Peer, Route, Rule, SeenTable, Table
+from foremesh.agent.state import Desired, Interface, Observed, Peer, Route, Rule, SeenTable, Table, Vxlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,10 @@ class SetSysctl:
 
 @dataclass(frozen=True, slots=True)
 class CreateInterface:
-    """A WireGuard interface that is not there, without key, addresses and peers; down."""
+    """An interface that is not there, down: WireGuard without key and peers, or VXLAN."""
 
     name: str
+    vxlan: Vxlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,28 @@ class AddAddress:
 
 @dataclass(frozen=True, slots=True)
 class DeleteAddress:
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisableOffload:
+    """Let the kernel compute the checksums of what an interface sends."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetNeighbour:
+    """Say which MAC an address on an interface has, for good."""
+
+    name: str
+    address: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteNeighbour:
     name: str
     address: str
 
@@ -131,6 +154,9 @@ Change = (
     | SetUp
     | AddAddress
     | DeleteAddress
+    | DisableOffload
+    | SetNeighbour
+    | DeleteNeighbour
     | SetKey
     | SetPeer
     | DropAllowed
@@ -150,11 +176,18 @@ def diff(observed: Observed, desired: Desired) -> tuple[Change, ...]:
 
 
 def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
+    wrong = sorted(
+        name
+        for name, wanted in desired.interfaces.items()
+        if name in observed.interfaces and observed.interfaces[name].vxlan != wanted.vxlan
+    )
+    observed = _without(observed, wrong)
     added = sorted(desired.routes - observed.routes)
     yield from (SetRoute(route) for route in added if not route.device)
     tables = [t for t in desired.tables.values() if _revision(observed, t.name) != t.revision]
     yield from (SetTable(table, None) for table in tables if table.name not in observed.tables)
 
+    yield from (DeleteInterface(name) for name in wrong)
     for name, interface in sorted(desired.interfaces.items()):
         yield from _interface_additions(name, observed.interfaces.get(name), interface)
     # After the interfaces: some settings are named after them. What holds for all comes before the single ones.
@@ -178,6 +211,15 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
     yield from (DeleteRoute(route) for route in removed if route.slot not in kept and not route.device)
 
 
+def _without(observed: Observed, names: list[str]) -> Observed:
+    """The host when interfaces are gone: the kernel takes their routes along."""
+    return replace(
+        observed,
+        interfaces={name: seen for name, seen in observed.interfaces.items() if name not in names},
+        routes=frozenset(route for route in observed.routes if route.device not in names),
+    )
+
+
 def _revision(observed: Observed, table: str) -> str:
     seen = observed.tables.get(table)
     return seen.revision if seen else ""
@@ -185,8 +227,8 @@ def _revision(observed: Observed, table: str) -> str:
 
 def _interface_additions(name: str, seen: Interface | None, wanted: Interface) -> Iterator[Change]:
     if seen is None:
-        yield CreateInterface(name)
-        seen = Interface(public_key="", mtu=0, listen_port=0, up=False)
+        yield CreateInterface(name, wanted.vxlan)
+        seen = Interface(public_key="", mtu=0, listen_port=0, up=False, offload=wanted.vxlan is not None)
     port_differs = wanted.listen_port not in (0, seen.listen_port)
     if seen.public_key != wanted.public_key or port_differs:
         yield SetKey(name, wanted.public_key, wanted.listen_port)
@@ -196,8 +238,12 @@ def _interface_additions(name: str, seen: Interface | None, wanted: Interface) -
     for public_key, peer in sorted(wanted.peers.items()):
         yield from _peer_additions(name, public_key, seen.peers.get(public_key), peer)
     yield from (AddAddress(name, address) for address in sorted(wanted.addresses - seen.addresses))
+    if seen.offload and not wanted.offload:
+        yield DisableOffload(name)
     if not seen.up:
         yield SetUp(name)
+    # After it is up: an interface that goes down forgets its neighbours.
+    yield from (SetNeighbour(name, *neighbour) for neighbour in sorted(wanted.neighbours - seen.neighbours))
 
 
 def _peer_additions(name: str, public_key: str, seen: Peer | None, wanted: Peer) -> Iterator[Change]:
@@ -214,6 +260,8 @@ def _interface_removals(name: str, seen: Interface, wanted: Interface) -> Iterat
     if seen.up and wanted.mtu > seen.mtu:
         yield SetMtu(name, wanted.mtu)
     yield from (DeleteAddress(name, address) for address in sorted(seen.addresses - wanted.addresses))
+    known = {address for address, _ in wanted.neighbours}
+    yield from (DeleteNeighbour(name, address) for address, _ in sorted(seen.neighbours) if address not in known)
     # A prefix that another peer has by now has moved there already: taking it away would take it from that peer.
     wanted_somewhere = frozenset(prefix for peer in wanted.peers.values() for prefix in peer.allowed)
     staying = [seen.peers[key] for key in seen.peers if key in wanted.peers]

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from foremesh.agent.host import run_command
-from foremesh.agent.state import MAIN_TABLE, MARK_MASK, ROUTE_PROTOCOL, RULE_PRIORITY, Names, Route, Rule
+from foremesh.agent.state import MAIN_TABLE, MARK_MASK, ROUTE_PROTOCOL, RULE_PRIORITY, Names, Route, Rule, Vxlan
 
 STOPPING_TYPES = frozenset({"6", "7", "8", "9", "blackhole", "unreachable", "prohibit", "throw"})
 """Types of routes that lead nowhere, by number and by name."""
@@ -20,12 +20,16 @@ LOCAL_TABLE = "255"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes."""
+    """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes, bytes received and sent;
+    ``vxlan`` if it is that."""
 
     index: int
     mtu: int
     up: bool
     addresses: frozenset[str]
+    vxlan: Vxlan | None = None
+    receive_bytes: int = 0
+    transmit_bytes: int = 0
 
 
 async def _query(*arguments: str) -> list[dict[str, Any]]:
@@ -36,14 +40,41 @@ async def _query(*arguments: str) -> list[dict[str, Any]]:
 
 async def links(names: Names) -> dict[str, Link]:
     """The agent's own interfaces by name."""
+    return parse_links(await _query("-details", "-statistics", "address", "show"), names)
+
+
+def parse_links(items: Iterable[Mapping[str, Any]], names: Names) -> dict[str, Link]:
     found = {}
-    for item in await _query("address", "show"):
+    for item in items:
         if names.owns(item["ifname"]):
             addresses = [
                 f"{a['local']}/{a['prefixlen']}" for a in item.get("addr_info", ()) if a.get("family") == "inet"
             ]
-            found[item["ifname"]] = Link(item["ifindex"], item["mtu"], "UP" in item["flags"], frozenset(addresses))
+            kind = item.get("linkinfo", {})
+            traffic = item.get("stats64", {})
+            found[item["ifname"]] = Link(
+                item["ifindex"],
+                item["mtu"],
+                "UP" in item["flags"],
+                frozenset(addresses),
+                _vxlan(kind["info_data"], item["address"]) if kind.get("info_kind") == "vxlan" else None,
+                traffic.get("rx", {}).get("bytes", 0),
+                traffic.get("tx", {}).get("bytes", 0),
+            )
     return found
+
+
+def _vxlan(data: Mapping[str, Any], mac: str) -> Vxlan:
+    return Vxlan(data["id"], data.get("local", ""), data.get("remote", ""), mac, data["port"])
+
+
+async def neighbours(names: Names) -> dict[str, frozenset[tuple[str, str]]]:
+    """Interface to the neighbours that were set on it: addresses and MACs."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for item in await _query("-4", "neigh", "show", "nud", "permanent"):
+        if names.owns(item["dev"]) and "lladdr" in item:
+            found.setdefault(item["dev"], set()).add((item["dst"], item["lladdr"]))
+    return {device: frozenset(pairs) for device, pairs in found.items()}
 
 
 async def routes() -> frozenset[Route]:
@@ -59,6 +90,7 @@ def parse_routes(items: Iterable[Mapping[str, Any]]) -> frozenset[Route]:
             source=item.get("prefsrc", ""),
             table=int(item.get("table", MAIN_TABLE)),
             metric=item.get("metric", 0),
+            gateway=item.get("gateway", ""),
         )
         for item in items
     )
@@ -103,7 +135,9 @@ def route_line(verb: str, route: Route) -> str:
     """A batch line; ``verb`` is replace or delete."""
     kind = "" if route.device else "unreachable "
     line = f"route {verb} {kind}{route.destination} table {route.table} proto {ROUTE_PROTOCOL}"
-    if route.device:
+    if route.gateway:
+        line += f" via {route.gateway} dev {route.device} onlink"
+    elif route.device:
         line += f" dev {route.device} scope link"
     if route.source:
         line += f" src {route.source}"

@@ -5,32 +5,28 @@ Series of a target that is gone are removed. What is not known has no sample; it
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import prometheus_client
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from foremesh.agent import rulesets
+from foremesh.agent.history import History
 from foremesh.agent.host import HostError
 from foremesh.agent.probe import Target
+from foremesh.agent.series import ProbeSeries
 from foremesh.agent.state import Names
 from foremesh.agent.targets import CIRCUIT, LINK, UPLINK
 from foremesh.agent.wireguard import Device, SeenPeer
-from foremesh.model.config import GatewayConfig
+from foremesh.model.config import CircuitEnd, GatewayConfig
+from foremesh.model.intent import Encryption
 
 log = logging.getLogger(__name__)
-
-RTT_BUCKETS_S = (
-    *(0.0001, 0.0002, 0.0003, 0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
-    *(0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 1.0, 2.0),
-)
-"""0.1 ms, a metro link, to 2 s, the probe timeout; steps of a third or less where paths are told apart."""
 
 NAME_OF = {LINK: "link", CIRCUIT: "circuit", UPLINK: "uplink"}
 """Kind of target to the label that names it and the middle of the metric names."""
@@ -59,23 +55,12 @@ class Metrics:
         self._names = names
         self._resource = resource
         self.registry = CollectorRegistry()
+        self.probes = ProbeSeries()
+        self.histories: Callable[[], Mapping[Target, History]] = dict
+        """Asked at every scrape."""
         self.figures = Figures()
         self.load_ratio: float | None = None
         registry = self.registry
-        self._rtt: dict[str, Histogram] = {}
-        self._sent: dict[str, Counter] = {}
-        self._lost: dict[str, Counter] = {}
-        for kind, label in NAME_OF.items():
-            name, labels = f"foremesh_{kind}", ("src", "dst", label)
-            self._rtt[kind] = Histogram(
-                f"{name}_rtt_seconds",
-                f"Round trips of answered {kind} probes",
-                labels,
-                registry=registry,
-                buckets=RTT_BUCKETS_S,
-            )
-            self._sent[kind] = Counter(f"{name}_probes_sent", "Probes sent to the other end", labels, registry=registry)
-            self._lost[kind] = Counter(f"{name}_probes_lost", "Probes not answered in time", labels, registry=registry)
         info = Gauge("foremesh_agent_info", "The running agent", ("gateway", "version"), registry=registry)
         info.labels(resource, version).set(1)
         self.epoch = Gauge("foremesh_agent_config_epoch", "Epoch of the applied config", registry=registry)
@@ -86,21 +71,9 @@ class Metrics:
         self.outcomes = Counter("foremesh_agent_configs", "Configs by outcome", ("applied",), registry=registry)
         self.registry.register(self)
 
-    def sent(self, target: Target) -> None:
-        self._sent[target.kind].labels(target.src, target.dst, target.name).inc()
-        # So that a link without loss has a rate of 0, not none.
-        self._lost[target.kind].labels(target.src, target.dst, target.name)
-
-    def lost(self, target: Target) -> None:
-        self._lost[target.kind].labels(target.src, target.dst, target.name).inc()
-
-    def answered(self, target: Target, rtt_s: float) -> None:
-        self._rtt[target.kind].labels(target.src, target.dst, target.name).observe(rtt_s)
-
-    def forget(self, target: Target) -> None:
-        for family in (self._sent[target.kind], self._lost[target.kind], self._rtt[target.kind]):
-            with contextlib.suppress(KeyError):  # nothing was counted yet
-                family.remove(target.src, target.dst, target.name)
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry) + self.probes.text(self.histories()).encode()
 
     def collect(self) -> Iterator[Metric]:
         """Families made from ``figures`` (called by the registry)."""
@@ -124,7 +97,7 @@ class Metrics:
             (LINK, [own, p.gateway, p.underlay], names.hop, p.public_key) for p in config.hop_peers
         ]
         wanted += [
-            (CIRCUIT, [own, e.remote_gateway, e.circuit], names.circuit(e.class_number), e.public_key)
+            (CIRCUIT, [own, e.remote_gateway, e.circuit], names.circuit(e.class_number), _peer_of(e))
             for e in config.circuits
         ]
         wanted += [
@@ -179,6 +152,11 @@ class Metrics:
         yield from (packets, volume, dropped, stopped)
 
 
+def _peer_of(end: CircuitEnd) -> str:
+    """The key under which an end's traffic is counted; VXLAN has none."""
+    return "" if end.encryption is Encryption.HOP_BY_HOP else end.public_key
+
+
 def _traffic(kind: str, peers: Iterable[tuple[list[str], SeenPeer]]) -> Iterator[Metric]:
     labels = ["src", "dst", NAME_OF[kind]]
     received = CounterMetricFamily(f"foremesh_{kind}_receive_bytes", "Bytes from the other end", labels=labels)
@@ -202,7 +180,7 @@ def application(metrics: Metrics, refresh: Callable[[], Awaitable[None]]) -> web
             await refresh()
         except HostError as error:
             log.warning("figures not refreshed error=%s", error)
-        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthy(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

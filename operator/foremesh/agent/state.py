@@ -37,11 +37,15 @@ CIRCUIT_PORT_BASE = 51_840
 """Class N's inner WireGuard listens on 51840 + N; the same at both ends."""
 PROBE_PORT = 51_830
 """UDP port of probes inside the tunnels; the same everywhere."""
+VXLAN_PORT = 51_832
+"""UDP port of all VXLAN inside the links; not 4789, which the host's own overlay may have."""
 
 HOP_MTU = 1420
 """WireGuard over an IPv4 or IPv6 underlay of 1500 bytes."""
 CIRCUIT_MTU = HOP_MTU - 60
 """WireGuard over IPv4 labels: 20 bytes of IP, 8 of UDP, 32 of its own."""
+VXLAN_MTU = HOP_MTU - 50
+"""VXLAN over IPv4 labels: 20 bytes of IP, 8 of UDP, 8 of its own, 14 of the Ethernet header inside."""
 ATTACH_MTU = 1280
 """Between a workload and its gateway: no circuit goes below this, so what a workload sends fits into any."""
 KEEPALIVE_S = 25
@@ -88,6 +92,11 @@ class Names:
         """A pattern for nftables that matches every one of them."""
         return f"{self.prefix}-*"
 
+    @property
+    def circuits(self) -> str:
+        """A pattern for nftables that matches every circuit's interface."""
+        return f"{self.prefix}-c*"
+
     def circuit(self, class_number: int) -> str:
         return f"{self.prefix}-c{class_number}"
 
@@ -114,8 +123,27 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Vxlan:
+    """What a VXLAN interface is made with, for good: its network identifier, the two outer addresses, its own MAC."""
+
+    identifier: int
+    local: str
+    remote: str
+    mac: str
+    port: int = VXLAN_PORT
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
-    """A WireGuard interface. ``listen_port`` 0 takes any; ``peers`` are by public key."""
+    """A WireGuard interface, or a VXLAN one, which has neither key, port nor peers.
+
+    Attributes:
+        listen_port: 0 takes any.
+        peers: By public key.
+        vxlan: None for WireGuard.
+        neighbours: Pairs of an address and its MAC: VXLAN's, which asks nobody.
+        offload: Whether checksums are left to a device that does not exist: TCP hangs until that is off.
+    """
 
     public_key: str
     mtu: int
@@ -123,17 +151,21 @@ class Interface:
     addresses: frozenset[str] = frozenset()
     peers: Mapping[str, Peer] = field(default_factory=dict)
     up: bool = True
+    vxlan: Vxlan | None = None
+    neighbours: frozenset[tuple[str, str]] = frozenset()
+    offload: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Route:
-    """A route; without a device it is an unreachable one."""
+    """A route; without a device it is an unreachable one. ``gateway`` is a neighbour on the device, VXLAN's far end."""
 
     destination: str
     device: str = ""
     source: str = ""
     table: int = MAIN_TABLE
     metric: int = 0
+    gateway: str = ""
 
     @property
     def slot(self) -> tuple[str, int, int]:

@@ -48,6 +48,9 @@ def edge(names: Names, config: GatewayConfig) -> Table:
         ]
     receive.append(f"counter name {STRAY} drop")
 
+    # VXLAN looks up its own way with the mark of what it carries, which would lead back into the circuit.
+    enter = f'oifname "{names.circuits}" meta mark set meta mark & {others:#010x}'
+
     return Table(
         EDGE,
         (
@@ -55,6 +58,7 @@ def edge(names: Names, config: GatewayConfig) -> Table:
             Chain("steer", tuple(steer), "type filter hook prerouting priority mangle; policy accept;"),
             Chain("forward", tuple(forward), "type filter hook forward priority filter; policy accept;"),
             Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
+            Chain("enter", (enter,), "type filter hook postrouting priority mangle; policy accept;"),
         ),
         (STRAY, *(drop_counter(end.circuit) for end in config.circuits)),
     )

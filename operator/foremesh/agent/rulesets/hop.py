@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from foremesh.agent.rulesets.matches import ECHO, set_of
 from foremesh.agent.rulesets.names import HOP, STRAY, label_counter
-from foremesh.agent.state import PROBE_PORT, Chain, Names, Table, port_of
+from foremesh.agent.state import PROBE_PORT, VXLAN_PORT, Chain, Names, Table, port_of
 from foremesh.model.config import GatewayConfig
+from foremesh.model.intent import Encryption
 
 
 def hop(names: Names, config: GatewayConfig) -> Table:
     """Relays labels between neighbours, and exchanges labels for circuit addresses at the ends."""
     on_hop = f'iifname "{names.hops}"'
-    ports = set_of(sorted({port_of(end.class_number) for end in config.circuits}))
+    hop_by_hop = [end for end in config.circuits if end.encryption is Encryption.HOP_BY_HOP]
+    ports = set_of(sorted({VXLAN_PORT if end in hop_by_hop else port_of(end.class_number) for end in config.circuits}))
 
     arrive = [f"{on_hop} notrack"]
     accepted = [(label.own, label.far, end) for end in config.circuits for label in end.labels]
@@ -39,7 +41,9 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     if config.transits:
         ways = [(transit.addresses, label_counter(transit.label)) for transit in config.transits]
         elements = [f'{x} . {y} : "{name}"' for (a, b), name in ways for x, y in ((a, b), (b, a))]
-        forward.append(f'{on_hop} oifname "{names.hops}" counter name ip saddr . ip daddr map {set_of(elements)} accept')
+        forward.append(
+            f'{on_hop} oifname "{names.hops}" counter name ip saddr . ip daddr map {set_of(elements)} accept'
+        )
     forward.append(f"counter name {STRAY} drop")
 
     receive = [
@@ -47,6 +51,13 @@ def hop(names: Names, config: GatewayConfig) -> Table:
         f"ip saddr {config.blocks.hops} ip daddr {config.hop_address} udp dport {PROBE_PORT} accept",
         f"{ECHO} accept",
     ]
+    if hop_by_hop:
+        # VXLAN knows no keys: what does not come from a link is forged, and so is another circuit's identifier, which
+        # stands 12 bytes into the UDP datagram.
+        ends = (f"{end.remote_address} . {end.local_address} . {end.class_number}" for end in hop_by_hop)
+        receive.insert(0, f'iifname != "{names.hops}" udp dport {VXLAN_PORT} counter name {STRAY} drop')
+        receive.append(f"udp dport {VXLAN_PORT} ip saddr . ip daddr . @th,96,24 {set_of(ends)} accept")
+        receive.append(f"udp dport {VXLAN_PORT} counter name {STRAY} drop")
     if config.circuits:
         pairs = set_of(f"{end.remote_address} . {end.local_address}" for end in config.circuits)
         receive.append(f"ip saddr . ip daddr {pairs} udp dport {ports} accept")

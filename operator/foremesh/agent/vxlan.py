@@ -1,0 +1,69 @@
+"""VXLAN interfaces: the inner tunnels of circuits that are encrypted hop by hop.
+
+Point to point: the far end is fixed, its MAC is known, nothing is learnt and nobody is asked. Encryption is the links',
+which they run inside; what else reaches their UDP port is dropped by ``foremesh_hop``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import socket
+import struct
+
+from foremesh.agent.host import HostError, run_command, write_sysctl
+from foremesh.agent.state import Interface, Vxlan
+from foremesh.model.config import CircuitEnd
+
+MACS = {True: "02:00:00:00:00:01", False: "02:00:00:00:00:02"}
+"""MAC of each end of every circuit, the initiator's first: locally administered, and nobody but the far end sees it."""
+
+SIOCETHTOOL = 0x8946
+ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM = 0x16, 0x17
+"""Requests of linux/sockios.h and linux/ethtool.h: the state of transmit checksum offload, and setting it."""
+
+
+def interface(end: CircuitEnd, mtu: int) -> Interface:
+    """The interface of one end of a circuit; the route's next hop is the far circuit address."""
+    return Interface(
+        public_key="",
+        mtu=mtu,
+        vxlan=Vxlan(end.class_number, end.local_address, end.remote_address, MACS[end.initiator]),
+        neighbours=frozenset({(end.remote_address, MACS[not end.initiator])}),
+    )
+
+
+async def create(name: str, wanted: Vxlan) -> None:
+    """Make an interface, down.
+
+    Raises:
+        HostError: If it cannot be made, or is there already.
+    """
+    argv = f"ip link add name {name} address {wanted.mac} type vxlan id {wanted.identifier} local {wanted.local}"
+    await run_command(f"{argv} remote {wanted.remote} dstport {wanted.port} nolearning".split())
+    # The kernel would send router solicitations into the circuit. A host without IPv6 has nothing to turn off.
+    with contextlib.suppress(HostError):
+        write_sysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1")
+
+
+def offload(name: str) -> bool:
+    """Whether checksums of what the interface sends are left to a device."""
+    return bool(_ethtool(name, ETHTOOL_GTXCSUM))
+
+
+def disable_offload(name: str) -> None:
+    """Have the kernel compute them; segmentation offload, which needs them, goes with it."""
+    _ethtool(name, ETHTOOL_STXCSUM)
+
+
+def _ethtool(name: str, command: int) -> int:
+    """Carry out a request about one value, 0 if it is to be set; the answer."""
+    value = ctypes.create_string_buffer(struct.pack("II", command, 0))
+    request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            fcntl.ioctl(control, SIOCETHTOOL, request)
+    except OSError as error:
+        raise HostError(f"interface {name}: checksum offload unknown ({error}); TCP through it may hang") from error
+    return int(struct.unpack_from("II", value)[1])
