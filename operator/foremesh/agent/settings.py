@@ -26,6 +26,11 @@ class AgentSettings(Spec, frozen=True, kw_only=True):
     """What the names of this agent's interfaces begin with, at most 8 characters; unique per control folder."""
     control_dir: str = "/var/run/wireguard"
     """Where userspace WireGuard keeps its control sockets; compiled into ``wireguard-go``."""
+    own_address: str | None = None
+    """IPv4 address of this host in its own network, by which other workloads may call it; none: the one it reaches the
+    mesh API from."""
+    hosts_file: str | None = None
+    """Where names of the mesh are written, such as ``/etc/hosts``, between two marks; none: nowhere."""
     wireguard: str = "wireguard-go"
     """The userspace WireGuard program."""
     hop_port: int = 51820

@@ -104,6 +104,12 @@ def _has_no_ports(body: Mapping[str, Any]) -> bool:
     return body.get("protocol") != "ICMP" or not body.get("ports")
 
 
+def _names_ports(body: Mapping[str, Any]) -> bool:
+    traffic = body.get("traffic", ())
+    named = all(kind.get("protocol") == "ICMP" or kind.get("ports") for kind in traffic)
+    return body.get("steering") != "OwnAddress" or (bool(traffic) and named)
+
+
 def _few_enough(body: Mapping[str, Any]) -> bool:
     most = body.get("requirements", {}).get("maxHops")
     return "path" not in body or most is None or len(body["path"]) <= most + 1
@@ -194,6 +200,12 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "give exactly one of to.service (a name that MeshResources offer), to.resource (a MeshResource's name) and "
     "to.selector (labels)": Rule(_exactly_one("service", "resource", "selector")),
+    "steering OwnAddress needs to.resource: an address of its own belongs to one destination": Rule(
+        lambda b: b.get("steering") != "OwnAddress" or "resource" in b["to"]
+    ),
+    "steering OwnAddress needs traffic that names its ports: everything else to that address is left as it is": Rule(
+        _names_ports
+    ),
     # MeshPolicy
     "deny refuses the traffic altogether, so require, prefer, avoid, weights and minimumEncryption beside it would "
     "never be used; remove them or deny": Rule(

@@ -119,6 +119,36 @@ class Steer(Wire, frozen=True, kw_only=True):
     """True at the ``to`` end: ports are source ports."""
 
 
+class OwnAddress(Wire, frozen=True, kw_only=True):
+    """A destination called by an address of its own: what goes there, of this protocol, goes to its mesh address."""
+
+    own: str
+    mesh: str | None = None
+    """None: the destination has no mesh address yet, and what goes there is dropped."""
+    protocol: Protocol = Protocol.TCP
+    ports: tuple[int, ...] = ()
+    """Destination ports, none for ICMP."""
+
+
+class Behind(Wire, frozen=True, kw_only=True):
+    """A machine or function without an agent, for which this gateway translates in its network."""
+
+    resource: str
+    address: str
+    """Its mesh address."""
+    target: str
+    """Where its network reaches it: an IPv4 address, or a name that the agent looks up."""
+    own_addresses: tuple[OwnAddress, ...] = ()
+    """Whom it calls by their own addresses."""
+
+
+class Name(Wire, frozen=True, kw_only=True):
+    """A name in the workload's hosts file."""
+
+    name: str
+    address: str
+
+
 class Uplink(Wire, frozen=True, kw_only=True):
     """A workload's way to one of its site's gateways."""
 
@@ -158,6 +188,15 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     """Traffic routed here between two attached workloads, without a circuit; answers to it pass. Between attached
     workloads nothing else passes."""
     uplinks: tuple[Uplink, ...] = ()
+    own_addresses: tuple[OwnAddress, ...] = ()
+    """Whom applications here may call by their own addresses."""
+    own_address: str | None = None
+    """Address of this host that ``called`` is for."""
+    called: tuple[FirewallRule, ...] = ()
+    """What goes to the mesh address here and is handed to ``own_address``: others call this host by that."""
+    names: tuple[Name, ...] = ()
+    """Names of those that applications here may talk to."""
+    behind: tuple[Behind, ...] = ()
 
     @property
     def revision(self) -> str:

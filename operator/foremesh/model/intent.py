@@ -81,11 +81,21 @@ class Traffic(Spec, frozen=True, kw_only=True):
     application: str = ""
 
 
+class Steering(StrEnum):
+    """By which address applications call a destination."""
+
+    MESH_ADDRESS = "MeshAddress"
+    """The one that the mesh gave it, or its name in the mesh."""
+    OWN_ADDRESS = "OwnAddress"
+    """Also the one it has in its own network, for what ``traffic`` names."""
+
+
 class IntentSpec(Spec, frozen=True, kw_only=True):
     from_: Source
     to: Destination
     requirements: Requirements = Requirements()
     traffic: tuple[Traffic, ...] = ()
+    steering: Steering = Steering.MESH_ADDRESS
     profile: Profile = Profile.BALANCED
     priority: int = 0
     """Higher is placed first."""

@@ -46,6 +46,8 @@ class Registration(Wire, frozen=True, kw_only=True):
     metrics_endpoint: str | None = None
     """``host:port`` where Prometheus can scrape the agent."""
     version: str = ""
+    own_address: str | None = None
+    """IPv4 address of the host in its own network, by which others may call it; None if it has none."""
 
 
 class ProbeReport(Wire, frozen=True, kw_only=True):
