@@ -2,194 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from agent.configs import BLOCKS, CIRCUIT, HOSTS, PORTS, configs, resource, workload_address
-from agent.mesh_api import FakeMeshApi
-from foremesh.agent.state import KeyRole
-from foremesh.model.config import GatewayConfig
-from lab.nodes import Node
-from lab.process import Daemon, wait_until
-from lab.scenes import Gateway, Workload
-from lab.topology import Lab, Topology
-from lab.world import Pair
+from agent.running import AGENT, MARKER, ONE_WAY_MS, Capture, Mesh, running_mesh
+from lab.process import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
-
-AGENT = """
-import asyncio, logging, sys
-from pathlib import Path
-from foremesh.agent import agent, settings
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-asyncio.run(getattr(agent, sys.argv[1])(settings.load(Path(sys.argv[2]))))
-"""
-
-DIFFERENCES = """
-import asyncio, sys, time
-from pathlib import Path
-from foremesh.agent import agent, settings
-from foremesh.agent.desired import Local, desired
-from foremesh.agent.diff import diff
-from foremesh.agent.keys import Keys
-from foremesh.agent.state import Names
-from foremesh.agent.store import ConfigStore
-its = settings.load(Path(sys.argv[1]))
-keys = Keys.load(Path(its.state_dir) / "keys")
-wanted = desired(ConfigStore(Path(its.state_dir)).load(), Local(keys.public, dials_out=its.endpoint is None))
-sight = asyncio.run(agent._host(its, Names(its.prefix), keys).observe(wanted, {}, now_s=time.time()))
-for change in diff(sight.observed, wanted):
-    print(change)
-"""
-
-MARKER = "4d41524b45523031"
-"""What pings are filled with ("MARKER01"), to be looked for where it must not be seen."""
-
-ONE_WAY_MS = 5.0
-
-
-class Mesh:
-    """The lab with an agent on every host."""
-
-    def __init__(self, lab: Lab, api: FakeMeshApi, folder: Path) -> None:
-        self.lab, self.api, self.folder = lab, api, folder
-        self.agents: dict[str, Daemon] = {}
-        self.epoch = 0
-        self.underlay = {name: lab[name].underlay_address or "" for name in ("a", "t", "b")}
-
-    def start(self, host: str) -> None:
-        """Start the agent of a host, again if it ran before."""
-        node = self.lab[host]
-        token, settings = self.folder / f"{host}.token", self.folder / f"{host}.yaml"
-        token.write_text(f"default.{host}.secret")
-        settings.write_text(
-            json.dumps(
-                {
-                    "resource": resource(host),
-                    "apiUrl": self.api.url,
-                    "tokenFile": str(token),
-                    "stateDir": str(self.folder / host),
-                    "metricsListen": f"{node.mgmt_address}:9466",
-                    "probeInterval": "200ms",
-                    "probeTimeout": "1s",
-                    "reconcileInterval": "500ms",
-                    "mtuProbeInterval": "1s",
-                    **({"endpoint": f"{node.underlay_address}:51820"} if node.underlay_address else {}),
-                }
-            )
-        )
-        argv = [sys.executable, "-c", AGENT, "run", settings]
-        self.agents[host] = node.daemon(argv, self.folder / f"{host}.log")
-
-    def offer(self, **changes: object) -> dict[str, GatewayConfig]:
-        """Give every agent a config of the next epoch, and wait until all have applied it."""
-        self.epoch += 1
-        made = configs(self.keys(), epoch=self.epoch, underlay=self.underlay, **changes)  # type: ignore[arg-type]
-        self.api.offer(*made.values())
-        for config in made.values():
-            outcome = wait_until(lambda c=config: self.api.outcome(c), 30, what=f"word on {config.gateway}'s config")
-            assert outcome.applied, outcome.error
-        return made
-
-    def keys(self) -> dict[str, dict[KeyRole, str]]:
-        wait_until(lambda: len(self.api.registrations) == len(HOSTS), 30, what="all agents registered")
-        keys = {host: self.api.registrations[resource(host)].keys for host in HOSTS}
-        return {host: {role: getattr(k, role.value) for role in KeyRole} for host, k in keys.items()}
-
-    def differences(self, host: str) -> str:
-        return self.lab[host].exec(sys.executable, "-c", DIFFERENCES, self.folder / f"{host}.yaml").stdout
-
-    def metric(self, host: str, name: str, **labels: str) -> float | None:
-        """A sample of an agent's exporter; None if it has none, or does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://{self.lab[host].mgmt_address}:9466/metrics", timeout=10) as answer:
-                text = answer.read().decode()
-        except OSError:
-            return None
-        for line in text.splitlines():
-            found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
-            if found and found[1] == name:
-                seen = dict(re.findall(r'(\w+)="([^"]*)"', found[2] or ""))
-                if labels.items() <= seen.items():
-                    return float(found[3])
-        return None
-
-    def ping(self, *options: object, count: int = 3) -> subprocess.CompletedProcess[str]:
-        argv = ("ping", "-q", "-c", count, "-W", 2, *options, workload_address("wb"))
-        return self.lab["wa"].exec(*argv, check=False)
-
-    def flooding(self, while_doing: Callable[[], object], count: int = 1000) -> tuple[int, int]:
-        """Ping 200 times a second during something that ends before the ping does; packets sent and answered."""
-        argv = ("ping", "-q", "-i", "0.005", "-c", count, workload_address("wb"))
-        process = self.lab["wa"].popen(*argv, stdout=subprocess.PIPE, text=True)
-        while_doing()
-        assert process.poll() is None, "the ping ended before what it was to watch"
-        said = process.communicate(timeout=60)[0]
-        sent, answered = re.search(r"(\d+) packets transmitted, (\d+) received", said).groups()
-        return int(sent), int(answered)
-
-    def wireguards(self, host: str) -> dict[str, int]:
-        """Process ids of userspace WireGuard by interface, of this host's namespace alone."""
-        inside = self.lab[host].exec("ip", "netns", "pids", self.lab[host].netns).stdout.split()
-        found = {}
-        for pid in inside:
-            try:
-                argv = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if argv[0].endswith(b"wireguard-go"):
-                found[argv[1].decode()] = int(pid)
-        return found
-
-
-class Capture:
-    """tcpdump on one interface of a host, from entering the context to leaving it; ``packets`` has them in text."""
-
-    def __init__(self, node: Node, interface: str, *expression: str) -> None:
-        self.node, self.interface, self.expression = node, interface, expression
-        self.packets = ""
-
-    def __enter__(self) -> Capture:
-        argv = ["tcpdump", "-n", "-l", "-x", "--immediate-mode", "-i", self.interface, *self.expression]
-        pipe = subprocess.PIPE
-        self._process = self.node.popen(*argv, stdout=pipe, stderr=pipe, text=True)
-        said = ""
-        while "listening on" not in said:
-            said = self._process.stderr.readline()
-            assert said, f"tcpdump on {self.interface} did not start"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        self.packets = self._process.communicate(timeout=10)[0]
-
-    @property
-    def octets(self) -> str:
-        """All packets' octets in hexadecimal, without addresses and line breaks."""
-        return "".join(re.findall(r"^\s+0x[0-9a-f]+:  (.*)$", self.packets, re.M)).replace(" ", "")
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    names = ("a", "t", "b")
-    ways = {(x, y): Pair(ONE_WAY_MS) for x in names for y in names if x != y}
-    gateways = tuple(Gateway(name, "Transit" if name == "t" else "Core", f"s{name}", "eu", 0.0) for name in names)
-    topology = Topology(gateways, (Workload("wa", "sa"), Workload("wb", "sb")), ways)
-    with Lab(topology) as lab, FakeMeshApi(lab.mgmt_address) as api:
-        running = Mesh(lab, api, tmp_path_factory.mktemp("agents"))
-        for host in HOSTS:
-            running.start(host)
-        running.offer()
-        wait_until(lambda: running.ping(count=1).returncode == 0, 30, what="a ping from wa to wb")
+    with running_mesh(tmp_path_factory.mktemp("agents")) as running:
         yield running
 
 
