@@ -9,17 +9,18 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
-from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from agent.configs import CIRCUIT, FAKE_KEYS, configs, resource
 from foremesh.agent import rulesets
 from foremesh.agent.desired import Local, desired
+from foremesh.agent.history import History
 from foremesh.agent.load import ProcessorLoad
 from foremesh.agent.metrics import Figures, Metrics
-from foremesh.agent.probe import PACKET, History, Prober, Target
+from foremesh.agent.probe import PACKET, SMALL_BYTES, Prober, Target
 from foremesh.agent.state import PROBE_PORT, KeyRole, Names
 from foremesh.agent.targets import CIRCUIT as CIRCUIT_KIND
-from foremesh.agent.targets import LINK, UPLINK, listening, targets
+from foremesh.agent.targets import LINK, LINK_SIZES, UPLINK, listening, targets
 from foremesh.agent.wireguard import Device, SeenPeer
 from lab.process import wait_until_async
 
@@ -54,11 +55,14 @@ class Side:
         self.address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
         self.prober = Prober(INTERVAL_S, TIMEOUT_S, 0.1, self.sink)
 
-    def towards(self, other: Side, mtu: int | None = None) -> Target:
-        return Target(LINK, "internet", "default/x", "default/y", "lo", other.address, mtu)
+    def towards(self, other: Side) -> Target:
+        return Target(LINK, "internet", "default/x", "default/y", "lo", other.address)
 
-    def aim(self, *at: Target) -> None:
-        self.prober.retarget(at, {"lo": (1, self.address)})
+    def aim(self, *at: Target, sizes: tuple[int, ...] = ()) -> None:
+        self.prober.retarget(dict.fromkeys(at, sizes), {"lo": (1, self.address)})
+
+    def history(self, target: Target) -> History:
+        return self.prober.histories()[target]
 
 
 @pytest.fixture
@@ -72,11 +76,15 @@ async def sides() -> AsyncIterator[tuple[Side, Side]]:
 
 async def test_answered_probes_have_a_round_trip_time(sides: tuple[Side, Side]) -> None:
     here, there = sides
-    target = here.towards(there, mtu=1400)
-    here.aim(target)
-    await wait_until_async(lambda: here.prober.reports()[target].mtu_fits, 10)
+    target = here.towards(there)
+    here.aim(target, sizes=(1400,))
+    await wait_until_async(lambda: here.history(target).probe_report().mtu_fits, 10)
     await wait_until_async(lambda: here.sink.counts["answered"] >= 10, 10)
-    report = here.prober.reports()[target]
+    report = here.history(target).link_report()
+    assert report.mtu == 1400
+    assert report.jitter_ms is not None
+    assert 0 < report.jitter_ms < 100
+    report = here.history(target).probe_report()
     assert report.answering
     assert report.loss == 0.0
     assert all(0 < rtt_s < 0.1 for rtt_s in here.sink.rtts_s)
@@ -90,7 +98,7 @@ async def test_a_lost_probe_is_loss_and_no_latency(sides: tuple[Side, Side]) -> 
     target = here.towards(there)
     here.aim(target)
     await wait_until_async(lambda: here.sink.counts["lost"] >= 3, 10)
-    report = here.prober.reports()[target]
+    report = here.history(target).probe_report()
     assert (report.answering, report.rtt_ms, report.loss, report.mtu_fits) == (False, None, 1.0, None)
     assert here.sink.rtts_s == []
 
@@ -98,10 +106,10 @@ async def test_a_lost_probe_is_loss_and_no_latency(sides: tuple[Side, Side]) -> 
 async def test_an_interface_that_is_gone_is_loss_too(sides: tuple[Side, Side]) -> None:
     here, there = sides
     target = here.towards(there)
-    here.prober.retarget([target], {})
+    here.prober.retarget({target: ()}, {})
     await wait_until_async(lambda: here.sink.counts["lost"] >= 3, 10)
     here.aim(target)
-    await wait_until_async(lambda: here.prober.reports()[target].answering, 10)
+    await wait_until_async(lambda: here.history(target).answering, 10)
 
 
 async def test_a_target_that_goes_is_forgotten_and_one_that_stays_is_not(sides: tuple[Side, Side]) -> None:
@@ -110,10 +118,10 @@ async def test_a_target_that_goes_is_forgotten_and_one_that_stays_is_not(sides: 
     here.aim(target)
     await wait_until_async(lambda: here.sink.counts["answered"] >= 1, 10)
     here.aim(target)
-    assert here.prober.reports()[target].answering
+    assert here.history(target).answering
     here.aim()
     assert here.sink.forgotten == [target]
-    assert here.prober.reports() == {}
+    assert here.prober.histories() == {}
 
 
 async def test_foreign_packets_change_nothing(sides: tuple[Side, Side]) -> None:
@@ -122,7 +130,12 @@ async def test_foreign_packets_change_nothing(sides: tuple[Side, Side]) -> None:
     here.aim(target)
     await wait_until_async(lambda: here.sink.counts["answered"] >= 1, 10)
     sent = here.sink.counts["answered"]
-    foreign = [b"", b"x", os.urandom(PACKET.size), *(PACKET.pack(b"FMP1", kind, 1, 1, 0, 0) for kind in (2, 9))]
+    foreign = [
+        b"",
+        b"x",
+        os.urandom(PACKET.size),
+        *(PACKET.pack(b"FMP2", kind, 1, 1, 0, 0, 0) for kind in (2, 3, 4, 9)),
+    ]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
         for packet in foreign:
             stranger.sendto(packet, (here.address, PROBE_PORT))
@@ -141,35 +154,39 @@ async def test_foreign_packets_change_nothing(sides: tuple[Side, Side]) -> None:
     ids=["unknown-at-first", "two-lost-still-answers", "three-lost-does-not", "back-at-once"],
 )
 def test_history(probes: list[float | None], answering: bool, loss: float | None) -> None:
-    history = History()
+    history = History(SMALL_BYTES)
     for rtt_s in probes:
-        history.add(rtt_s)
-    report = history.report()
+        if rtt_s is None:
+            history.lose()
+        else:
+            history.answer(rtt_s)
+    report = history.probe_report()
     assert (report.answering, report.loss) == (answering, loss)
     assert (report.rtt_ms is not None) is answering
 
 
 def test_full_packets_are_too_large_only_if_small_ones_pass() -> None:
-    history = History()
+    history = History(SMALL_BYTES)
+    history.check_sizes((1360,))
     for _ in range(5):
-        history.add_full(answered=False)
-    assert history.mtu_fits is None
-    history.add(0.01)
+        history.lose_full(1360)
+    assert history.probe_report().mtu_fits is None
+    history.answer(0.01)
     for expected in (None, None, False):
-        history.add_full(answered=False)
-        assert history.mtu_fits is expected
-    history.add_full(answered=True)
-    assert history.mtu_fits is True
+        history.lose_full(1360)
+        assert history.probe_report().mtu_fits is expected
+    history.answer_full(1360)
+    assert history.probe_report().mtu_fits is True
 
 
 def test_targets_of_a_gateway_and_a_workload() -> None:
     names = Names()
     config = configs(mtu=1340)["a"]
     wanted = desired(config, Local(FAKE_KEYS["a"]))
-    assert targets(config, wanted, names) == (
-        Target(LINK, "internet", resource("a"), resource("t"), "fm-hop", "100.80.0.3"),
-        Target(CIRCUIT_KIND, CIRCUIT, resource("a"), resource("b"), "fm-c1", "100.64.3.1", 1340),
-    )
+    assert targets(config, wanted, names) == {
+        Target(LINK, "internet", resource("a"), resource("t"), "fm-hop", "100.80.0.3"): LINK_SIZES,
+        Target(CIRCUIT_KIND, CIRCUIT, resource("a"), resource("b"), "fm-c1", "100.64.3.1"): (1340,),
+    }
     assert listening(config, wanted, {"fm-hop": 4, "fm-c1": 5, "fm-att": 6}, names) == {
         "fm-hop": (4, "100.80.0.2"),
         "fm-c1": (5, "100.64.1.1"),
@@ -177,14 +194,14 @@ def test_targets_of_a_gateway_and_a_workload() -> None:
     }
     workload = configs()["wa"]
     wanted = desired(workload, Local(FAKE_KEYS["wa"]))
-    assert targets(workload, wanted, names) == (
-        Target(UPLINK, resource("a"), resource("wa"), resource("a"), "fm-up0", "100.64.1.1"),
-    )
+    assert targets(workload, wanted, names) == {
+        Target(UPLINK, resource("a"), resource("wa"), resource("a"), "fm-up0", "100.64.1.1"): (),
+    }
     assert listening(workload, wanted, {"fm-up0": 9}, names) == {"fm-up0": (9, "100.64.1.2")}
 
 
 def exported(metrics: Metrics) -> dict[str, float]:
-    lines = generate_latest(metrics.registry).decode().splitlines()
+    lines = metrics.text().decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
@@ -220,21 +237,55 @@ def test_metrics_of_a_transit() -> None:
 def test_series_of_probes_come_and_go() -> None:
     metrics = Metrics(Names(), resource("a"), "1.2")
     target = Target(LINK, "internet", resource("a"), resource("t"), "fm-hop", "100.80.0.3")
-    labels = 'dst="default/t",link="internet",src="default/a"'
-    metrics.sent(target)
+    labels = 'src="default/a",dst="default/t",link="internet"'
+    probes = metrics.probes
+    probes.sent(target)
     found = exported(metrics)
     assert found[f"foremesh_link_probes_sent_total{{{labels}}}"] == 1
     assert found[f"foremesh_link_probes_lost_total{{{labels}}}"] == 0
     assert not [name for name in found if "rtt" in name], "no answer, no latency"
-    metrics.answered(target, 0.0123)
-    metrics.lost(target)
+    probes.answered(target, 0.0123)
+    probes.lost(target)
     found = exported(metrics)
     assert found[f"foremesh_link_rtt_seconds_sum{{{labels}}}"] == 0.0123
-    assert found['foremesh_link_rtt_seconds_bucket{dst="default/t",le="0.01",link="internet",src="default/a"}'] == 0
-    assert found['foremesh_link_rtt_seconds_bucket{dst="default/t",le="0.015",link="internet",src="default/a"}'] == 1
-    metrics.forget(target)
-    metrics.forget(target)
+    assert found[f"foremesh_link_rtt_seconds_count{{{labels}}}"] == 1
+    assert found[f'foremesh_link_rtt_seconds_bucket{{{labels},le="0.01"}}'] == 0
+    assert found[f'foremesh_link_rtt_seconds_bucket{{{labels},le="0.015"}}'] == 1
+    assert found[f'foremesh_link_rtt_seconds_bucket{{{labels},le="+Inf"}}'] == 1
+    probes.forget(target)
+    probes.forget(target)
     assert not [name for name in exported(metrics) if "foremesh_link" in name]
+
+
+def test_what_the_exporter_says_is_what_prometheus_reads() -> None:
+    metrics = Metrics(Names(), resource("a"), "1.2")
+    odd = Target(LINK, 'an "odd"\\ name', resource("a"), resource("t"), "fm-hop", "100.80.0.3")
+    circuit = Target(CIRCUIT_KIND, CIRCUIT, resource("a"), resource("b"), "fm-c1", "100.64.3.1")
+    histories = {one: History(SMALL_BYTES) for one in (odd, circuit)}
+    metrics.histories = lambda: histories
+    for target, history in histories.items():
+        history.check_sizes((1400,))
+        for number in range(3):
+            metrics.probes.sent(target)
+            metrics.probes.answered(target, 0.02 + number)
+            history.answer(0.02, (7_000_000 + number * 1_000_000, 13_000_000))
+        history.answer_full(1400)
+    histories[odd].capacity_bps = 2.5e7
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    rtt = families["foremesh_link_rtt_seconds"]
+    assert rtt.type == "histogram"
+    assert {sample.labels["link"] for sample in rtt.samples} == {odd.name}
+    counts = [sample.value for sample in rtt.samples if sample.name.endswith("_bucket")]
+    assert counts == sorted(counts)
+    assert counts[-1] == 3
+    assert families["foremesh_circuit_probes_sent"].samples[0].value == 3
+    jitter = {
+        (sample.labels["circuit"], sample.labels["direction"]): sample.value
+        for sample in families["foremesh_circuit_jitter_seconds"].samples
+    }
+    assert jitter == {(CIRCUIT, "forward"): pytest.approx(0.001), (CIRCUIT, "reverse"): 0.0}
+    assert families["foremesh_link_mtu_bytes"].samples[0].value == 1400
+    assert families["foremesh_link_capacity_estimate_bps"].samples[0].value == 2.5e7
 
 
 def test_load_is_what_was_used_between_two_looks(tmp_path) -> None:

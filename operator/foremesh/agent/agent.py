@@ -26,7 +26,7 @@ from foremesh.agent.reconciler import Reconciler
 from foremesh.agent.settings import AgentSettings
 from foremesh.agent.state import Desired, Names
 from foremesh.agent.store import ConfigStore
-from foremesh.agent.targets import LINK, listening, targets
+from foremesh.agent.targets import link_reports, links_up, listening, probe_reports, targets
 from foremesh.agent.wireguard import UserspaceWireGuard
 from foremesh.model.config import GatewayConfig
 from foremesh.model.manifest import ManifestError
@@ -103,8 +103,13 @@ class Agent:
         self._version = _version()
         self._metrics = Metrics(self._names, settings.resource, self._version)
         self._prober = Prober(
-            settings.probe_interval, settings.probe_timeout, settings.mtu_probe_interval, self._metrics
+            settings.probe_interval,
+            settings.probe_timeout,
+            settings.mtu_probe_interval,
+            self._metrics.probes,
+            capacity_interval_s=settings.capacity_probe,
         )
+        self._metrics.histories = self._prober.histories
         self._host = _host(settings, self._names, keys)
         local = Local(
             public_keys=keys.public,
@@ -218,15 +223,16 @@ class Agent:
 
     def _state_of_things(self) -> Beacon:
         applied = self._reconciler.applied
-        reports = self._prober.reports()
+        histories = self._prober.histories()
         self._metrics.load_ratio = self._load.since_last()
         return Beacon(
             applied_revision=applied.revision if applied else "",
             applied_epoch=applied.epoch if applied else 0,
             labels=applied.labels if applied else (),
             load=self._metrics.load_ratio,
-            peers_up=sum(report.answering for target, report in reports.items() if target.kind == LINK),
-            probes={target.name: report for target, report in reports.items() if target.kind != LINK},
+            peers_up=links_up(histories),
+            probes=probe_reports(histories),
+            links=link_reports(histories),
         )
 
     def _outcome(self, acknowledgement: Acknowledgement) -> None:

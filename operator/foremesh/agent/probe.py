@@ -1,7 +1,8 @@
-"""Probes through the tunnels: round-trip time and loss of links, circuits and uplinks, and whether full packets pass.
+"""Probes through the tunnels: round trip, one-way variation, loss, packet sizes and, if asked for, capacity.
 
 Small UDP packets with a sequence number and timestamps, between sockets bound to one interface each, which also answer
-the other side. A probe that is not answered in time is loss, never a latency.
+the other side. A probe that is not answered in time is loss, never a latency. A target that has never answered is given
+time to come up, and what is sent to one that does not answer may wait for a handshake, so it says nothing of latency.
 """
 
 from __future__ import annotations
@@ -11,25 +12,27 @@ import logging
 import random
 import secrets
 import socket
-import statistics
 import struct
-import time
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from foremesh.agent.clocks import WallClock, raw_ns
+from foremesh.agent.history import History
 from foremesh.agent.state import PROBE_PORT
-from foremesh.model.registration import ProbeReport
+from foremesh.agent.train import LEAST_GAP_S, MOST_TRAINS, TRAIN_END_S, TRAIN_PACKETS, TRAINS, Arrivals, Estimate
 
 log = logging.getLogger(__name__)
 
-PACKET = struct.Struct("!4sBIQQQ")
-"""Magic, kind, session, sequence, nanoseconds when sent, nanoseconds that the answering side held it."""
-MAGIC = b"FMP1"
-REQUEST, REPLY = 1, 2
+PACKET = struct.Struct("!4sBIQQQQ")
+"""Magic, kind, session, sequence, and three numbers: nanoseconds when it was sent; when it came to the other side, by
+the other side's clock; how long it was held there. A train's packets have their place in it and its length instead,
+the answer to a train how many arrived and at how many bit/s, 0 for unknown."""
+MAGIC = b"FMP2"
+REQUEST, REPLY, TRAIN, ARRIVED = 1, 2, 3, 4
 HEADERS_BYTES = 28
 """IPv4 and UDP headers: what a packet has besides the probe itself."""
+SMALL_BYTES = PACKET.size + HEADERS_BYTES
 
 SO_TIMESTAMPNS = 35
 """The kernel's receive time with each packet (asm-generic/socket.h): the agent's own delays do not count as latency."""
@@ -37,14 +40,9 @@ TIMESPEC = struct.Struct("@qq")
 IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 """Never fragment, and do not trust what was learned about the path (linux/in.h)."""
 
-WINDOW_PROBES = 60
-"""Probes that loss is counted over: a minute at the default interval."""
-RTT_PROBES = 10
-"""Answered probes that the reported round-trip time is the median of."""
-SILENT_PROBES = 3
-"""A target none of whose last three probes was answered does not answer."""
-MTU_ATTEMPTS = 3
-"""Full-size probes in a row that must be lost, while small ones pass, before the MTU is called too large."""
+GRACE_PROBES = 10
+"""Probes that a new target may leave unanswered before that is loss: its other end may still be setting it up, and a
+handshake of WireGuard that fails is tried again after five seconds."""
 READ_AT_ONCE = 64
 """Packets taken from a socket before others get their turn."""
 
@@ -59,7 +57,6 @@ class Target:
         src, dst: Gateway (or workload) ids.
         device: Interface that the probes leave by.
         address: Who answers.
-        mtu: Bytes of a packet that must pass whole; None: not checked.
     """
 
     kind: str
@@ -68,7 +65,11 @@ class Target:
     dst: str
     device: str
     address: str
-    mtu: int | None = None
+
+    @property
+    def series(self) -> tuple[str, str, str, str]:
+        """What it is counted as: a link that moves to another interface goes on in the same series."""
+        return (self.kind, self.src, self.dst, self.name)
 
 
 class ProbeSink(Protocol):
@@ -83,53 +84,14 @@ class ProbeSink(Protocol):
     def forget(self, target: Target) -> None: ...
 
 
-class History:
-    """What the last probes of a target say."""
-
-    def __init__(self) -> None:
-        self._rtts_s: deque[float | None] = deque(maxlen=WINDOW_PROBES)
-        self._full_lost = 0
-        self.mtu_fits: bool | None = None
-
-    def add(self, rtt_s: float | None) -> None:
-        """Note an answer, or None for a loss."""
-        self._rtts_s.append(rtt_s)
-
-    def add_full(self, *, answered: bool) -> None:
-        """Note a full-size probe; a lost one says nothing while small ones are lost too."""
-        if answered:
-            self._full_lost, self.mtu_fits = 0, True
-        elif self.answering:
-            self._full_lost += 1
-            if self._full_lost >= MTU_ATTEMPTS:
-                self.mtu_fits = False
-
-    @property
-    def full_in_doubt(self) -> bool:
-        """The next full-size probe should not wait: the last was lost, or none was sent."""
-        return self.mtu_fits is None or 0 < self._full_lost < MTU_ATTEMPTS
-
-    @property
-    def answering(self) -> bool:
-        return any(rtt_s is not None for rtt_s in list(self._rtts_s)[-SILENT_PROBES:])
-
-    def report(self) -> ProbeReport:
-        answers_s = [rtt_s for rtt_s in self._rtts_s if rtt_s is not None]
-        total = len(self._rtts_s)
-        return ProbeReport(
-            answering=self.answering,
-            rtt_ms=statistics.median(answers_s[-RTT_PROBES:]) * 1000 if self.answering else None,
-            loss=(total - len(answers_s)) / total if total else None,
-            mtu_fits=self.mtu_fits,
-        )
-
-
 class _Socket:
     """A UDP socket on one interface, which answers requests and hands replies to the prober."""
 
     def __init__(self, prober: Prober, device: str, index: int, address: str) -> None:
         self.index, self.address = index, address
         self._prober = prober
+        self._clock = WallClock()
+        self._trains: dict[tuple[str, int, int], tuple[Arrivals, asyncio.TimerHandle]] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
@@ -143,6 +105,9 @@ class _Socket:
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._socket)
+        for _, timer in self._trains.values():
+            timer.cancel()
+        self._trains.clear()
         self._socket.close()
 
     def send(self, packet: bytes, address: str) -> bool:
@@ -154,6 +119,7 @@ class _Socket:
         return True
 
     def _readable(self) -> None:
+        self._clock.compare()
         for _ in range(READ_AT_ONCE):
             try:
                 packet, ancillary, _, sender = self._socket.recvmsg(2048, 64)
@@ -161,32 +127,70 @@ class _Socket:
                 return
             if len(packet) < PACKET.size:
                 continue
-            magic, kind, session, sequence, sent_ns, held_ns = PACKET.unpack_from(packet)
-            received_ns = _received_ns(ancillary)
+            magic, kind, session, sequence, first, second, third = PACKET.unpack_from(packet)
             if magic != MAGIC:
                 continue
+            came_ns = self._clock.raw(_received_ns(ancillary))
             if kind == REQUEST:
-                held_ns = max(0, time.time_ns() - received_ns)
-                answer = PACKET.pack(MAGIC, REPLY, session, sequence, sent_ns, held_ns)
+                answer = PACKET.pack(MAGIC, REPLY, session, sequence, first, came_ns, raw_ns() - came_ns)
                 self.send(answer + packet[PACKET.size :], sender[0])
             elif kind == REPLY:
-                self._prober.answered(session, sequence, received_ns - sent_ns - held_ns)
+                # The other side's clock is not this one's: each way is off by what they differ, their sum is not.
+                self._prober.answered(session, sequence, second - first, came_ns - second - third)
+            elif kind == TRAIN:
+                self._arrived((sender[0], session, sequence), came_ns, len(packet), last=first + 1 >= second)
+            elif kind == ARRIVED:
+                self._prober.measured(session, sequence, float(second))
+
+    def _arrived(self, train: tuple[str, int, int], came_ns: int, size: int, *, last: bool) -> None:
+        known = self._trains.pop(train, None)
+        if known is None and len(self._trains) >= MOST_TRAINS:
+            return
+        arrivals = known[0] if known else Arrivals()
+        if known:
+            known[1].cancel()
+        arrivals.add(came_ns, size + HEADERS_BYTES)
+        wait_s = 0.0 if last else TRAIN_END_S
+        self._trains[train] = (arrivals, asyncio.get_running_loop().call_later(wait_s, self._report, train))
+
+    def _report(self, train: tuple[str, int, int]) -> None:
+        arrivals, _ = self._trains.pop(train)
+        address, session, sequence = train
+        self.send(
+            PACKET.pack(MAGIC, ARRIVED, session, sequence, arrivals.packets, round(arrivals.bps or 0), 0), address
+        )
 
 
-def _received_ns(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
+def _received_ns(ancillary: Iterable[tuple[int, int, bytes]]) -> int | None:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(data) >= TIMESPEC.size:
             seconds, nanoseconds = TIMESPEC.unpack_from(data)
             return int(seconds) * 1_000_000_000 + int(nanoseconds)
-    return time.time_ns()
+    return None
+
+
+class _Watched:
+    """A target and what is known of it."""
+
+    def __init__(self, target: Target, since_s: float) -> None:
+        self.target, self.since_s = target, since_s
+        self.history = History(SMALL_BYTES)
+        self.full_due_s = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+        self.estimate = Estimate()
 
 
 @dataclass(slots=True)
 class _Pending:
-    target: Target
-    full: bool
+    """A probe under way. ``size``: bytes of a full-size one, 0 of a small one. ``counted``: its loss would be loss.
+    ``timed``: its round trip would be the path's."""
+
+    watched: _Watched
     sent_s: float
     timer: asyncio.TimerHandle
+    size: int
+    counted: bool
+    timed: bool
 
 
 class Prober:
@@ -197,25 +201,43 @@ class Prober:
         timeout_s: Seconds after which a probe is lost.
         mtu_interval_s: Seconds between two full-size probes of a target.
         sink: Counts what happens.
+        capacity_interval_s: Seconds between two estimates of what a target of ``capacity_of`` carries; None: never.
+        capacity_of: The kind of targets whose capacity is estimated.
     """
 
-    def __init__(self, interval_s: float, timeout_s: float, mtu_interval_s: float, sink: ProbeSink) -> None:
+    def __init__(
+        self,
+        interval_s: float,
+        timeout_s: float,
+        mtu_interval_s: float,
+        sink: ProbeSink,
+        *,
+        capacity_interval_s: float | None = None,
+        capacity_of: str = "link",
+    ) -> None:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._mtu_interval_s = mtu_interval_s
+        self._capacity_interval_s = capacity_interval_s
+        self._capacity_of = capacity_of
         self._sink = sink
         self._session = secrets.randbits(32)
         self._sequence = 0
         self._sockets: dict[str, _Socket] = {}
-        self._histories: dict[Target, History] = {}
-        self._timers: dict[Target, asyncio.TimerHandle] = {}
-        self._full_due_s: dict[Target, float] = {}
+        self._watched: dict[Target, _Watched] = {}
         self._pending: dict[int, _Pending] = {}
+        self._queue: list[Target] = []
+        self._train: tuple[int, Target] | None = None
+        self._train_timer: asyncio.TimerHandle | None = None
 
-    def retarget(self, targets: Iterable[Target], sockets: Mapping[str, tuple[int, str]]) -> None:
+    def retarget(self, targets: Mapping[Target, Sequence[int]], sockets: Mapping[str, tuple[int, str]]) -> None:
         """Probe these targets from now on, and listen on these interfaces (name to kernel index and own address).
 
         A target that stays keeps its history. An interface that was made anew gets a new socket.
+
+        Args:
+            targets: What to probe, and the packet sizes in bytes, largest first, of which to find the largest that
+                passes whole; none: not looked for.
         """
         for device, current in list(self._sockets.items()):
             if sockets.get(device) != (current.index, current.address):
@@ -226,81 +248,132 @@ class Prober:
                     self._sockets[device] = _Socket(self, device, index, address)
                 except OSError as error:
                     log.warning("no probes on interface=%s address=%s error=%s", device, address, error)
-        wanted = set(targets)
-        for target in set(self._histories) - wanted:
-            self._timers.pop(target).cancel()
-            del self._histories[target]
-            self._full_due_s.pop(target, None)
-            self._sink.forget(target)
         loop = asyncio.get_running_loop()
-        for target in sorted(wanted - set(self._histories), key=repr):
-            self._histories[target] = History()
-            # Spread over the interval, so that not all targets are probed in the same instant.
-            self._timers[target] = loop.call_later(random.uniform(0, self._interval_s), self._tick, target)
+        series = {target.series for target in targets}
+        for target in self._watched.keys() - targets.keys():
+            gone = self._watched.pop(target)
+            if gone.timer:
+                gone.timer.cancel()
+            if target.series not in series:
+                self._sink.forget(target)
+        for target in sorted(targets, key=repr):
+            if target not in self._watched:
+                watched = self._watched[target] = _Watched(target, loop.time())
+                # Spread over the interval, so that not all targets are probed in the same instant.
+                watched.timer = loop.call_later(random.uniform(0, self._interval_s), self._tick, watched)
+            self._watched[target].history.check_sizes(targets[target])
+        if self._capacity_interval_s is not None and self._train_timer is None:
+            self._train_timer = loop.call_later(LEAST_GAP_S, self._next_train, self._capacity_interval_s)
 
     def close(self) -> None:
         """Stop probing and answering."""
-        self.retarget((), {})
+        self._capacity_interval_s = None
+        if self._train_timer:
+            self._train_timer.cancel()
+        self.retarget({}, {})
         for pending in self._pending.values():
             pending.timer.cancel()
         self._pending.clear()
 
-    def reports(self) -> dict[Target, ProbeReport]:
+    def histories(self) -> Mapping[Target, History]:
         """What is known of every target."""
-        return {target: history.report() for target, history in self._histories.items()}
+        return {target: watched.history for target, watched in self._watched.items()}
 
-    def _tick(self, target: Target) -> None:
+    def _tick(self, watched: _Watched) -> None:
         loop = asyncio.get_running_loop()
-        self._timers[target] = loop.call_later(self._interval_s, self._tick, target)
-        self._send(target, full=False)
-        history = self._histories[target]
-        if target.mtu and history.answering and self._full_due_s.get(target, 0.0) <= loop.time():
-            soon = self._interval_s if history.full_in_doubt else self._mtu_interval_s
-            self._full_due_s[target] = loop.time() + soon
-            self._send(target, full=True)
+        watched.timer = loop.call_later(self._interval_s, self._tick, watched)
+        self._send(watched)
+        history = watched.history
+        if history.path.sizes and history.answering and watched.full_due_s <= loop.time():
+            sizes = history.path.round
+            watched.full_due_s = loop.time() + (self._interval_s if history.path.in_doubt else self._mtu_interval_s)
+            for size in sizes:
+                self._send(watched, size)
 
-    def _send(self, target: Target, *, full: bool) -> None:
+    def _send(self, watched: _Watched, size: int = 0) -> None:
         loop = asyncio.get_running_loop()
         self._sequence += 1
-        sequence = self._sequence
-        if not full:
-            self._sink.sent(target)
+        sequence, history, now_s = self._sequence, watched.history, loop.time()
+        grace_over = now_s - watched.since_s >= GRACE_PROBES * self._interval_s
+        counted = not size and (history.seen or grace_over)
         timer = loop.call_later(self._timeout_s, self._expired, sequence)
-        self._pending[sequence] = _Pending(target, full, loop.time(), timer)
-        packet = PACKET.pack(MAGIC, REQUEST, self._session, sequence, time.time_ns(), 0)
-        if full and target.mtu:
-            packet = packet.ljust(target.mtu - HEADERS_BYTES, b"\0")
-        current = self._sockets.get(target.device)
-        if current is None or not current.send(packet, target.address):
+        self._pending[sequence] = _Pending(watched, now_s, timer, size, counted, history.answering)
+        if counted:
+            self._sink.sent(watched.target)
+        packet = PACKET.pack(MAGIC, REQUEST, self._session, sequence, raw_ns(), 0, 0)
+        if size:
+            packet = packet.ljust(size - HEADERS_BYTES, b"\0")
+        current = self._sockets.get(watched.target.device)
+        if current is None or not current.send(packet, watched.target.address):
             timer.cancel()
             self._expired(sequence)
 
     def _expired(self, sequence: int) -> None:
         pending = self._pending.pop(sequence)
-        history = self._histories.get(pending.target)
-        if history is None:
+        watched = pending.watched
+        if self._watched.get(watched.target) is not watched:
             return
-        if pending.full:
-            history.add_full(answered=False)
-        else:
-            history.add(None)
-            self._sink.lost(pending.target)
+        if pending.size:
+            watched.history.lose_full(pending.size)
+        elif pending.counted:
+            watched.history.lose()
+            self._sink.lost(watched.target)
 
-    def answered(self, session: int, sequence: int, rtt_ns: int) -> None:
-        """A reply came in; late, doubled and foreign ones are ignored."""
+    def answered(self, session: int, sequence: int, there_ns: int, back_ns: int) -> None:
+        """A reply came in; late, doubled and foreign ones are ignored.
+
+        Args:
+            there_ns, back_ns: Transit times, each off by the difference of the two clocks.
+        """
         pending = self._pending.pop(sequence, None) if session == self._session else None
         if pending is None:
             return
         pending.timer.cancel()
-        history = self._histories.get(pending.target)
-        if history is None:
+        watched = pending.watched
+        if self._watched.get(watched.target) is not watched:
             return
-        if pending.full:
-            history.add_full(answered=True)
+        if pending.size:
+            watched.history.answer_full(pending.size)
             return
         elapsed_s = asyncio.get_running_loop().time() - pending.sent_s
-        rtt_s = rtt_ns / 1e9
-        if not 0 < rtt_s <= elapsed_s:
-            rtt_s = elapsed_s  # the wall clock was set meanwhile
-        history.add(rtt_s)
-        self._sink.answered(pending.target, rtt_s)
+        rtt_s = (there_ns + back_ns) / 1e9
+        transit_ns: tuple[int, int] | None = (there_ns, back_ns)
+        if not 0 < rtt_s <= elapsed_s:  # the wall clock was set between a packet's coming and its being read
+            rtt_s, transit_ns = elapsed_s, None
+        if not pending.timed:
+            watched.history.answer(None, counted=pending.counted)
+            return
+        watched.history.answer(rtt_s, transit_ns)
+        self._sink.answered(watched.target, rtt_s)
+
+    def _next_train(self, interval_s: float) -> None:
+        """Send the next train; every target has ``TRAINS`` of them within the interval, one after the other."""
+        known = [target for target in self._watched if target.kind == self._capacity_of]
+        gap_s = max(LEAST_GAP_S, interval_s / (TRAINS * max(1, len(known))))
+        self._train_timer = asyncio.get_running_loop().call_later(gap_s, self._next_train, interval_s)
+        if not self._queue:
+            self._queue = [target for target in known for _ in range(TRAINS)]
+        if not self._queue:
+            return
+        watched = self._watched.get(self._queue.pop())
+        current = self._sockets.get(watched.target.device) if watched else None
+        # A train of packets that do not pass whole, or to nobody, would say nothing.
+        if watched is None or current is None or not watched.history.answering or watched.history.path.mtu is None:
+            return
+        self._sequence += 1
+        self._train = (self._sequence, watched.target)
+        for place in range(TRAIN_PACKETS):
+            packet = PACKET.pack(MAGIC, TRAIN, self._session, self._sequence, place, TRAIN_PACKETS, 0)
+            packet = packet.ljust(watched.history.path.mtu - HEADERS_BYTES, b"\0")
+            if not current.send(packet, watched.target.address):
+                return
+
+    def measured(self, session: int, sequence: int, bps: float) -> None:
+        """The far end says at what rate a train came in; 0 is not known."""
+        if session != self._session or self._train is None or self._train[0] != sequence:
+            return
+        watched = self._watched.get(self._train[1])
+        self._train = None
+        if watched and bps > 0:
+            watched.estimate.add(bps)
+            watched.history.capacity_bps = watched.estimate.bps
