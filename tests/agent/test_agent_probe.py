@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -50,10 +51,11 @@ class Sink:
 class Side:
     """A prober with an address of loopback of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, interval_s: float = INTERVAL_S, capacity_interval_s: float | None = None) -> None:
         self.sink = Sink()
         self.address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
-        self.prober = Prober(INTERVAL_S, TIMEOUT_S, 0.1, self.sink)
+        timeout_s = max(TIMEOUT_S, 5 * interval_s)
+        self.prober = Prober(interval_s, timeout_s, 0.1, self.sink, capacity_interval_s=capacity_interval_s)
 
     def towards(self, other: Side) -> Target:
         return Target(LINK, "internet", "default/x", "default/y", "lo", other.address)
@@ -101,6 +103,52 @@ async def test_a_lost_probe_is_loss_and_no_latency(sides: tuple[Side, Side]) -> 
     report = here.history(target).probe_report()
     assert (report.answering, report.rtt_ms, report.loss, report.mtu_fits) == (False, None, 1.0, None)
     assert here.sink.rtts_s == []
+
+
+async def test_what_waited_for_the_other_end_to_come_up_is_neither_loss_nor_latency() -> None:
+    """The first probe is lost and the second held until the third, as WireGuard does until a handshake is done."""
+    here = Side(interval_s=0.3)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as other:
+        other.bind((f"127.77.0.{random.randrange(1, 255)}", PROBE_PORT))
+        target = Target(LINK, "internet", "default/x", "default/y", "lo", other.getsockname()[0])
+        came: list[bytes] = []
+
+        def answer() -> None:
+            packet, sender = other.recvfrom(2048)
+            came.append(packet)
+            for request in {2: [], 3: came[1:]}.get(len(came), [packet] if len(came) > 3 else []):
+                _, _, session, sequence, sent_ns, _, _ = PACKET.unpack(request)
+                other.sendto(PACKET.pack(b"FMP2", 2, session, sequence, sent_ns, sent_ns + 7, 0), sender)
+
+        asyncio.get_running_loop().add_reader(other, answer)
+        try:
+            here.aim(target)
+            await wait_until_async(lambda: here.sink.counts["answered"] >= 2, 20)
+            assert len(came) >= 5
+            assert all(rtt_s < 0.15 for rtt_s in here.sink.rtts_s)
+            assert here.sink.counts["lost"] == 0
+            assert here.history(target).loss == 0
+            assert here.history(target).rtt_ms < 150
+        finally:
+            asyncio.get_running_loop().remove_reader(other)
+            here.prober.close()
+
+
+async def test_capacity_is_measured_only_where_it_is_asked_for() -> None:
+    here, there, idle = Side(capacity_interval_s=1.0), Side(), Side()
+    there.aim()
+    try:
+        target = here.towards(there)
+        for side in (here, idle):
+            side.aim(target, sizes=(1400,))
+        await wait_until_async(lambda: here.history(target).capacity_bps, 20)
+        assert here.history(target).capacity_bps > 1e6
+        assert here.history(target).link_report().capacity_bps
+        assert idle.history(target).path.mtu == 1400
+        assert idle.history(target).capacity_bps is None
+    finally:
+        for side in (here, there, idle):
+            side.prober.close()
 
 
 async def test_an_interface_that_is_gone_is_loss_too(sides: tuple[Side, Side]) -> None:
