@@ -1,0 +1,346 @@
+"""The failover process: sockets, clock and maps around the engine.
+
+``client`` starts it. It goes into the background when its control socket answers, and lives until it is told to end. What it is told, and
+tells, are lines of JSON on that socket: see ``client``. Standard library only, and little of it: it runs on every
+gateway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+from foremesh.agent.failover import nftables
+from foremesh.agent.failover.engine import Engine, Label, TableError
+
+PORT = 51_831
+"""UDP port of hellos inside the tunnels; the same everywhere."""
+SEND_OWN, SEND_FAR = "send_own", "send_far"
+"""Maps: a circuit's local address to its label's own, its remote address to its label's far one."""
+
+PACKETS_AT_ONCE = 512
+"""Hellos read before others get their turn."""
+RECEIVE_BYTES = 4 << 20
+"""Of the hellos' socket: what a hundred routes send in a second while this process does not run."""
+REALTIME_PRIORITY = 1
+"""The lowest that goes before all ordinary processes."""
+CLIENT_BYTES = 8 << 20
+"""Longest line of a client: thousands of circuits."""
+PKTINFO = struct.Struct("=I4s4s")
+
+
+class Hellos:
+    """The socket for hellos. Which interface they may come by is nftables' to say."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        with contextlib.suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, 33, RECEIVE_BYTES)  # SO_RCVBUFFORCE
+        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xC0)  # CS6, network control
+        self.socket.bind(("0.0.0.0", PORT))
+        self._ways: dict[Label, tuple[list, tuple[str, int]]] = {}
+
+    def send(self, label: Label, packet: bytes) -> None:
+        way = self._ways.get(label)
+        if way is None:
+            info = PKTINFO.pack(0, socket.inet_aton(label.own), b"\0\0\0\0")
+            way = self._ways[label] = ([(socket.IPPROTO_IP, socket.IP_PKTINFO, info)], (label.far, PORT))
+        try:
+            self.socket.sendmsg((packet,), way[0], 0, way[1])
+        except OSError:
+            pass  # no route now, or no room: a hello that is not sent is missed at the other end, as it should be
+
+    def forget(self) -> None:
+        self._ways.clear()
+
+
+class Client:
+    """Somebody on the control socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.watches = False
+        self.unread = b""
+        self.unsent = b""
+
+
+class Process:
+    """Everything, until it is told to end."""
+
+    def __init__(self, control: str, table: str, version: str) -> None:
+        self._control = control
+        self._version = version
+        self._engine = Engine(int.from_bytes(os.urandom(4), "big"))
+        self._maps = nftables.Maps(table)
+        self._hellos = Hellos()
+        self._listener = listen(control)
+        self._clients: dict[int, Client] = {}
+        self._poll = select.epoll()
+        self._poll.register(self._hellos.socket, select.EPOLLIN)
+        self._poll.register(self._listener, select.EPOLLIN)
+        self._ending = False
+        self._told: tuple = ()
+        self._refused = ""
+
+    def run(self) -> None:
+        """Serve; returns when a client said so, or SIGTERM did."""
+        signal.signal(signal.SIGTERM, self._end)
+        next_tick_s = time.monotonic()
+        while not self._ending:
+            now_s = time.monotonic()
+            look_s = self._engine.look_again_s(now_s)
+            wake_s = min(next_tick_s, look_s) if look_s is not None else next_tick_s
+            urgent = self._serve(self._poll.poll(max(0.0, wake_s - now_s)))
+            # What has come is read before anybody is judged, however late it is.
+            urgent |= self._read()
+            now_s = time.monotonic()
+            ticked = now_s >= next_tick_s
+            if ticked:
+                interval_s = self._engine.timing.interval_s
+                next_tick_s = max(next_tick_s + interval_s, now_s + interval_s / 2)
+                for label, packet in self._engine.hellos(now_s):
+                    self._hellos.send(label, packet)
+            if ticked or urgent or (look_s is not None and now_s >= look_s):
+                self._decide(now_s)
+        os.unlink(self._control)
+
+    def _end(self, *_: object) -> None:
+        self._ending = True
+
+    def _read(self) -> bool:
+        urgent = False
+        receive, received = self._hellos.socket.recvfrom, self._engine.received
+        try:
+            for _ in range(PACKETS_AT_ONCE):
+                packet, (source, _) = receive(64)
+                urgent |= received(packet, source, time.monotonic())
+        except OSError:
+            pass
+        return urgent
+
+    def _decide(self, now_s: float) -> None:
+        for label, packet in self._engine.urgent(now_s):
+            self._hellos.send(label, packet)
+        choice = self._engine.decide(now_s)
+        used = {name: circuit.used for name, circuit in self._engine.circuits.items()}
+        if choice != used:
+            try:
+                self._maps.change(
+                    {
+                        name: (now, then)
+                        for name, now, then in zip(
+                            (SEND_OWN, SEND_FAR),
+                            self._engine.elements(used),
+                            self._engine.elements(choice),
+                            strict=True,
+                        )
+                    }
+                )
+            except nftables.NftablesError as error:
+                self._log_refusal(str(error))
+            else:
+                self._refused = ""
+                self._settle(choice)
+        told = (self._used(), self._engine.alive(now_s))
+        if told != self._told:
+            self._told = told
+            self._push(now_s)
+
+    def _settle(self, choice: dict[str, int | None]) -> None:
+        for circuit, before, now, alone in self._engine.settle(choice):
+            if before is not None:
+                log(f"{'failover' if alone else 'moved'} circuit={circuit} from={before} to={now}")
+
+    def _log_refusal(self, cause: str) -> None:
+        if cause != self._refused:
+            self._refused = cause
+            log(f"not switched error={cause}")
+
+    def _used(self) -> dict[str, int]:
+        return {name: c.used for name, c in self._engine.circuits.items() if c.used is not None}
+
+    # The control socket
+
+    def _serve(self, events: list[tuple[int, int]]) -> bool:
+        served = False
+        for number, event in events:
+            if number == self._listener.fileno():
+                with contextlib.suppress(OSError):
+                    connection, _ = self._listener.accept()
+                    connection.setblocking(False)
+                    self._clients[connection.fileno()] = Client(connection)
+                    self._poll.register(connection, select.EPOLLIN)
+            elif client := self._clients.get(number):
+                served = True
+                try:
+                    if event & select.EPOLLOUT:
+                        self._flush(client)
+                    if event & ~select.EPOLLOUT:
+                        self._hear(client)
+                except OSError:
+                    self._drop(client)
+        return served
+
+    def _drop(self, client: Client) -> None:
+        del self._clients[client.socket.fileno()]
+        self._poll.unregister(client.socket)
+        client.socket.close()
+
+    def _hear(self, client: Client) -> None:
+        octets = client.socket.recv(1 << 18)
+        client.unread += octets
+        if not octets or len(client.unread) > CLIENT_BYTES:
+            raise ConnectionResetError
+        *lines, client.unread = client.unread.split(b"\n")
+        for line in lines:
+            self._answer(client, line)
+
+    def _answer(self, client: Client, line: bytes) -> None:
+        try:
+            asked = json.loads(line)
+            what = asked["do"]
+            if what == "set":
+                self._set(asked["table"])
+            elif what == "watch":
+                client.watches = True
+            elif what == "end":
+                self._ending = True
+            elif what != "get":
+                raise TableError(f"{what!r} is nothing to do")
+        except (TableError, nftables.NftablesError) as error:
+            self._say(client, {"error": str(error), "version": self._version})
+        except (ValueError, KeyError, TypeError) as error:
+            self._say(client, {"error": f"not understood: {error!r}", "version": self._version})
+        else:
+            self._say(client, self._state(time.monotonic()))
+
+    def _set(self, table: dict) -> None:
+        """Take a table, and hold the maps to it, whoever wrote them before."""
+        written = self._written()
+        self._engine.configure(table, written)
+        self._hellos.forget()
+        choice = self._engine.decide(time.monotonic())
+        then = self._engine.elements(choice)
+        self._maps.change({SEND_OWN: (written[0], then[0]), SEND_FAR: (written[1], then[1])})
+        self._settle(choice)
+        gc.collect()
+
+    def _written(self) -> tuple[dict[str, str], dict[str, str]]:
+        return self._maps.read(SEND_OWN), self._maps.read(SEND_FAR)
+
+    def _state(self, now_s: float) -> dict:
+        engine = self._engine
+        return {
+            "version": self._version,
+            "pid": os.getpid(),
+            "digest": engine.digest if self._stands() else "",
+            "used": self._used(),
+            "failovers": {name: circuit.failovers for name, circuit in engine.circuits.items()},
+            "alive": engine.alive(now_s),
+            "routes": {
+                name: {
+                    "labels": [label.number for label in route.labels],
+                    "alive": route.session.alive(now_s),
+                    "rtt_ms": route.session.rtt_ms,
+                    "jitter_ms": route.session.jitter_ms,
+                    "loss": round(1 - route.session.share(now_s), 3) if route.session.last_s is not None else None,
+                }
+                for name, route in engine.routes.items()
+            },
+        }
+
+    def _stands(self) -> bool:
+        """Whether the maps hold what was written last: somebody may have made the table anew."""
+        used = {name: circuit.used for name, circuit in self._engine.circuits.items()}
+        try:
+            return self._written() == self._engine.elements(used)
+        except nftables.NftablesError:
+            return False
+
+    def _push(self, now_s: float) -> None:
+        watching = [client for client in self._clients.values() if client.watches]
+        if watching:
+            state = self._state(now_s)
+            for client in watching:
+                try:
+                    self._say(client, state)
+                except OSError:
+                    self._drop(client)
+
+    def _say(self, client: Client, answer: dict) -> None:
+        client.unsent += json.dumps(answer, separators=(",", ":")).encode() + b"\n"
+        if len(client.unsent) > CLIENT_BYTES:  # nobody reads
+            raise ConnectionResetError
+        self._flush(client)
+
+    def _flush(self, client: Client) -> None:
+        with contextlib.suppress(BlockingIOError):
+            client.unsent = client.unsent[client.socket.send(client.unsent) :]
+        self._poll.modify(client.socket, select.EPOLLIN | (select.EPOLLOUT if client.unsent else 0))
+
+
+def log(line: str) -> None:
+    """To where the agent logs; if that is gone, nowhere."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} foremesh.failover {line}\n".encode())
+
+
+def listen(path: str) -> socket.socket:
+    """A control socket for this user alone.
+
+    Raises:
+        FileExistsError: If another process answers on it.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            pass
+        except ConnectionRefusedError:
+            os.unlink(path)  # of one that was killed
+        else:
+            raise FileExistsError(errno.EEXIST, "another failover process answers", path)
+    before = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(before)
+    listener.listen(8)
+    return listener
+
+
+def hurry() -> None:
+    """Be scheduled before others, as far as the host allows: a late hello is a false alarm at the other end."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(REALTIME_PRIORITY))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, -20)
+
+
+def main(argv: list[str]) -> int:
+    """Run with ``[control socket, nftables table, version]``; the parent ends once the child answers."""
+    try:
+        process = Process(*argv)
+    except OSError as error:
+        sys.stderr.write(f"failover process not started: {error}; circuits stay on the labels they use\n")
+        return 1
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    os.chdir("/")
+    hurry()
+    gc.collect()
+    gc.freeze()
+    process.run()
+    return 0
