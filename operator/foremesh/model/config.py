@@ -13,7 +13,7 @@ from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import FirewallRule
 from foremesh.model.intent import Encryption
 from foremesh.model.manifest import Wire, encode
-from foremesh.model.resource import DEFAULT_UNDERLAY, Protocol
+from foremesh.model.resource import Protocol
 
 
 class Hello(Wire, frozen=True, kw_only=True):
@@ -176,8 +176,8 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     """The gateway's number in the mesh; None for a workload."""
     mesh_address: str | None = None
     hop_address: str | None = None
-    underlay: str = DEFAULT_UNDERLAY
-    """The gateway's own network; links over any other have interfaces of their own."""
+    underlay: str = ""
+    """The gateway's own network; links over any other have interfaces of their own. Empty: all are over its own."""
     mesh_prefix: str | None = None
     hop_peers: tuple[HopPeer, ...] = ()
     transits: tuple[Transit, ...] = ()

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import msgspec
 
 from foremesh.model.circuit import LabelAllocation, LabelState, Route
-from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, LabelEnd, Steer, Transit, Uplink
+from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, LabelEnd, Steer, Transit, Uplink
 from foremesh.model.intent import Encryption
 from foremesh.model.manifest import encode
 from foremesh.model.mesh import Member, MeshState, PlacedCircuit
 from foremesh.model.registration import Registration
 from foremesh.network.circuits import firewall_of
+from foremesh.network.links import Links
 
 HOP_MTU = 1420
 """Bytes: WireGuard over an IPv6 underlay of 1500; over IPv4 it leaves 20 to spare."""
@@ -25,9 +26,6 @@ VXLAN_OVERHEAD = 50
 """Bytes that VXLAN adds over IPv4: IP 20, UDP 8, VXLAN 8, the inner Ethernet header 14."""
 MIN_MTU = 1280
 """Bytes: what IPv6 needs, and what many networks assume to pass."""
-
-DEFAULT_UNDERLAY = "internet"
-"""Underlay of a link that only a label still knows of, where its gateways name none."""
 
 
 def route_digest(route: Route) -> str:
@@ -116,7 +114,12 @@ class _Mesh:
                 self.gateways[member.id] = _Gateway(member.id, member, member.registration, member.number)
             elif not member.is_gateway and member.address is not None:
                 self.workloads[member.id] = _Workload(member.id, member, member.registration, member.address)
-        self.neighbours = self._neighbours()
+        self.links = Links(
+            {id_: gateway.member for id_, gateway in self.gateways.items()},
+            state.links,
+            (label for circuit in state.circuits for label in circuit.labels),
+            self.blocks,
+        )
         self.ways = self._ways()
         self.ending: dict[str, list[PlacedCircuit]] = defaultdict(list)
         """Gateway id to the circuits that end there."""
@@ -140,8 +143,9 @@ class _Mesh:
             number=gateway.number,
             mesh_address=blocks.gateway_address(gateway.number),
             hop_address=blocks.hop_address(gateway.number),
+            underlay=gateway.member.resource.underlay,
             mesh_prefix=blocks.gateway_prefix(gateway.number),
-            hop_peers=tuple(self._hop_peers(gateway)),
+            hop_peers=self.links.peers(gateway.id),
             transits=tuple(self._transits(gateway)),
             attached=tuple(
                 AttachedWorkload(resource=id_, public_key=w.registration.keys.attach, address=w.address)
@@ -179,25 +183,6 @@ class _Mesh:
             uplinks=tuple(uplinks),
         )
 
-    def _neighbours(self) -> dict[str, dict[str, str]]:
-        """Gateway id to its neighbours and the underlay of the link. One hop interface has one link to a peer, so of
-        parallel underlays the first by name is used."""
-        links = [(link.src, link.dst, link.underlay) for link in self.state.links]
-        linked = {(src, dst) for src, dst, _ in links} | {(dst, src) for src, dst, _ in links}
-        for circuit in self.state.circuits:
-            for label in circuit.labels:
-                hops = zip(label.path, label.path[1:], strict=False)
-                links += [(src, dst, self._underlay(src)) for src, dst in hops if (src, dst) not in linked]
-        neighbours: dict[str, dict[str, str]] = defaultdict(dict)
-        for src, dst, underlay in sorted(links, reverse=True):
-            if src in self.gateways and dst in self.gateways:
-                neighbours[src][dst] = neighbours[dst][src] = underlay
-        return neighbours
-
-    def _underlay(self, gateway: str) -> str:
-        known = self.gateways.get(gateway)
-        return known.member.resource.spec.network if known and known.member.resource.spec.network else DEFAULT_UNDERLAY
-
     def _ways(self) -> dict[tuple[str, str], set[str]]:
         """Workload and gateway to the addresses that the workload reaches through it."""
         ways: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -207,33 +192,6 @@ class _Mesh:
             ways[pair.source, from_].add(pair.destination_address)
             ways[pair.destination, to].add(pair.source_address)
         return ways
-
-    def _hop_peers(self, gateway: _Gateway) -> Iterable[HopPeer]:
-        labels = self._labels_towards(gateway.id)
-        for id_, underlay in sorted(self.neighbours[gateway.id].items()):
-            neighbour = self.gateways[id_]
-            declared = neighbour.member.resource.spec.gateway
-            yield HopPeer(
-                gateway=id_,
-                underlay=underlay,
-                public_key=neighbour.registration.keys.hop,
-                endpoint=(declared.endpoint if declared else None) or neighbour.registration.endpoint,
-                hop_address=self.blocks.hop_address(neighbour.number),
-                labels=tuple(sorted(labels.get(id_, ()))),
-            )
-
-    def _labels_towards(self, gateway: str) -> Mapping[str, list[str]]:
-        """Neighbour to the label addresses in its direction: the ``from`` address lies towards the path's beginning,
-        the ``to`` address towards its end."""
-        towards: dict[str, list[str]] = defaultdict(list)
-        for _, label in self.passing[gateway]:
-            from_address, to_address = self.blocks.label_pair(label.number)
-            place = label.path.index(gateway)
-            if place > 0:
-                towards[label.path[place - 1]].append(from_address)
-            if place + 1 < len(label.path):
-                towards[label.path[place + 1]].append(to_address)
-        return towards
 
     def _transits(self, gateway: _Gateway) -> Iterable[Transit]:
         relayed = [
