@@ -104,6 +104,10 @@ def after(state: Observed, change: d.Change) -> Observed:
             return replace(state, tables={**state.tables, table.name: seen})
         case d.DeleteTable(name):
             return replace(state, tables={k: v for k, v in state.tables.items() if k != name})
+        case d.ForgetFlows():
+            return state
+        case d.SetNames(names):
+            return replace(state, names=names)
     raise AssertionError(change)
 
 

@@ -154,7 +154,7 @@ def test_answers_are_steered_by_source_port_and_the_first_rule_decides() -> None
         Steer(circuit=CIRCUIT, sources=(), destinations=(), protocol=Protocol.TCP, ports=(port,), answers=True)
         for port in (7, 6)
     )
-    rules = rules_of(rulesets.EDGE, "steer", changed(config, steering=steering))
+    rules = rules_of(rulesets.EDGE, "steering", changed(config, steering=steering))
     assert rules[0] == 'iifname != "fm-att" return'
     assert [rule.split(" meta ")[0] for rule in rules[1:]] == ["tcp sport { 7 }", "tcp sport { 6 }"]
     assert all(rule.endswith("meta mark set meta mark & 0xf000ffff | 0x00020000 accept") for rule in rules[1:])

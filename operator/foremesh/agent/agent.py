@@ -17,7 +17,7 @@ from foremesh.agent.apply import Host, Sight
 from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
 from foremesh.agent.desired import Local
 from foremesh.agent.diff import diff
-from foremesh.agent.host import HostError
+from foremesh.agent.host import HostError, address_towards
 from foremesh.agent.keys import Keys
 from foremesh.agent.load import ProcessorLoad
 from foremesh.agent.metrics import Figures, Metrics, application
@@ -88,7 +88,8 @@ def _names(settings: AgentSettings) -> Names:
 
 
 def _host(settings: AgentSettings, names: Names, keys: Keys) -> Host:
-    return Host(names, UserspaceWireGuard(settings.wireguard, Path(settings.control_dir)), keys)
+    hosts_file = Path(settings.hosts_file) if settings.hosts_file else None
+    return Host(names, UserspaceWireGuard(settings.wireguard, Path(settings.control_dir)), keys, hosts_file=hosts_file)
 
 
 class Agent:
@@ -168,6 +169,7 @@ class Agent:
             attach_endpoint=settings.attach_endpoint,
             metrics_endpoint=settings.metrics_endpoint,
             version=self._version,
+            own_address=self._own_address(),
         )
         wished_s = await until_done(lambda: client.register(registration), self._api_failed)
         self._beacon_interval_s = min(settings.beacon_interval, wished_s or settings.beacon_interval)
@@ -175,6 +177,9 @@ class Agent:
         if self._said is not None and self._unsent.empty():  # an API that forgot the agent forgot its word too
             self._unsent.put_nowait(self._said)
         log.info("registered resource=%s api=%s", settings.resource, settings.api_url)
+
+    def _own_address(self) -> str | None:
+        return self._settings.own_address or address_towards(self._settings.api_url)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         backoff = Backoff()

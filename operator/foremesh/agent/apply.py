@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
+from foremesh.agent import conntrack, hosts, ip, nft, rulesets, vxlan
 from foremesh.agent import diff as d
-from foremesh.agent import ip, nft, rulesets, vxlan
-from foremesh.agent.host import read_sysctl, relax_reverse_path_filter, write_sysctl
+from foremesh.agent.host import HostError, read_sysctl, relax_reverse_path_filter, write_sysctl
 from foremesh.agent.keys import Keys
 from foremesh.agent.state import Desired, Interface, Names, Observed, Peer, Vxlan
 from foremesh.agent.wireguard import Device, PeerUpdate, SeenPeer, WireGuardDriver, WireGuardError
@@ -45,10 +46,12 @@ class Host:
         names: The agent's interfaces.
         wireguard: Driver of its WireGuard.
         keys: Its private keys.
+        hosts_file: Where names are written; None: nowhere.
     """
 
-    def __init__(self, names: Names, wireguard: WireGuardDriver, keys: Keys) -> None:
+    def __init__(self, names: Names, wireguard: WireGuardDriver, keys: Keys, *, hosts_file: Path | None = None) -> None:
         self._names = names
+        self._hosts_file = hosts_file
         self._wireguard = wireguard
         self._keys = keys
 
@@ -95,7 +98,8 @@ class Host:
             )
         sysctls = {name: read_sysctl(name) for name in (desired.sysctls if desired else ())}
         tables = await nft.tables(rulesets.OWNED)
-        observed = Observed(interfaces, await ip.routes(), await ip.rules(), tables, sysctls)
+        known = hosts.read(self._hosts_file, self._names.prefix) if self._hosts_file else None
+        observed = Observed(interfaces, await ip.routes(), await ip.rules(), tables, sysctls, known)
         return Sight(observed, devices, indexes)
 
     async def foreign_routes(self) -> list[tuple[str, str]]:
@@ -177,6 +181,13 @@ class Host:
                 await nft.run(nft.render(table, seen))
             case d.DeleteTable(name):
                 await nft.run(f"delete table {nft.FAMILY} {name}\n")
+            case d.ForgetFlows(flows):
+                await conntrack.forget(flows)
+            case d.SetNames(names) if self._hosts_file:
+                try:
+                    hosts.write(self._hosts_file, self._names.prefix, names)
+                except HostError as error:
+                    log.error("%s", error)  # no reason to do without the rest of a config
             case _:
                 raise AssertionError(f"no way to make {change}")
 

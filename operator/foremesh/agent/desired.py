@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from foremesh.agent import rulesets, vxlan
+from foremesh.agent import rulesets, translation, vxlan
 from foremesh.agent.state import (
     ATTACH_MTU,
     CIRCUIT_MTU,
@@ -78,7 +78,10 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
     interfaces = dict(_uplinks(config, local))
     routes = set(_never_in_clear(config)) | set(_uplink_routes(config, local.names))
     rules: set[Rule] = set()
-    tables = {rulesets.GUARD: rulesets.guard(local.names, guarded(config))}
+    targets = translation.targets(config, local.endpoints)
+    tables = {rulesets.GUARD: rulesets.guard(local.names, guarded(config), config, targets)}
+    if table := rulesets.translate(local.names, config, targets):
+        tables[rulesets.TRANSLATE] = table
     sysctls: dict[str, str] = {}
     if config.hop_address is not None:
         interfaces[local.names.hop] = _hop(config, local)
@@ -88,12 +91,14 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
         routes |= set(_hop_routes(config, local.names)) | set(_class_routes(config, local.names))
         rules |= set(_rules(config, local.names))
         tables[rulesets.HOP] = rulesets.hop(local.names, config)
-        tables[rulesets.EDGE] = rulesets.edge(local.names, config)
+        tables[rulesets.EDGE] = rulesets.edge(local.names, config, targets)
         sysctls = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
         # Sources in a circuit are unreachable by the main table, which reverse path filtering asks; WireGuard's own
         # source check is stricter.
         sysctls |= {f"net.ipv4.conf.{name}.rp_filter": "0" for name in interfaces}
-    return Desired(interfaces, frozenset(routes), frozenset(rules), tables, sysctls)
+    names = tuple((name.address, name.name) for name in config.names)
+    flows = translation.flows(config, targets)
+    return Desired(interfaces, frozenset(routes), frozenset(rules), tables, sysctls, names, flows)
 
 
 def guarded(config: GatewayConfig) -> tuple[str, ...]:
@@ -133,6 +138,8 @@ def check(config: GatewayConfig) -> None:
     except (AddressValueError, NetmaskValueError, ValueError) as error:
         refuse(f"no IPv4 address or prefix: {error}")
 
+    for cause in translation.contradictions(config):
+        refuse(cause)
     if config.hop_address is None and (config.hop_peers or config.circuits or config.attached or config.transits):
         refuse("links, labels, circuits or workloads without a hop address")
     if (config.circuits or config.attached) and config.mesh_address is None:
@@ -175,7 +182,7 @@ def _prefixes_of(config: GatewayConfig) -> Iterable[str]:
     yield from config.blocks.all
     for end in config.circuits:
         yield from end.remote_prefixes
-    for rule in (*(rule for end in config.circuits for rule in end.firewall), *config.local):
+    for rule in (*(rule for end in config.circuits for rule in end.firewall), *config.local, *config.called):
         yield from (*rule.sources, *rule.destinations)
     for steer in config.steering:
         yield from (*steer.sources, *steer.destinations)
@@ -197,6 +204,7 @@ def _addresses_of(config: GatewayConfig) -> Iterable[str]:
             yield from (label.own, label.far)
     for uplink in config.uplinks:
         yield from (uplink.address, uplink.gateway_address)
+    yield from translation.addresses(config)
 
 
 def _host(address: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from foremesh.agent.state import Desired, Interface, Observed, Peer, Route, Rule, SeenTable, Table, Vxlan
+from foremesh.agent.rulesets.names import TRANSLATE
+from foremesh.agent.state import Desired, Flows, Interface, Observed, Peer, Route, Rule, SeenTable, Table, Vxlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,20 @@ class DeleteTable:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class ForgetFlows:
+    """Make connection tracking forget flows that are translated otherwise than the rules say now."""
+
+    flows: Flows
+
+
+@dataclass(frozen=True, slots=True)
+class SetNames:
+    """Give foremesh's part of the hosts file these pairs of an address and a name."""
+
+    names: tuple[tuple[str, str], ...]
+
+
 Change = (
     SetSysctl
     | CreateInterface
@@ -167,6 +182,8 @@ Change = (
     | DeleteRule
     | SetTable
     | DeleteTable
+    | ForgetFlows
+    | SetNames
 )
 
 
@@ -208,6 +225,14 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
         else:
             yield DeleteInterface(name)
     yield from (DeleteTable(name) for name in sorted(observed.tables) if name not in desired.tables)
+    if translated := desired.tables.get(TRANSLATE):
+        changed = _revision(observed, TRANSLATE) != translated.revision
+    else:
+        changed = TRANSLATE in observed.tables
+    if changed:
+        yield ForgetFlows(desired.flows)
+    if observed.names not in (None, desired.names):
+        yield SetNames(desired.names)
     yield from (DeleteRoute(route) for route in removed if route.slot not in kept and not route.device)
 
 

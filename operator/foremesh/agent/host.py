@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 COMMAND_TIMEOUT_S = 15.0
 """Seconds for one command; ``ip`` and ``nft`` answer in milliseconds, a large ruleset on a busy host in a second."""
@@ -82,6 +85,19 @@ async def run_command(
             err.seek(0)
             raise CommandFailed(argv, process.returncode, (err.read() or out.read()).decode(errors="replace"))
         return out.read().decode()
+
+
+def address_towards(url: str) -> str | None:
+    """The IPv4 address that this host reaches a URL from, by its routes: nothing is sent. None if there is no way, or
+    none out of this host."""
+    where = urlsplit(url)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((where.hostname or "", where.port or 443))
+        except OSError:
+            return None
+        address: str = probe.getsockname()[0]
+    return None if ip_address(address).is_loopback else address
 
 
 def _sysctl(name: str, root: Path) -> Path:

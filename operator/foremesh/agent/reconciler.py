@@ -17,6 +17,7 @@ from foremesh.agent.diff import Change, diff
 from foremesh.agent.host import HostError
 from foremesh.agent.state import Desired
 from foremesh.agent.store import ConfigStore
+from foremesh.agent.translation import endpoint_of
 from foremesh.model.config import GatewayConfig
 from foremesh.model.registration import Acknowledgement
 
@@ -135,6 +136,7 @@ class Reconciler:
     async def _resolved(self, config: GatewayConfig) -> Local:
         """What the host adds, with the endpoints that are names looked up; a name that fails keeps its last address."""
         named = {peer.endpoint for peer in config.hop_peers} | {uplink.endpoint for uplink in config.uplinks}
+        named |= {endpoint_of(machine.target) for machine in config.behind}
         for endpoint in sorted(name for name in named if name):
             if address := await _lookup(endpoint):
                 self._addresses[endpoint] = address

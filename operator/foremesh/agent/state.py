@@ -97,6 +97,11 @@ class Names:
         """A pattern for nftables that matches every circuit's interface."""
         return f"{self.prefix}-c*"
 
+    @property
+    def uplinks(self) -> str:
+        """A pattern for nftables that matches every uplink."""
+        return f"{self.prefix}-up*"
+
     def circuit(self, class_number: int) -> str:
         return f"{self.prefix}-c{class_number}"
 
@@ -215,25 +220,56 @@ class SeenTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """Traffic by its destination, and perhaps its source, and where it is sent instead."""
+
+    destination: str
+    instead: str
+    source: str = ""
+    """Empty: of anybody."""
+    protocol: str = ""
+    """tcp, udp or icmp; empty: any."""
+    port: int = 0
+    """0: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """What connection tracking is to make of flows: a flow in it goes on as it began, whatever the rules say now."""
+
+    mesh: str = "0.0.0.0/32"
+    calls: tuple[Called, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
-    """A host as its config wants it."""
+    """A host as its config wants it.
+
+    Attributes:
+        names: Pairs of an address and a name, for the hosts file.
+        flows: What connection tracking is to remember of own addresses.
+    """
 
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     routes: frozenset[Route] = frozenset()
     rules: frozenset[Rule] = frozenset()
     tables: Mapping[str, Table] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[tuple[str, str], ...] = ()
+    flows: Flows = field(default_factory=lambda: Flows())
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A host as it is, foremesh's part of it; the sysctls are those that the desired state names."""
+    """A host as it is, foremesh's part of it; the sysctls are those that the desired state names, and the names are
+    None where no hosts file is kept."""
 
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     routes: frozenset[Route] = frozenset()
     rules: frozenset[Rule] = frozenset()
     tables: Mapping[str, SeenTable] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[tuple[str, str], ...] | None = None
 
 
 def mark_of(class_number: int) -> int:

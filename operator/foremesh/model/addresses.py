@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv4Network
 
 from foremesh.model.manifest import Wire
 
+EVERYBODY = IPv4Address("255.255.255.255")
+
 MOST_KEPT = 1 << 16
 """Addresses that are remembered; a large plan asks for the same few thousand again and again."""
 
@@ -19,6 +21,23 @@ def network(text: str) -> IPv4Network:
         ValueError: If it is none.
     """
     return IPv4Network(text)
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _is_machines(address: str) -> bool:
+    try:
+        asked = IPv4Address(address)
+    except ValueError:
+        return False
+    return not (
+        asked.is_loopback or asked.is_link_local or asked.is_multicast or asked.is_unspecified or asked == EVERYBODY
+    )
+
+
+def is_own_address(address: str, blocks: Blocks) -> bool:
+    """Whether a machine can have an address in its own network: an IPv4 one, not of the mesh, and none of those that
+    mean something else, such as link-local ones, where clouds keep their secrets."""
+    return _is_machines(address) and not any(IPv4Address(address) in network(block) for block in blocks.all)
 
 
 class BlockExhausted(ValueError):

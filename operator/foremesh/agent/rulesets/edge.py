@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-from foremesh.agent.rulesets.matches import ECHO, allowed, prefixes, steered
+from collections.abc import Mapping
+
+from foremesh.agent.rulesets.matches import ECHO, NOBODY, allowed, prefixes, steered, steered_from_behind
 from foremesh.agent.rulesets.names import EDGE, STRAY, drop_counter, tag_of
 from foremesh.agent.state import MARK_MASK, PROBE_PORT, Chain, Names, Table, mark_of
 from foremesh.model.config import GatewayConfig
 
 
-def edge(names: Names, config: GatewayConfig) -> Table:
-    """Steers attached workloads' traffic by mark, and holds each circuit to its firewall."""
-    classes = {end.circuit: end.class_number for end in config.circuits}
-    steer = [f'iifname != "{names.attach}" return']
-    others = ~MARK_MASK & 0xFFFFFFFF
-    for entry in config.steering:
-        mark = mark_of(classes[entry.circuit])
-        steer.append(f"{steered(entry)} meta mark set meta mark & {others:#010x} | {mark:#010x} accept".strip())
+def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBODY) -> Table:
+    """Steers workloads' traffic by mark, and holds each circuit to its firewall.
 
+    Args:
+        targets: Resource behind this gateway to the address that its target has now.
+    """
+    classes = {end.circuit: end.class_number for end in config.circuits}
     ours = f'"{names.all}"'
+    others = ~MARK_MASK & 0xFFFFFFFF
+    behind = {machine.address: targets[machine.resource] for machine in config.behind if machine.resource in targets}
+    attached, outside = [], []
+    for entry in config.steering:
+        mark = f"meta mark set meta mark & {others:#010x} | {mark_of(classes[entry.circuit]):#010x} accept"
+        attached.append(f"{steered(entry)} {mark}".strip())
+        outside += [f"iifname != {ours} {match} {mark}" for match in steered_from_behind(entry, behind)]
+    steer = [*outside, f'iifname != "{names.attach}" return', *attached]
+
     forward = [
         f"iifname != {ours} oifname != {ours} accept",
         f'iifname "{names.hops}" oifname "{names.hops}" accept',
         "ct direction reply ct state { established, related } accept",
         "ct state related accept",
     ]
-    among_own = f'iifname "{names.attach}" oifname "{names.attach}"'
-    forward += [f"{among_own} {allowed(rule)} accept" for rule in config.local]
+    among_own = [f'iifname "{names.attach}" oifname "{names.attach}"']
+    if behind:
+        among_own += [f'iifname "{names.attach}" oifname != {ours}', f'iifname != {ours} oifname "{names.attach}"']
+    forward += [
+        f"{way} {match} accept" for rule in config.local for match in allowed(rule, behind) for way in among_own
+    ]
     firewalls: list[Chain] = []
     for end in config.circuits:
         device, tag = names.circuit(end.class_number), tag_of(end.circuit)
         remote = prefixes(end.remote_prefixes)
         drop = f"counter name {drop_counter(end.circuit)} drop"
-        rules = tuple(f"{allowed(rule)} accept".strip() for rule in end.firewall)
+        rules = tuple(f"{match} accept".strip() for rule in end.firewall for match in allowed(rule, behind))
         # New traffic comes from the circuit's ``from`` end alone; the other direction carries answers.
         leaving, arriving = (rules, ()) if end.initiator else ((), rules)
         firewalls += [Chain(f"out_{tag}", (*leaving, drop)), Chain(f"in_{tag}", (*arriving, drop))]
@@ -55,7 +68,8 @@ def edge(names: Names, config: GatewayConfig) -> Table:
         EDGE,
         (
             *firewalls,
-            Chain("steer", tuple(steer), "type filter hook prerouting priority mangle; policy accept;"),
+            # After translation of destinations (-90): machines behind this gateway may call others by own addresses.
+            Chain("steering", tuple(steer), "type filter hook prerouting priority -80; policy accept;"),
             Chain("forward", tuple(forward), "type filter hook forward priority filter; policy accept;"),
             Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
             Chain("enter", (enter,), "type filter hook postrouting priority mangle; policy accept;"),

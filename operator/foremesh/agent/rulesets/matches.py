@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import IPv4Network, collapse_addresses
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 from foremesh.model.circuit import FirewallRule
-from foremesh.model.config import Steer
+from foremesh.model.config import OwnAddress, Steer
 from foremesh.model.resource import Protocol
 
 ECHO = "icmp type { echo-request, echo-reply, destination-unreachable, time-exceeded }"
@@ -22,13 +22,18 @@ def prefixes(wanted: Iterable[str]) -> str:
     return set_of(collapse_addresses(IPv4Network(prefix) for prefix in wanted))
 
 
-def _ends(sources: tuple[str, ...], destinations: tuple[str, ...]) -> str:
-    matches = []
-    if sources:
-        matches.append(f"ip saddr {prefixes(sources)}")
-    if destinations:
-        matches.append(f"ip daddr {prefixes(destinations)}")
-    return " ".join(matches)
+def _ends(sources: tuple[str, ...], destinations: tuple[str, ...], behind: Mapping[str, str]) -> list[str]:
+    """Matches of both ends. A machine behind this gateway is known by its target until its packets leave, and by the
+    address that they were for once they have arrived."""
+    froms = [f"ip saddr {prefixes(sources)} "] if sources else [""]
+    froms += [f"ip saddr {target} " for address, target in behind.items() if _covers(sources, address)]
+    tos = [f"ip daddr {prefixes(destinations)}"] if destinations else [""]
+    tos += [f"ct original ip daddr {address}" for address in behind if _covers(destinations, address)]
+    return [f"{one}{other}".strip() for one in froms for other in tos]
+
+
+def _covers(wanted: Iterable[str], address: str) -> bool:
+    return any(IPv4Address(address) in IPv4Network(prefix) for prefix in wanted)
 
 
 def _service(protocol: Protocol | None, ports: tuple[int, ...], side: str) -> str:
@@ -42,10 +47,34 @@ def _service(protocol: Protocol | None, ports: tuple[int, ...], side: str) -> st
     return f"meta l4proto {{ tcp, udp }} th {side} {set_of(sorted(set(ports)))}"
 
 
-def allowed(rule: FirewallRule) -> str:
-    return f"{_ends(rule.sources, rule.destinations)} {_service(rule.protocol, rule.ports, 'dport')}".strip()
+NOBODY: Mapping[str, str] = {}
+
+
+def allowed(rule: FirewallRule, behind: Mapping[str, str] = NOBODY) -> list[str]:
+    """Matches of a rule's traffic; ``behind`` has mesh address to target of machines behind this gateway."""
+    service = _service(rule.protocol, rule.ports, "dport")
+    return [f"{ends} {service}".strip() for ends in _ends(rule.sources, rule.destinations, behind)]
 
 
 def steered(entry: Steer) -> str:
+    """The match of attached workloads' traffic."""
     service = _service(entry.protocol, entry.ports, "sport" if entry.answers else "dport")
-    return f"{_ends(entry.sources, entry.destinations)} {service}".strip()
+    return f"{_ends(entry.sources, entry.destinations, NOBODY)[0]} {service}".strip()
+
+
+def steered_from_behind(entry: Steer, behind: Mapping[str, str]) -> list[str]:
+    """Matches of traffic of machines behind this gateway, their destinations translated already."""
+    service = _service(entry.protocol, entry.ports, "sport" if entry.answers else "dport")
+    to = f"ip daddr {prefixes(entry.destinations)} " if entry.destinations else ""
+    found = []
+    for address, target in behind.items():
+        if _covers(entry.sources, address):
+            # An answer belongs to whom was asked: several machines may have one target.
+            asked = f"ct direction reply ct original ip daddr {address} " if entry.answers else ""
+            found.append(f"{asked}ip saddr {target} {to}{service}".strip())
+    return found
+
+
+def called(entry: OwnAddress) -> str:
+    """The match of what goes to a destination by its own address."""
+    return f"ip daddr {entry.own} {_service(entry.protocol, entry.ports, 'dport')}"

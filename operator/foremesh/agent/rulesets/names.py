@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-GUARD, HOP, EDGE = "foremesh_guard", "foremesh_hop", "foremesh_edge"
-OWNED = (GUARD, HOP, EDGE)
+GUARD, TRANSLATE, HOP, EDGE = "foremesh_guard", "foremesh_translate", "foremesh_hop", "foremesh_edge"
+OWNED = (GUARD, TRANSLATE, HOP, EDGE)
 
 STOPPED = "stopped"
 """Counter of the guard: packets that would have left in clear."""
