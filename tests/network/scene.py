@@ -14,7 +14,7 @@ from foremesh.model.link import LinkId
 from foremesh.model.mesh import Member, MeshState
 from foremesh.model.meta import LabelSelector, Meta, Ref
 from foremesh.model.plan import Path, Placement, Plan
-from foremesh.model.registration import Acknowledgement, PublicKeys, Registration
+from foremesh.model.registration import Acknowledgement, Beacon, PublicKeys, Registration
 from foremesh.model.resource import (
     GatewaySpec,
     Location,
@@ -29,8 +29,8 @@ from foremesh.model.status import ResourceStatus
 from foremesh.network.allocate import Held, enrol, held
 from foremesh.network.circuits import Desired, desired_circuits
 from foremesh.network.compile import compile_configs, diff
-from foremesh.network.labels import Applied
 from foremesh.network.place import Placed, place_circuits
+from foremesh.network.programmed import Applied
 
 HTTPS = Traffic(protocol=Protocol.TCP, ports=(443,))
 
@@ -87,16 +87,22 @@ def intent(
     )
 
 
-def placed(intent: Intent, source: str, destination: str, *gateways: str) -> Placement:
+def placed(
+    intent: Intent, source: str, destination: str, *gateways: str, standby: tuple[str, ...] | None = None
+) -> Placement:
     """A placement; ids without their namespaces, ``shop`` for workloads and ``mesh`` for gateways."""
-    ids = tuple(f"mesh/{name}" for name in gateways)
-    links = tuple(LinkId(src=a, dst=b) for a, b in pairwise(ids))
     return Placement(
         intent=intent.id,
         source=f"shop/{source}",
         destination=f"shop/{destination}",
-        path=Path(gateways=ids, links=links, figures=Figures()),
+        path=path(*gateways),
+        standby=path(*standby) if standby else None,
     )
+
+
+def path(*gateways: str) -> Path:
+    ids = tuple(f"mesh/{name}" for name in gateways)
+    return Path(gateways=ids, links=tuple(LinkId(src=a, dst=b) for a, b in pairwise(ids)), figures=Figures())
 
 
 def full_mesh(gateways: Sequence[str]) -> tuple[LinkId, ...]:
@@ -117,6 +123,7 @@ class Controller:
     circuits: dict[str, Circuit] = field(default_factory=dict)
     configs: dict[str, GatewayConfig] = field(default_factory=dict)
     acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
+    beacons: dict[str, Beacon] = field(default_factory=dict)
     epoch: int = 0
     desired: Desired = field(default_factory=Desired)
     placed: Placed = field(default_factory=lambda: Placed((), ()))
@@ -125,7 +132,8 @@ class Controller:
     @classmethod
     def of(cls, *resources: Resource, **fields: object) -> Controller:
         registrations = {r.id: registration(r, number=n) for n, r in enumerate(resources, 1)}
-        return cls({r.id: r for r in resources}, registrations, **fields)  # type: ignore[arg-type]
+        beacons = {r.id: Beacon() for r in resources}
+        return cls({r.id: r for r in resources}, registrations, beacons=beacons, **fields)  # type: ignore[arg-type]
 
     def wish(self, wishes: Iterable[tuple[Intent, Placement]]) -> None:
         wishes = list(wishes)
@@ -138,7 +146,7 @@ class Controller:
             circuits=self.circuits,
             configs=self.configs,
             acknowledgements=self.acknowledgements,
-            beacons={},
+            beacons=self.beacons,
             blocks=self.blocks,
         )
 
@@ -157,10 +165,11 @@ class Controller:
         self.placed = place_circuits(
             self.desired.circuits,
             self.circuits,
-            Applied(self.configs, self.acknowledgements),
+            Applied(self.configs, self.acknowledgements, self.beacons),
             self.held(),
-            members=self.resources,
+            members=members,
             epoch=self.epoch,
+            now_s=float(self.epoch),
             blocks=self.blocks,
         )
         self.state = MeshState(
@@ -192,8 +201,21 @@ class Controller:
         raise AssertionError("ten cycles, and configs still change")
 
     def acknowledge(self, *ids: str) -> None:
+        """They apply what they are told; hellos pass on every label at once."""
         for id_ in ids:
             config = self.configs[id_]
             self.acknowledgements[id_] = Acknowledgement(
                 gateway=id_, epoch=config.epoch, revision=config.revision, applied=True, labels=config.labels
             )
+            self.beacons[id_] = watching(config)
+
+
+def watching(config: GatewayConfig) -> Beacon:
+    """What an end reports that runs a config, and hears every label."""
+    return Beacon(
+        applied_revision=config.revision,
+        applied_epoch=config.epoch,
+        labels=config.labels,
+        sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
+        heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
+    )

@@ -12,7 +12,7 @@ from foremesh.model.plan import Placement, Plan
 from foremesh.model.resource import Protocol
 from foremesh.model.units import Bandwidth, Milliseconds
 from foremesh.network.circuits import Desired, circuit_id, class_of, desired_circuits
-from foremesh.network.compile import inner_mtu
+from foremesh.network.mtu import inner_mtu
 from foremesh.network.specs import CircuitError, create_circuit, remove_firewall_rule, update_firewall_rule
 from network.scene import HTTPS, Controller, gateway, intent, placed, workload
 

@@ -6,7 +6,7 @@ from foremesh.agent.desired import check
 from foremesh.model.intent import Intent
 from foremesh.model.manifest import read, write
 from foremesh.model.plan import Placement
-from foremesh.model.registration import PublicKeys, Registration
+from foremesh.model.registration import Beacon, PublicKeys, Registration
 from foremesh.model.resource import Resource
 from network.golden import assert_golden, load
 from network.scene import Controller
@@ -23,7 +23,7 @@ def settled() -> Controller:
         )
         for id_ in resources
     }
-    controller = Controller(resources, registrations)
+    controller = Controller(resources, registrations, beacons={id_: Beacon() for id_ in resources})
     controller.intents = {intent.id: intent for intent in map(Intent.from_manifest, given["intents"])}
     controller.placements = tuple(read(Placement, placement) for placement in given["placements"])
     controller.settle()

@@ -21,8 +21,9 @@ from foremesh.network.allocate import Held, enrol
 from foremesh.network.allocate import held as held_by
 from foremesh.network.circuits import Desired, class_of, desired_circuits
 from foremesh.network.compile import compile_configs, diff
-from foremesh.network.labels import Applied
+from foremesh.network.labels import note_fail_over
 from foremesh.network.place import place_circuits
+from foremesh.network.programmed import Applied
 from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import PlannerSettings
 from foremesh.routing.graph import build_graph, capacities
@@ -54,7 +55,8 @@ def decide(
     intents = _served(declared)
     resolved = {id_: resolve(intent, declared.resources, members, observed) for id_, intent in intents.items()}
     demands = [demand for resolution in resolved.values() for demand in resolution.demands]
-    circuits = _on_record(declared, observed, settings, intents)
+    recorded = _on_record(declared, observed, settings, intents)
+    circuits = {id_: note_fail_over(circuit, _applied(observed)) for id_, circuit in recorded.items()}
     if problem:
         plan = hold(demands, declared, circuits, now_s=now_s)
     else:
@@ -67,7 +69,8 @@ def decide(
             made_at_s=now_s,
         )
         plan = keep_flowing(plan, demands, declared, circuits)
-    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved))
+    epoch = next_epoch(observed, declared, now_s=now_s)
+    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved), epoch)
     return carry_on(declared, observed, chosen, settings, now_s=now_s)
 
 
@@ -94,11 +97,13 @@ def carry_on(
     placed = place_circuits(
         [circuit for circuit in wanted.circuits if circuit.id not in (refused or {})],
         _on_record(declared, observed, settings, intents),
-        Applied(observed.configs, observed.acks),
+        _applied(observed),
         held,
-        members=declared.resources.keys(),
+        members=members,
         epoch=epoch,
+        now_s=now_s,
         blocks=settings.blocks,
+        planned=chosen.epoch,
     )
     state = MeshState(
         epoch=epoch,
@@ -175,6 +180,10 @@ def _on_record(
 ) -> dict[str, Circuit]:
     classes = {class_of(intent) for intent in intents.values()}
     return recover(observed.configs, declared.circuits, settings.blocks, classes=classes)
+
+
+def _applied(observed: Observed) -> Applied:
+    return Applied(observed.configs, observed.acks, observed.beacons)
 
 
 def _as_planned(circuit: Circuit) -> Circuit:

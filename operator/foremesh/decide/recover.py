@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 import msgspec
 
 from foremesh.model.addresses import Blocks
-from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState
+from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState, Route, key_name
 from foremesh.model.config import CircuitEnd, GatewayConfig
 from foremesh.model.meta import Meta, Ref
 from foremesh.network.circuits import circuit_id
@@ -33,8 +33,9 @@ def recover(
         classes: Classes that intents have now; a circuit's id says whether it is of one of them.
 
     Returns:
-        Circuits by id. A label that an end sends on is Active, any other Draining: whatever it was to become, it is
-        not used. A label whose way cannot be followed is left out; its number stays taken as long as configs have it.
+        Circuits by id. A label that an end sends on is Active, the one that it falls over to Standby, any other
+        Draining: whatever it was to become, it is not used. A label whose way cannot be followed is left out; its
+        number stays taken as long as configs have it.
     """
     known = {id_: circuit for id_, circuit in recorded.items() if circuit.status.number is not None}
     found = dict(recorded)
@@ -95,11 +96,18 @@ def _status(gateway: str, end: CircuitEnd, configs: Mapping[str, GatewayConfig],
     labels = []
     for label in end.labels:
         towards = label.far if end.initiator else label.own
-        path = _follow(towards, from_, to, configs)
-        if path:
-            state = _state(end, label.number)
-            epoch = configs[gateway].epoch
-            labels.append(LabelAllocation(number=label.number, state=state, path=path, epoch=epoch))
+        route = _follow(towards, from_, to, configs)
+        if route is not None:
+            labels.append(
+                LabelAllocation(
+                    number=label.number,
+                    state=_state(end, label.number),
+                    path=route.gateways,
+                    underlays=route.underlays,
+                    keys=route.keys,
+                    epoch=configs[gateway].epoch,
+                )
+            )
     active = next((label.path for label in labels if label.state is LabelState.ACTIVE), ())
     return CircuitStatus(
         number=_pair_number(blocks.circuits, end.local_address),
@@ -115,16 +123,18 @@ def _state(end: CircuitEnd, number: int) -> LabelState:
     return LabelState.STANDBY if number == end.standby_label else LabelState.DRAINING
 
 
-def _follow(address: str, from_: str, to: str, configs: Mapping[str, GatewayConfig]) -> tuple[str, ...]:
-    """The way of a label's ``to`` address, gateway by gateway; empty if it does not arrive."""
-    path = [from_]
+def _follow(address: str, from_: str, to: str, configs: Mapping[str, GatewayConfig]) -> Route | None:
+    """The way of a label's ``to`` address, link by link; None if it does not arrive."""
+    path, underlays, keys = [from_], [], []
     while path[-1] != to:
         peers = configs[path[-1]].hop_peers if path[-1] in configs else ()
-        step = next((peer.gateway for peer in peers if address in peer.labels), None)
-        if step is None or step in path:
-            return ()
-        path.append(step)
-    return tuple(path)
+        step = next((peer for peer in peers if address in peer.labels), None)
+        if step is None or step.gateway in path:
+            return None
+        keys += [key_name(key) for key in ((step.own_key,) if len(path) == 1 else ()) + (step.public_key,)]
+        path.append(step.gateway)
+        underlays.append(step.underlay)
+    return Route(gateways=tuple(path), underlays=tuple(underlays), keys=tuple(keys) if all(keys) else ())
 
 
 def _pair_number(block: str, address: str) -> int:

@@ -12,10 +12,12 @@ from itertools import pairwise
 import msgspec
 
 from foremesh.decide.values import Declared
-from foremesh.model.circuit import Circuit, Figures
+from foremesh.model.circuit import Circuit, Figures, LabelAllocation, LabelState
 from foremesh.model.link import LinkId
 from foremesh.model.plan import Infeasible, Path, Placement, Plan
 from foremesh.model.status import PlacementStatus
+from foremesh.network.handover import label_in
+from foremesh.network.mtu import links_of
 from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import Demand, options
 from foremesh.routing.graph import build_graph
@@ -72,22 +74,36 @@ def recorded(demand: Demand, declared: Declared, circuits: Mapping[str, Circuit]
     status = _status(demand, declared)
     if status is None:
         return None
-    circuit = circuits.get(status.circuit)
+    circuit, standby = circuits.get(status.circuit), None
     if circuit is not None:
-        gateways, figures = circuit.status.path, circuit.status.predicted or Figures()
+        path = _in_use(circuit)
+        standby = _path_of(label_in(circuit, LabelState.STANDBY))
     else:
-        gateways, figures = _shared_gateway(demand, status), Figures(hops=0)
-    if not gateways:
+        path = Path(gateways=_shared_gateway(demand, status), links=(), figures=Figures(hops=0))
+    if not path.gateways:
         return None
-    links = tuple(LinkId(src=src, dst=dst) for src, dst in pairwise(gateways))
     return Placement(
         intent=demand.intent.id,
         source=demand.source.id,
         destination=status.destination,
-        path=Path(gateways=gateways, links=links, figures=figures),
+        path=path,
+        standby=standby,
         kept=True,
         reason=status.reason,
     )
+
+
+def _in_use(circuit: Circuit) -> Path:
+    """The path that a circuit's status shows, over the links of the label that carries it."""
+    gateways, figures = circuit.status.path, circuit.status.predicted or Figures()
+    active = label_in(circuit, LabelState.ACTIVE)
+    path = _path_of(active) if active and active.path == gateways else None
+    links = path.links if path else tuple(LinkId(src=src, dst=dst) for src, dst in pairwise(gateways))
+    return Path(gateways=gateways, links=links, figures=figures)
+
+
+def _path_of(label: LabelAllocation | None) -> Path | None:
+    return Path(gateways=label.path, links=links_of(label), figures=Figures()) if label else None
 
 
 def forbidden(placement: Placement, demand: Demand, declared: Declared) -> Infeasible | None:

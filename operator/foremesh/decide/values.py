@@ -97,6 +97,8 @@ class Chosen:
     """Why telemetry could not be read; empty if it was."""
     matched: Mapping[str, int]
     """Policy id to the number of intents it is about."""
+    epoch: int
+    """The epoch in which it was chosen: what the ends of circuits did since outweighs it."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,10 @@ class PlacedCircuit(Wire, frozen=True, kw_only=True):
     """Number of the inner interface, the same at both ends."""
     labels: tuple[LabelAllocation, ...] = ()
     pairs: tuple[SteeredPair, ...] = ()
+    failed_over: bool = False
+    """Its ends report that they went to the standby by themselves, and these labels are the first that say so."""
+    path_mtu: int | None = None
+    """Largest packet, in bytes, that every link of its labels carries whole; None: what links usually do."""
 
 
 class MeshState(Wire, frozen=True, kw_only=True):

@@ -203,6 +203,7 @@ def held(
         labels |= {transit.label for transit in config.transits}
         in_reach = (address for peer in config.hop_peers for address in peer.labels)
         labels |= {number for address in in_reach for number in _number_of(blocks.labels, "", address).values()}
+        labels |= {label.number for end in config.circuits for label in end.labels}
     for key, status in statuses.items():
         if status.number is not None:
             gateways[key] = status.number
@@ -216,6 +217,7 @@ def held(
         labels |= {label.number for label in circuit.status.labels}
     for reported in (*(ack.labels for ack in acknowledgements.values()), *(b.labels for b in beacons.values())):
         labels |= set(reported)
+    labels |= {number for beacon in beacons.values() for number in beacon.sending.values()}
     return Held(
         gateways=gateways,
         addresses=addresses,

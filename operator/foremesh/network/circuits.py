@@ -39,6 +39,8 @@ class DesiredCircuit:
     path: Path
     pairs: tuple[SteeredPair, ...]
     intents: tuple[str, ...]
+    standby: Path | None = None
+    """Where it is to fall over to."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class _Group:
 
     intent: Intent
     path: Path
+    standby: Path | None
     class_: str
     intents: set[str] = field(default_factory=set)
     pairs: dict[tuple[str, str], SteeredPair] = field(default_factory=dict)
@@ -141,7 +144,7 @@ def desired_circuits(
             # an address, so such circuits never share theirs with another of the same class.
             class_ += f"-{_digest(path.gateways[0].encode(), path.gateways[-1].encode())}"
         id_ = circuit_id(path.gateways[0], path.gateways[-1], class_)
-        group = groups.setdefault(id_, _Group(intent, path, class_))
+        group = groups.setdefault(id_, _Group(intent, path, placement.standby, class_))
         group.intents.add(intent.id)
         carriers[intent.id, source.id] = id_
         group.pairs[source.id, target.id] = _merged(group.pairs.get((source.id, target.id)), pair)
@@ -223,6 +226,7 @@ def _circuit(id_: str, group: _Group, blocks: Blocks | None) -> DesiredCircuit:
         path=group.path,
         pairs=pairs,
         intents=tuple(sorted(group.intents)),
+        standby=group.standby,
     )
 
 

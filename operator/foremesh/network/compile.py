@@ -11,32 +11,17 @@ import msgspec
 
 from foremesh.model.circuit import LabelAllocation, LabelState, Route
 from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, LabelEnd, Steer, Transit, Uplink
-from foremesh.model.intent import Encryption
 from foremesh.model.manifest import encode
 from foremesh.model.mesh import Member, MeshState, PlacedCircuit
 from foremesh.model.registration import Registration
 from foremesh.network.circuits import firewall_of
 from foremesh.network.links import Links
-
-HOP_MTU = 1420
-"""Bytes: WireGuard over an IPv6 underlay of 1500; over IPv4 it leaves 20 to spare."""
-WIREGUARD_OVERHEAD = 60
-"""Bytes that an inner WireGuard adds over IPv4, which labels are: IP 20, UDP 8, header and tag 32."""
-VXLAN_OVERHEAD = 50
-"""Bytes that VXLAN adds over IPv4: IP 20, UDP 8, VXLAN 8, the inner Ethernet header 14."""
-MIN_MTU = 1280
-"""Bytes: what IPv6 needs, and what many networks assume to pass."""
+from foremesh.network.mtu import inner_mtu
 
 
 def route_digest(route: Route) -> str:
     """A short name of a route, the same at both its ends."""
     return hashlib.sha256(encode(route)).hexdigest()[:12]
-
-
-def inner_mtu(encryption: Encryption) -> int:
-    """What fits into a circuit, in bytes."""
-    overhead = WIREGUARD_OVERHEAD if encryption is Encryption.END_TO_END else VXLAN_OVERHEAD
-    return max(MIN_MTU, HOP_MTU - overhead)
 
 
 def compile_configs(state: MeshState) -> dict[str, GatewayConfig]:
@@ -229,7 +214,7 @@ class _Mesh:
             firewall=circuit.spec.firewall if circuit.pairs else (),
             initiator=initiator,
             probe_address=probe_address,
-            mtu=inner_mtu(circuit.spec.encryption),
+            mtu=inner_mtu(circuit.spec.encryption, circuit.path_mtu),
         )
 
     def _steering(self, gateway: _Gateway) -> list[Steer]:

@@ -19,6 +19,7 @@ from foremesh.model.circuit import Circuit, CircuitSpec, FirewallRule, LabelAllo
 from foremesh.model.intent import Traffic
 from foremesh.model.mesh import SteeredPair
 from foremesh.network.circuits import DesiredCircuit
+from foremesh.network.labels import Wanted
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class Handover:
 
     Attributes:
         pairs: Circuit id to its pairs, for circuits that are desired and those that are handing over.
-        staying: Circuits nobody asks for that still carry, and the path that they stay on.
+        staying: Circuits nobody asks for that still carry, and the routes that they stay on.
     """
 
     pairs: Mapping[str, tuple[SteeredPair, ...]]
-    staying: Mapping[str, tuple[str, ...]]
+    staying: Mapping[str, Wanted]
 
 
 def hand_over(
@@ -55,22 +56,23 @@ def hand_over(
             carriers.setdefault((pair.source, pair.destination), []).append(circuit)
     withheld: set[tuple[str, str, str]] = set()
     pairs: dict[str, tuple[SteeredPair, ...]] = {}
-    staying: dict[str, tuple[str, ...]] = {}
+    staying: dict[str, Wanted] = {}
     for id_, old in recorded.items():
         if id_ in wanted or id_ not in class_numbers:
             continue
-        active = active_label(old)
+        active = label_in(old, LabelState.ACTIVE)
         kept = []
         for pair in _pairs_of(old.spec.firewall, owners):
             heirs = carriers.get((pair.source, pair.destination), [])
             if not heirs or any(_share_interface(old, heir, class_numbers) for heir in heirs):
                 continue
-            waiting = [heir.id for heir in heirs if heir.id not in recorded or not active_label(recorded[heir.id])]
+            waiting = [heir.id for heir in heirs if heir.id not in recorded or not _carries(recorded[heir.id])]
             still_here = active is not None and bool(waiting)
             kept.append(msgspec.structs.replace(pair, steered=still_here))
             if active is not None and still_here:
                 withheld |= {(heir, pair.source, pair.destination) for heir in waiting}
-                staying[id_] = active.path
+                standby = label_in(old, LabelState.STANDBY)
+                staying[id_] = Wanted(active.route, standby.route if standby else None)
         pairs[id_] = tuple(kept)
     for circuit in desired:
         pairs[circuit.id] = tuple(
@@ -80,9 +82,13 @@ def hand_over(
     return Handover(pairs, staying)
 
 
-def active_label(circuit: Circuit) -> LabelAllocation | None:
-    """The label that a circuit's ends send on, by its status."""
-    return next((label for label in circuit.status.labels if label.state is LabelState.ACTIVE), None)
+def label_in(circuit: Circuit, state: LabelState) -> LabelAllocation | None:
+    """A circuit's label in a state, by its status; of those that it may have several of, the first."""
+    return next((label for label in circuit.status.labels if label.state is state), None)
+
+
+def _carries(circuit: Circuit) -> bool:
+    return label_in(circuit, LabelState.ACTIVE) is not None
 
 
 def narrowed(spec: CircuitSpec, pairs: Iterable[SteeredPair]) -> CircuitSpec:
