@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from agent.configs import HOSTS, configs, resource, workload_address
@@ -52,12 +52,16 @@ MARKER = "4d41524b45523031"
 
 ONE_WAY_MS = 5.0
 
+Edit = Callable[[dict[str, GatewayConfig]], dict[str, GatewayConfig]]
+
 
 class Mesh:
     """The lab with an agent on every host."""
 
-    def __init__(self, lab: Lab, api: FakeMeshApi, folder: Path) -> None:
-        self.lab, self.api, self.folder = lab, api, folder
+    def __init__(
+        self, lab: Lab, api: FakeMeshApi, folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
+        self.lab, self.api, self.folder, self.settings = lab, api, folder, settings or {}
         self.agents: dict[str, Daemon] = {}
         self.epoch = 0
         self.underlay = {name: lab[name].underlay_address or "" for name in ("a", "t", "b")}
@@ -80,16 +84,17 @@ class Mesh:
                     "reconcileInterval": "500ms",
                     "mtuProbeInterval": "1s",
                     **({"endpoint": f"{node.underlay_address}:51820"} if node.underlay_address else {}),
+                    **self.settings.get(host, {}),
                 }
             )
         )
         argv = [sys.executable, "-c", AGENT, "run", settings]
         self.agents[host] = node.daemon(argv, self.folder / f"{host}.log")
 
-    def offer(self, **changes: object) -> dict[str, GatewayConfig]:
-        """Give every agent a config of the next epoch, and wait until all have applied it."""
+    def offer(self, *, edit: Edit = lambda made: made, **changes: object) -> dict[str, GatewayConfig]:
+        """Give every agent a config of the next epoch, and wait until all have applied it; ``edit`` has the last word."""
         self.epoch += 1
-        made = configs(self.keys(), epoch=self.epoch, underlay=self.underlay, **changes)  # type: ignore[arg-type]
+        made = edit(configs(self.keys(), epoch=self.epoch, underlay=self.underlay, **changes))  # type: ignore[arg-type]
         self.api.offer(*made.values())
         for config in made.values():
             outcome = wait_until(lambda c=config: self.api.outcome(c), 30, what=f"word on {config.gateway}'s config")
@@ -175,14 +180,26 @@ class Capture:
 
 
 @contextlib.contextmanager
-def running_mesh(folder: Path, **changes: object) -> Iterator[Mesh]:
-    """A mesh that carries a ping from wa to wb; ``changes`` are those of the first config."""
+def running_mesh(
+    folder: Path,
+    *,
+    machines: tuple[Workload, ...] = (),
+    settings: Mapping[str, Mapping[str, object]] | None = None,
+    **changes: object,
+) -> Iterator[Mesh]:
+    """A mesh that carries a ping from wa to wb.
+
+    Args:
+        machines: Nodes without an agent.
+        settings: Host to what its agent's configuration has besides.
+        changes: Those of the first config.
+    """
     names = ("a", "t", "b")
     ways = {(x, y): Pair(ONE_WAY_MS) for x in names for y in names if x != y}
     gateways = tuple(Gateway(name, "Transit" if name == "t" else "Core", f"s{name}", "eu", 0.0) for name in names)
-    topology = Topology(gateways, (Workload("wa", "sa"), Workload("wb", "sb")), ways)
+    topology = Topology(gateways, (Workload("wa", "sa"), Workload("wb", "sb"), *machines), ways)
     with Lab(topology) as lab, FakeMeshApi(lab.mgmt_address) as api:
-        running = Mesh(lab, api, folder)
+        running = Mesh(lab, api, folder, settings)
         for host in HOSTS:
             running.start(host)
         running.offer(**changes)
