@@ -34,15 +34,16 @@ DIFFERENCES = """
 import asyncio, sys, time
 from pathlib import Path
 from foremesh.agent import agent, settings
-from foremesh.agent.desired import Local, desired
+from foremesh.agent.desired import desired
 from foremesh.agent.diff import diff
 from foremesh.agent.keys import Keys
 from foremesh.agent.state import Names
 from foremesh.agent.store import ConfigStore
 its = settings.load(Path(sys.argv[1]))
 keys = Keys.load(Path(its.state_dir) / "keys")
-wanted = desired(ConfigStore(Path(its.state_dir)).load(), Local(keys.public, dials_out=its.endpoint is None))
-sight = asyncio.run(agent._host(its, Names(its.prefix), keys).observe(wanted, {}, now_s=time.time()))
+names = Names(its.prefix)
+wanted = desired(ConfigStore(Path(its.state_dir)).load(), agent.local_of(its, names, keys))
+sight = asyncio.run(agent._host(its, names, keys).observe(wanted, {}, now_s=time.time()))
 for change in diff(sight.observed, wanted):
     print(change)
 """

@@ -8,6 +8,7 @@ import pytest
 from agent.configs import BLOCKS, CIRCUIT, FAKE_KEYS, configs, fake_key, workload_address
 from foremesh.agent import nft, rulesets
 from foremesh.agent.desired import ConfigRefused, Local, desired, guarded, overlaps
+from foremesh.agent.hops import OWN, Underlay
 from foremesh.agent.host import read_sysctl, relax_reverse_path_filter
 from foremesh.agent.ip import parse_foreign, parse_routes, parse_rules, route_line
 from foremesh.agent.state import KEEPALIVE_S, KeyRole, Names, Route, Rule, SeenTable, Vxlan
@@ -45,7 +46,7 @@ def test_a_workload_has_its_address_alone() -> None:
 
 @pytest.mark.parametrize("dials_out", [True, False], ids=["behind-translation-keeps-alive", "reachable-does-not"])
 def test_only_who_dials_out_keeps_the_way_open(dials_out: bool) -> None:
-    local = Local(public_keys=FAKE_KEYS["a"], dials_out=dials_out)
+    local = Local(public_keys=FAKE_KEYS["a"], underlays={OWN: Underlay(dialled=not dials_out)})
     hop = desired(configs()["a"], local).interfaces["fm-hop"]
     assert [peer.keepalive_s for peer in hop.peers.values()] == [KEEPALIVE_S if dials_out else 0]
 

@@ -14,6 +14,7 @@ from agent.fake_host import as_observed, carry_out
 from foremesh.agent import diff as d
 from foremesh.agent.desired import Local, desired
 from foremesh.agent.diff import diff
+from foremesh.agent.hops import OWN, Underlay
 from foremesh.agent.state import Desired, Observed
 from foremesh.model.circuit import FirewallRule
 from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, LabelEnd, Steer, Transit, Uplink
@@ -105,7 +106,7 @@ def test_changes_lead_from_any_config_to_any_other(
     before: GatewayConfig | None, config: GatewayConfig, dials_out: bool
 ) -> None:
     start = as_observed(desired(before, LOCAL)) if before else Observed()
-    wanted = desired(config, replace(LOCAL, dials_out=dials_out))
+    wanted = desired(config, replace(LOCAL, underlays={OWN: Underlay((51820, 51822), dialled=not dials_out)}))
     end = carry_out(start, diff(start, wanted))
     assert diff(end, wanted) == ()
     expected = as_observed(wanted)

@@ -123,7 +123,7 @@ def test_keys_are_made_once_and_stay_private(tmp_path: Path) -> None:
     for role in KeyRole:
         path = tmp_path / "keys" / f"{role.value}.key"
         assert path.stat().st_mode & 0o777 == 0o600
-        assert path.read_text().strip() not in repr(first[role])
+        assert path.read_text().strip() not in repr(first.of(first.public[role]))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -17,25 +18,28 @@ from foremesh.agent.apply import Host, Sight
 from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
 from foremesh.agent.desired import Local
 from foremesh.agent.diff import diff
+from foremesh.agent.hops import OWN, Underlay
 from foremesh.agent.host import HostError, address_towards
 from foremesh.agent.keys import Keys
 from foremesh.agent.load import ProcessorLoad
 from foremesh.agent.metrics import Figures, Metrics, application
 from foremesh.agent.probe import Prober
 from foremesh.agent.reconciler import Reconciler
+from foremesh.agent.rotation import Rotation
 from foremesh.agent.settings import AgentSettings
+from foremesh.agent.settings import ports as settings_ports
 from foremesh.agent.state import Desired, Names
 from foremesh.agent.store import ConfigStore
 from foremesh.agent.targets import link_reports, links_up, listening, probe_reports, targets
 from foremesh.agent.wireguard import UserspaceWireGuard
 from foremesh.model.config import GatewayConfig
 from foremesh.model.manifest import ManifestError
-from foremesh.model.registration import Acknowledgement, Beacon, Registration
+from foremesh.model.registration import Acknowledgement, Beacon, HopInterface, Registration
 
 log = logging.getLogger(__name__)
 
 LONGEST_PREFIX = 8
-"""Characters of an interface prefix: Linux allows 15, and "-c4094" and "-up9" follow."""
+"""Characters of an interface prefix: Linux allows 15, and "-c4094", "-up9" and "-h1a2b1" follow."""
 
 
 async def run(settings: AgentSettings) -> None:
@@ -79,6 +83,39 @@ async def leave(settings: AgentSettings) -> None:
     ConfigStore(Path(settings.state_dir)).forget()
 
 
+def local_of(settings: AgentSettings, names: Names, keys: Keys) -> Local:
+    """What this host adds to its configs, with the keys that it has now.
+
+    Raises:
+        ManifestError: If the settings contradict themselves.
+    """
+    endpoints = {OWN: settings.endpoint} | {one.name: one.endpoint for one in settings.underlays}
+    return Local(
+        public_keys=keys.public,
+        names=names,
+        hop_keys=tuple((one.key.public, one.slot) for one in keys.hops),
+        underlays={
+            name: Underlay(ports, dialled=endpoints[name] is not None)
+            for name, ports in settings_ports(settings).items()
+        },
+        attach_port=settings.attach_port,
+    )
+
+
+def hop_interfaces(settings: AgentSettings, keys: Keys) -> tuple[HopInterface, ...]:
+    """What the mesh is told of this host's hop interfaces; nothing where there is one of the usual port."""
+    if not settings.underlays and [one.slot for one in keys.hops] == [0]:
+        return ()
+    endpoints = {OWN: settings.endpoint} | {one.name: one.endpoint for one in settings.underlays}
+    return tuple(
+        HopInterface(
+            key=one.key.public, underlay=name, endpoint=endpoints[name], port=ports[one.slot] if one.slot else None
+        )
+        for one in keys.hops
+        for name, ports in settings_ports(settings).items()
+    )
+
+
 def _names(settings: AgentSettings) -> Names:
     if not 0 < len(settings.prefix) <= LONGEST_PREFIX or not settings.prefix.isalnum():
         raise ManifestError(
@@ -100,7 +137,9 @@ class Agent:
         self._names = _names(settings)
         state = Path(settings.state_dir)
         keys = Keys.load(state / "keys")
-        self._keys = keys.wire
+        self._keys = keys
+        self._rotation = Rotation(keys, settings.key_rotation)
+        self._keys_changed = asyncio.Event()
         self._version = _version()
         self._metrics = Metrics(self._names, settings.resource, self._version)
         self._prober = Prober(
@@ -112,15 +151,12 @@ class Agent:
         )
         self._metrics.histories = self._prober.histories
         self._host = _host(settings, self._names, keys)
-        local = Local(
-            public_keys=keys.public,
-            names=self._names,
-            hop_port=settings.hop_port,
-            attach_port=settings.attach_port,
-            dials_out=settings.endpoint is None,
-        )
         self._reconciler = Reconciler(
-            self._host, ConfigStore(state), local, on_outcome=self._outcome, on_applied=self._set_up
+            self._host,
+            ConfigStore(state),
+            local_of(settings, self._names, keys),
+            on_outcome=self._outcome,
+            on_applied=self._set_up,
         )
         self._load = ProcessorLoad()
         self._unsent: asyncio.Queue[Acknowledgement] = asyncio.Queue()
@@ -151,7 +187,19 @@ class Agent:
         while True:
             await asyncio.sleep(self._settings.reconcile_interval)
             await self._reconciler.reconcile()
+            self._rotate()
             self._metrics.applied.set(not self._reconciler.failure and self._reconciler.applied is not None)
+
+    def _rotate(self) -> None:
+        """Make or drop a hop key if it is time to, and tell the mesh."""
+        try:
+            changed = self._rotation.step(self._reconciler.applied, now_s=time.time())
+        except HostError as error:
+            log.error("hop key not changed error=%s", error)
+            return
+        if changed:
+            self._reconciler.use(local_of(self._settings, self._names, self._keys))
+            self._keys_changed.set()
 
     async def _converse(self, client: MeshClient) -> None:
         await self._register(client)
@@ -159,13 +207,15 @@ class Agent:
             group.create_task(self._repeat(lambda: self._beacon(client)))
             group.create_task(self._repeat(lambda: self._watch(client)))
             group.create_task(self._repeat(lambda: self._acknowledge(client)))
+            group.create_task(self._repeat(lambda: self._tell_keys(client)))
 
     async def _register(self, client: MeshClient) -> None:
         settings = self._settings
         registration = Registration(
             resource=settings.resource,
-            keys=self._keys,
+            keys=self._keys.wire,
             endpoint=settings.endpoint,
+            hops=hop_interfaces(settings, self._keys),
             attach_endpoint=settings.attach_endpoint,
             metrics_endpoint=settings.metrics_endpoint,
             version=self._version,
@@ -180,6 +230,11 @@ class Agent:
 
     def _own_address(self) -> str | None:
         return self._settings.own_address or address_towards(self._settings.api_url)
+
+    async def _tell_keys(self, client: MeshClient) -> None:
+        await self._keys_changed.wait()
+        self._keys_changed.clear()
+        await self._register(client)
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         backoff = Backoff()

@@ -168,8 +168,8 @@ class Host:
                 vxlan.disable_offload(name)
             case d.DeleteInterface(name):
                 await self._wireguard.destroy(name)  # deletes VXLAN as well, for which no socket answers
-            case d.SetKey(name, _, listen_port):
-                await self._wireguard.configure(name, self._keys[self._names.role_of(name)], listen_port)
+            case d.SetKey(name, public_key, listen_port):
+                await self._wireguard.configure(name, self._keys.of(public_key), listen_port)
             case d.DropAllowed(name, prefixes):
                 await self._wireguard.drop_allowed(name, prefixes)
             case d.SetSysctl(name, value):

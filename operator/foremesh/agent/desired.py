@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from foremesh.agent import rulesets, translation, vxlan
+from foremesh.agent import hops, rulesets, translation, vxlan
 from foremesh.agent.state import (
     ATTACH_MTU,
     CIRCUIT_MTU,
@@ -51,18 +51,25 @@ class Local:
     Attributes:
         names: Names of its interfaces.
         public_keys: The agent's own, by role.
-        hop_port, attach_port: UDP ports.
-        dials_out: Neighbours cannot reach this host, so it keeps the ways to them open.
+        hop_keys: Its hop keys and the slot of each, the newest first; none: the one in ``public_keys``, in slot 0.
+        underlays: How it sits on each network that links run over; ``hops.OWN`` is the gateway's own.
+        attach_port: UDP port.
         endpoints: ``host:port`` as configs have it to ``address:port``, or to None if the name is not known; what is
             missing is an address already.
     """
 
     public_keys: Mapping[KeyRole, str]
     names: Names = field(default_factory=Names)
-    hop_port: int = 51820
+    hop_keys: tuple[tuple[str, int], ...] = ()
+    underlays: Mapping[str, hops.Underlay] = field(
+        default_factory=lambda: {hops.OWN: hops.Underlay((51820, 51822), dialled=True)}
+    )
     attach_port: int = 51821
-    dials_out: bool = False
     endpoints: Mapping[str, str | None] = field(default_factory=dict)
+
+    @property
+    def hop_keys_held(self) -> tuple[tuple[str, int], ...]:
+        return self.hop_keys or ((self.public_keys[KeyRole.HOP], 0),)
 
     def endpoint(self, wanted: str | None) -> str | None:
         return self.endpoints.get(wanted, wanted) if wanted else None
@@ -84,11 +91,12 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
         tables[rulesets.TRANSLATE] = table
     sysctls: dict[str, str] = {}
     if config.hop_address is not None:
-        interfaces[local.names.hop] = _hop(config, local)
+        interfaces |= hops.interfaces(config, local)
         interfaces |= _circuits(config, local)
         if config.attached:
             interfaces[local.names.attach] = _attach(config, local)
-        routes |= set(_hop_routes(config, local.names)) | set(_class_routes(config, local.names))
+        routes |= {*hops.routes(config, local), *_attach_routes(config, local.names)}
+        routes |= set(_class_routes(config, local.names))
         rules |= set(_rules(config, local.names))
         tables[rulesets.HOP] = rulesets.hop(local.names, config)
         tables[rulesets.EDGE] = rulesets.edge(local.names, config, targets)
@@ -144,13 +152,8 @@ def check(config: GatewayConfig) -> None:
         refuse("links, labels, circuits or workloads without a hop address")
     if (config.circuits or config.attached) and config.mesh_address is None:
         refuse("circuits or workloads without a mesh address")
-    for name, count in Counter(peer.public_key for peer in config.hop_peers).items():
-        if count > 1:
-            links = [f"{p.gateway} over {p.underlay}" for p in config.hop_peers if p.public_key == name]
-            refuse(f"one hop interface cannot hold two links to the same key ({', '.join(links)})")
-    for address, count in Counter(a for p in config.hop_peers for a in (p.hop_address, *p.labels)).items():
-        if count > 1:
-            refuse(f"{address} lies in the direction of {count} neighbours")
+    for cause in hops.contradictions(config):
+        refuse(cause)
     for (number, _), count in Counter((e.class_number, e.public_key) for e in config.circuits).items():
         if count > 1:
             refuse(f"class {number} has {count} circuits to the same far end")
@@ -193,7 +196,7 @@ def _prefixes_of(config: GatewayConfig) -> Iterable[str]:
 def _addresses_of(config: GatewayConfig) -> Iterable[str]:
     yield from (address for address in (config.mesh_address, config.hop_address) if address is not None)
     for peer in config.hop_peers:
-        yield from (peer.hop_address, *peer.labels)
+        yield from (*((peer.hop_address,) if peer.hop_address else ()), *peer.labels)
     for transit in config.transits:
         yield from transit.addresses
     for workload in config.attached:
@@ -217,25 +220,6 @@ def _behind(end: CircuitEnd) -> tuple[str, ...]:
     if any(probe in IPv4Network(prefix) for prefix in end.remote_prefixes):
         return end.remote_prefixes
     return (*end.remote_prefixes, _host(end.probe_address))
-
-
-def _hop(config: GatewayConfig, local: Local) -> Interface:
-    addresses = {address for address in (config.hop_address, config.mesh_address) if address}
-    for end in config.circuits:
-        addresses |= {end.local_address, *(label.own for label in end.labels)}
-    peers = {}
-    for peer in config.hop_peers:
-        endpoint = local.endpoint(peer.endpoint)
-        keepalive_s = KEEPALIVE_S if local.dials_out and endpoint else 0
-        allowed = frozenset(map(_host, (peer.hop_address, *peer.labels)))
-        peers[peer.public_key] = Peer(endpoint, keepalive_s, allowed)
-    return Interface(
-        public_key=local.public_keys[KeyRole.HOP],
-        mtu=HOP_MTU,
-        listen_port=local.hop_port,
-        addresses=frozenset(map(_host, addresses)),
-        peers=peers,
-    )
 
 
 def _attach(config: GatewayConfig, local: Local) -> Interface:
@@ -289,14 +273,7 @@ def _never_in_clear(config: GatewayConfig) -> Iterable[Route]:
         yield Route("0.0.0.0/0", table=table_of(number), metric=UNREACHABLE_METRIC)
 
 
-def _hop_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
-    own_of = {label.far: label.own for end in config.circuits for label in end.labels}
-    assert config.hop_address is not None
-    for peer in config.hop_peers:
-        for address in (peer.hop_address, *peer.labels):
-            yield Route(_host(address), names.hop, own_of.get(address, config.hop_address))
-    for end in config.circuits:
-        yield Route(_host(end.remote_address), names.hop, end.local_address)
+def _attach_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
     for workload in config.attached:
         yield Route(_host(workload.address), names.attach, config.mesh_address or "")
 

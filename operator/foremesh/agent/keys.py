@@ -1,16 +1,18 @@
-"""WireGuard key pairs: made once, kept in the state folder, never sent and never printed."""
+"""WireGuard key pairs: kept in the state folder, never sent and never printed; ``rotation`` decides when one of hops is
+replaced."""
 
 from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from foremesh.agent.host import HostError
-from foremesh.agent.state import KeyRole
+from foremesh.agent.state import SLOTS, KeyRole
 from foremesh.model.registration import PublicKeys
 
 
@@ -45,26 +47,83 @@ class PrivateKey:
         ).decode()
 
 
+@dataclass(frozen=True, slots=True)
+class HopKey:
+    """A hop key in its slot; ``made_s`` is the Unix time of its file, so that its age survives restarts."""
+
+    slot: int
+    key: PrivateKey
+    made_s: float
+
+
 class Keys:
-    """The agent's key pairs, one for each role.
+    """The agent's key pairs: one for each role, and a second one for hops while that is being replaced.
 
     Args:
-        private: By role.
+        private: By role, without hops.
+        hops: In their slots.
+        folder: Where they are kept.
     """
 
-    def __init__(self, private: Mapping[KeyRole, PrivateKey]) -> None:
+    def __init__(
+        self, private: Mapping[KeyRole, PrivateKey], hops: Iterable[HopKey] = (), folder: Path = Path()
+    ) -> None:
         self._private = dict(private)
-        self.public: Mapping[KeyRole, str] = {role: key.public for role, key in self._private.items()}
+        self._hops = list(hops)
+        self._folder = folder
 
-    def __getitem__(self, role: KeyRole) -> PrivateKey:
-        return self._private[role]
+    @property
+    def public(self) -> Mapping[KeyRole, str]:
+        """By role; of hops the newest."""
+        hops = {KeyRole.HOP: self.hops[0].key.public} if self._hops else {}
+        return hops | {role: key.public for role, key in self._private.items()}
+
+    @property
+    def hops(self) -> tuple[HopKey, ...]:
+        """The newest first."""
+        return tuple(sorted(self._hops, key=lambda one: (one.made_s, one.slot), reverse=True))
+
+    def of(self, public_key: str) -> PrivateKey:
+        """The private half of a key of this agent's.
+
+        Raises:
+            KeyError: If it is not this agent's.
+        """
+        every = [*self._private.values(), *(one.key for one in self._hops)]
+        return {key.public: key for key in every}[public_key]
+
+    def make_hop(self) -> HopKey:
+        """Make the next hop key, in the first free slot.
+
+        Raises:
+            KeyFileError: If it cannot be written; the old one stays the only one.
+        """
+        slot = min(set(range(SLOTS)) - {one.slot for one in self._hops})
+        made = _load_hop(self._folder, slot)
+        self._hops.append(made)
+        return made
+
+    def drop_hop(self, public_key: str) -> None:
+        """Destroy a hop key that no link uses any more.
+
+        Raises:
+            KeyFileError: If its file cannot be removed.
+        """
+        for one in [one for one in self._hops if one.key.public == public_key]:
+            path = _hop_path(self._folder, one.slot)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise KeyFileError(path, str(error)) from error
+            self._hops.remove(one)
 
     @property
     def wire(self) -> PublicKeys:
+        public = self.public
         return PublicKeys(
-            hop=self.public[KeyRole.HOP],
-            circuit=self.public[KeyRole.CIRCUIT],
-            attach=self.public[KeyRole.ATTACH],
+            hop=public[KeyRole.HOP],
+            circuit=public[KeyRole.CIRCUIT],
+            attach=public[KeyRole.ATTACH],
         )
 
     @classmethod
@@ -74,7 +133,20 @@ class Keys:
         Raises:
             KeyFileError: If a file cannot be read or made, holds no key, or others may read it.
         """
-        return cls({role: _load(folder / f"{role.value}.key") for role in KeyRole})
+        slots = [slot for slot in range(SLOTS) if _hop_path(folder, slot).exists()] or [0]
+        lasting: list[KeyRole] = [KeyRole.CIRCUIT, KeyRole.ATTACH]
+        private = {role: _load(folder / f"{role.value}.key") for role in lasting}
+        return cls(private, [_load_hop(folder, slot) for slot in slots], folder)
+
+
+def _hop_path(folder: Path, slot: int) -> Path:
+    return folder / f"{KeyRole.HOP.value}{f'-{slot}' if slot else ''}.key"
+
+
+def _load_hop(folder: Path, slot: int) -> HopKey:
+    path = _hop_path(folder, slot)
+    key = _load(path)
+    return HopKey(slot, key, path.stat().st_mtime)
 
 
 def _load(path: Path) -> PrivateKey:

@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from foremesh.agent import rulesets
 from foremesh.agent.history import History
+from foremesh.agent.hops import device_of
 from foremesh.agent.host import HostError
 from foremesh.agent.probe import Target
 from foremesh.agent.series import ProbeSeries
@@ -94,7 +95,8 @@ class Metrics:
         """By kind: label values and WireGuard's figures of every peer that is there."""
         own, names = config.gateway, self._names
         wanted: list[tuple[str, list[str], str, str]] = [
-            (LINK, [own, p.gateway, p.underlay], names.hop, p.public_key) for p in config.hop_peers
+            (LINK, [own, p.gateway, p.underlay], device_of(p, config, names, self.figures.devices), p.public_key)
+            for p in config.hop_peers
         ]
         wanted += [
             (CIRCUIT, [own, e.remote_gateway, e.circuit], names.circuit(e.class_number), _peer_of(e))
@@ -103,12 +105,13 @@ class Metrics:
         wanted += [
             (UPLINK, [own, u.gateway, u.gateway], names.uplink(n), u.public_key) for n, u in enumerate(config.uplinks)
         ]
-        found: dict[str, list[tuple[list[str], SeenPeer]]] = {kind: [] for kind in NAME_OF}
+        found: dict[str, dict[tuple[str, ...], SeenPeer]] = {kind: {} for kind in NAME_OF}
         for kind, labels, device, key in wanted:
             seen = self.figures.devices.get(device)
             if seen and key in seen.peers:
-                found[kind].append((labels, seen.peers[key]))
-        return found
+                # While keys change, a link has a peer for the old and one for the new.
+                found[kind][tuple(labels)] = _both(found[kind].get(tuple(labels)), seen.peers[key])
+        return {kind: [(list(labels), peer) for labels, peer in peers.items()] for kind, peers in found.items()}
 
     def _counted(self, config: GatewayConfig) -> Iterator[Metric]:
         own = config.gateway
@@ -155,6 +158,17 @@ class Metrics:
 def _peer_of(end: CircuitEnd) -> str:
     """The key under which an end's traffic is counted; VXLAN has none."""
     return "" if end.encryption is Encryption.HOP_BY_HOP else end.public_key
+
+
+def _both(one: SeenPeer | None, other: SeenPeer) -> SeenPeer:
+    """What two peers of one link counted together."""
+    if one is None:
+        return other
+    return SeenPeer(
+        receive_bytes=one.receive_bytes + other.receive_bytes,
+        transmit_bytes=one.transmit_bytes + other.transmit_bytes,
+        last_handshake_s=max(one.last_handshake_s, other.last_handshake_s),
+    )
 
 
 def _traffic(kind: str, peers: Iterable[tuple[list[str], SeenPeer]]) -> Iterator[Metric]:

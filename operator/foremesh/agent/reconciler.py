@@ -75,6 +75,10 @@ class Reconciler:
         self.applied: GatewayConfig | None = None
         self.failure = ""
 
+    def use(self, local: Local) -> None:
+        """Add this to configs from the next comparison on: the host's keys have changed."""
+        self._local = local
+
     async def take(self, config: GatewayConfig) -> None:
         """Hold the host to another config, unless it is older, contradicts itself or meets routes of others."""
         try:

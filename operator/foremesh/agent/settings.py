@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from foremesh.model.manifest import Spec
+from foremesh.model.manifest import ManifestError, Spec
 from foremesh.model.units import Seconds
 from foremesh.settings import read_file
+
+FIRST_UNDERLAY_PORT = 51824
+"""UDP port of the first network besides the gateway's own: after those of links and attachment."""
+
+
+class UnderlaySettings(Spec, frozen=True, kw_only=True):
+    """One more network that the host sits on, as the gateway's ``underlays`` name it."""
+
+    name: str
+    port: int | None = None
+    """UDP port of its links; none: 51824 for the first network of the list, and two more for each after it."""
+    rotation_port: int | None = None
+    """UDP port while keys change, in turns with the other; none: the next one."""
+    endpoint: str | None = None
+    """``host:port`` under which gateways of that network reach it; none: it dials them."""
 
 
 class AgentSettings(Spec, frozen=True, kw_only=True):
@@ -35,6 +50,14 @@ class AgentSettings(Spec, frozen=True, kw_only=True):
     """The userspace WireGuard program."""
     hop_port: int = 51820
     """UDP port of links between gateways."""
+    rotation_port: int | None = None
+    """UDP port of links while keys change: the old and the new key need one each, and take turns; none: two above
+    ``hop_port``. Neighbours must be able to reach both, wherever they can reach one."""
+    key_rotation: Seconds = Seconds(30 * 86_400)
+    """Age at which the key of links is replaced, link by link and without a lost packet; 0: never. Thirty days bound
+    what a stolen key is good for, and are rare enough not to be noticed."""
+    underlays: tuple[UnderlaySettings, ...] = ()
+    """Networks besides the gateway's own; one that is not listed here can be dialled out on, and no more."""
     attach_port: int = 51821
     """UDP port where a gateway's workloads attach."""
     endpoint: str | None = None
@@ -59,6 +82,26 @@ class AgentSettings(Spec, frozen=True, kw_only=True):
     """Between two beacons; the API may ask for more, and forgets an agent after about three missed ones."""
     reconcile_interval: Seconds = Seconds(5)
     """Between two comparisons of the host with the config; how long a killed WireGuard stays away."""
+
+
+def ports(settings: AgentSettings) -> dict[str, tuple[int, int]]:
+    """Network ("" is the gateway's own) to its two UDP ports.
+
+    Raises:
+        ManifestError: If a network or a port is there twice.
+    """
+    found = {"": (settings.hop_port, settings.rotation_port or settings.hop_port + 2)}
+    for number, one in enumerate(settings.underlays):
+        port = one.port or FIRST_UNDERLAY_PORT + 2 * number
+        if one.name in found:
+            raise ManifestError("agent configuration", f"underlays name the network {one.name!r} twice, or none")
+        found[one.name] = (port, one.rotation_port or port + 1)
+    every = [settings.attach_port, *(port for pair in found.values() for port in pair)]
+    if twice := sorted({port for port in every if every.count(port) > 1}):
+        raise ManifestError(
+            "agent configuration", f"UDP port {twice[0]} is to be used twice, and each interface needs one of its own"
+        )
+    return found
 
 
 def load(path: Path) -> AgentSettings:

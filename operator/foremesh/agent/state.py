@@ -52,6 +52,10 @@ KEEPALIVE_S = 25
 """Seconds between keepalives of a side that dials out; below the usual 30 s of address translators."""
 
 
+SLOTS = 2
+"""Places for hop keys: the one in use and, while it is replaced, the next."""
+
+
 class KeyRole(StrEnum):
     """Which of an agent's key pairs an interface uses."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from foremesh.agent.history import History
+from foremesh.agent.hops import device_of
 from foremesh.agent.probe import Target
 from foremesh.agent.state import HOP_MTU, Desired, Names
 from foremesh.model.config import GatewayConfig
@@ -24,7 +25,8 @@ def targets(config: GatewayConfig, wanted: Desired, names: Names) -> dict[Target
     found: dict[Target, tuple[int, ...]] = {}
     for peer in config.hop_peers:
         if peer.hop_address:
-            found[Target(LINK, peer.underlay, own, peer.gateway, names.hop, peer.hop_address)] = LINK_SIZES
+            device = device_of(peer, config, names, wanted.interfaces)
+            found[Target(LINK, peer.underlay, own, peer.gateway, device, peer.hop_address)] = LINK_SIZES
     for end in config.circuits:
         device = names.circuit(end.class_number)
         # A packet as large as the interface passes, which is the least of its circuits.
@@ -42,7 +44,7 @@ def listening(
     """Interface to its kernel index and the own address that probes there have."""
     addresses = {names.uplink(number): uplink.address for number, uplink in enumerate(config.uplinks)}
     for name in wanted.interfaces:
-        address = config.hop_address if name == names.hop else config.mesh_address
+        address = config.hop_address if names.is_hop(name) else config.mesh_address
         if address and name not in addresses:
             addresses[name] = address
     return {name: (indexes[name], address) for name, address in addresses.items() if name in indexes}
