@@ -8,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foremesh.agent.state import MAX_CLASS
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState
 from foremesh.model.meta import Meta
 from foremesh.model.registration import Beacon
 from foremesh.model.status import ResourceStatus
-from foremesh.network.allocate import CLASSES, ClassUser, Held, assign, class_numbers, held, workload_addresses
+from foremesh.network.allocate import (
+    CLASS_NUMBERS,
+    CLASSES,
+    ClassUser,
+    Held,
+    assign,
+    class_numbers,
+    held,
+    workload_addresses,
+)
 from foremesh.network.attachment import attach
 from network.scene import Controller, gateway, intent, placed, workload
 
@@ -70,9 +80,10 @@ def test_prefix_holds_253_workloads() -> None:
 GATEWAYS = "abcd"
 USERS = st.lists(
     st.builds(
-        lambda ends, class_: ClassUser(f"{ends[0]}-{ends[1]}-{class_}", ends[0], ends[1], class_),
+        lambda ends, class_, vxlan: ClassUser(f"{ends[0]}-{ends[1]}-{class_}", ends[0], ends[1], class_, vxlan),
         st.permutations(GATEWAYS),
         st.sampled_from("xyz"),
+        st.booleans(),
     ),
     max_size=20,
     unique_by=lambda user: user.id,
@@ -91,6 +102,8 @@ def test_class_numbers_keep_apart_what_cannot_share_an_interface(
             if one.id < other.id and result[one.id] == result[other.id] and one.ends & other.ends:
                 assert one.class_ == other.class_, "classes have an interface each"
                 assert one.ends != other.ends, "an interface has one peer for a gateway"
+                assert not one.hop_by_hop, "VXLAN has an interface for each circuit"
+        assert (result[one.id] >= CLASSES) is one.hop_by_hop, "VXLAN takes no number that WireGuard could have"
         kept = one.id in recorded and result[one.id] == recorded[one.id]
         assert kept or not any(result[one.id] in busy.get(gateway, ()) for gateway in one.ends)
     assert class_numbers(users, result, busy=busy) == result
@@ -104,6 +117,15 @@ def test_circuits_of_a_class_share_a_number_and_distant_ones_reuse_it() -> None:
 def test_more_classes_than_interfaces_leaves_circuits_out() -> None:
     users = [ClassUser(f"{number:03}", "a", "b", f"{number}") for number in range(CLASSES + 2)]
     assert len(class_numbers(users, {})) == CLASSES
+
+
+def test_vxlan_goes_on_where_wireguard_ends() -> None:
+    users = [ClassUser(f"{number:03}", "a", "b", "x", hop_by_hop=True) for number in range(CLASSES + 2)]
+    assert sorted(class_numbers(users, {}).values()) == list(range(CLASSES, 2 * CLASSES + 2))
+
+
+def test_every_class_number_fits_what_agents_accept() -> None:
+    assert CLASS_NUMBERS - 1 == MAX_CLASS
 
 
 def circuit(**status: object) -> Circuit:

@@ -21,7 +21,9 @@ from foremesh.model.status import ResourceStatus
 from foremesh.network.attachment import attach
 
 CLASSES = 100
-"""Inner interfaces of one gateway; each costs a process where WireGuard runs in userspace."""
+"""Inner WireGuard interfaces of one gateway; each costs a process where WireGuard runs in userspace."""
+CLASS_NUMBERS = 4095
+"""Numbers that a packet's mark tells apart; VXLAN, which costs no process, has those from ``CLASSES`` on."""
 
 GATEWAY_ADDRESSES = 256
 """Addresses of a gateway's prefix, a /24."""
@@ -108,15 +110,23 @@ class ClassUser:
     from_: str
     to: str
     class_: str
+    hop_by_hop: bool = False
+
+    @property
+    def numbers(self) -> range:
+        """Where its number may lie."""
+        return range(CLASSES, CLASS_NUMBERS) if self.hop_by_hop else range(CLASSES)
 
     @property
     def ends(self) -> frozenset[str]:
         return frozenset((self.from_, self.to))
 
     def may_share(self, other: ClassUser) -> bool:
-        """Whether the two can have one number: WireGuard wants distinct peers on an interface, and classes apart."""
+        """Whether the two can have one number: WireGuard wants distinct peers on an interface, and classes apart; VXLAN
+        has one circuit on an interface."""
         common = self.ends & other.ends
-        return not common or (self.class_ == other.class_ and len(common) == 1)
+        shareable = not self.hop_by_hop and not other.hop_by_hop and self.class_ == other.class_
+        return not common or (shareable and len(common) == 1)
 
 
 def class_numbers(
@@ -130,7 +140,7 @@ def class_numbers(
         busy: Gateway id to numbers programmed there by circuits that are not among these.
 
     Returns:
-        Circuit id to number, 0 to 99; a circuit is missing where none of them is free at both its ends.
+        Circuit id to number, one of its ``numbers``; a circuit is missing where none of them is free at both its ends.
     """
     by_id = {circuit.id: circuit for circuit in circuits}
     ends = {gateway for circuit in by_id.values() for gateway in circuit.ends}
@@ -148,13 +158,13 @@ def class_numbers(
             placed[gateway].setdefault(number, []).append(circuit)
 
     for key in sorted(by_id.keys() & held.keys()):
-        if 0 <= held[key] < CLASSES and fits(by_id[key], held[key]):
+        if held[key] in by_id[key].numbers and fits(by_id[key], held[key]):
             take(by_id[key], held[key])
     for key in sorted(by_id.keys() - result.keys()):
         circuit = by_id[key]
         # An interface that one of the ends has for this class already saves that end a new one.
         known = sorted({number for gateway in circuit.ends for number in placed[gateway]})
-        for number in chain(known, range(CLASSES)):
+        for number in chain((n for n in known if n in circuit.numbers), circuit.numbers):
             if fits(circuit, number) and not any(number in blocked.get(gateway, ()) for gateway in circuit.ends):
                 take(circuit, number)
                 break

@@ -9,6 +9,7 @@ import msgspec
 
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Circuit, LabelState, Route
+from foremesh.model.intent import Encryption
 from foremesh.model.mesh import Member, PlacedCircuit
 from foremesh.model.plan import Path
 from foremesh.network.allocate import ClassUser, Held, assign, capacity, class_numbers
@@ -72,7 +73,10 @@ def place_circuits(
         )
     numbers = assign(specs, held.circuits, limit=capacity(blocks.circuits))
     classes = class_numbers(
-        [ClassUser(id_, spec.from_, spec.to, spec.class_) for id_, spec in specs.items()],
+        [
+            ClassUser(id_, spec.from_, spec.to, spec.class_, spec.encryption is Encryption.HOP_BY_HOP)
+            for id_, spec in specs.items()
+        ],
         held.classes,
         busy={
             gateway: {number for circuit, number in there.items() if circuit not in specs}
