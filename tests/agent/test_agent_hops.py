@@ -32,8 +32,6 @@ HOP_T = f"{BLOCKS.hop_address(NUMBERS['t'])}/32"
 def of_a(
     *own_keys: str, label: int = 5, labels: tuple[int, ...] = (6,), underlays: tuple[str, ...] = ()
 ) -> GatewayConfig:
-    *own_keys: str, label: int = 5, labels: tuple[int, ...] = (6,), underlays: tuple[str, ...] = ()
-) -> GatewayConfig:
     """a's config with a peer for each own key (or each network), to which the labels are dealt in their order."""
     config = configs(label=label, labels=labels)["a"]
     (peer,) = config.hop_peers
