@@ -100,8 +100,17 @@ def after(state: Observed, change: d.Change) -> Observed:
             return replace(state, rules=state.rules - {rule})
         case d.SetTable(table, _):
             names = frozenset(chain.name for chain in table.chains) | {f"revision-{table.revision}"}
-            seen = SeenTable(table.revision, names, frozenset(table.counters))
-            return replace(state, tables={**state.tables, table.name: seen})
+            seen = SeenTable(table.revision, names, frozenset(table.counters), frozenset(table.maps))
+            # A table made anew has empty maps: the process holds circuits to nothing then.
+            emptied = table.maps and table.name not in state.tables and state.failover is not None
+            failover = "" if emptied else state.failover
+            return replace(state, tables={**state.tables, table.name: seen}, failover=failover)
+        case d.SetFailover(table):
+            if not any(seen.maps for seen in state.tables.values()):
+                raise Impossible("there are no maps to write")
+            return replace(state, failover=table.digest)
+        case d.EndFailover():
+            return replace(state, failover=None)
         case d.DeleteTable(name):
             return replace(state, tables={k: v for k, v in state.tables.items() if k != name})
         case d.ForgetFlows():
@@ -119,11 +128,15 @@ def as_observed(wanted: Desired) -> Observed:
         rules=wanted.rules,
         tables={
             t.name: SeenTable(
-                t.revision, frozenset(c.name for c in t.chains) | {f"revision-{t.revision}"}, frozenset(t.counters)
+                t.revision,
+                frozenset(c.name for c in t.chains) | {f"revision-{t.revision}"},
+                frozenset(t.counters),
+                frozenset(t.maps),
             )
             for t in wanted.tables.values()
         },
         sysctls=dict(wanted.sysctls),
+        failover=wanted.failover.digest if wanted.failover else None,
     )
 
 

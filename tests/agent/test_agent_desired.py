@@ -7,6 +7,7 @@ import pytest
 
 from agent.configs import BLOCKS, CIRCUIT, FAKE_KEYS, configs, fake_key, workload_address
 from foremesh.agent import nft, rulesets
+from foremesh.agent.failover.table import failover_table
 from foremesh.agent.desired import ConfigRefused, Local, desired, guarded, overlaps
 from foremesh.agent.hops import OWN, Underlay
 from foremesh.agent.host import read_sysctl, relax_reverse_path_filter
@@ -112,8 +113,13 @@ def test_a_transit_relays_its_labels_and_nothing_else() -> None:
 def test_a_circuit_without_a_label_sends_nothing() -> None:
     config = configs()["a"]
     silent = changed(config, circuits=(changed(config.circuits[0], send_label=None),))
-    assert rules_of(rulesets.HOP, "send", silent)[0] == f"ip daddr {BLOCKS.circuits} counter name stray drop"
-    assert "set" not in " ".join(rules_of(rulesets.HOP, "send", silent))
+    rewritten, *rest = rules_of(rulesets.HOP, "send", silent)
+    assert "map @send_own" in rewritten
+    assert "map @send_far" in rewritten
+    assert rest[0] == f"ip daddr {BLOCKS.circuits} counter name stray drop"  # what the maps do not hold
+    table = failover_table(silent)
+    assert table
+    assert table.circuits[CIRCUIT].send is None
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ def test_leaving_removes_everything(config: GatewayConfig) -> None:
     start = as_observed(desired(config, LOCAL))
     end = carry_out(start, diff(start, Desired()))
     assert (end.interfaces, end.routes, end.rules, end.tables) == ({}, frozenset(), frozenset(), {})
+    assert end.failover is None
 
 
 @settings(deadline=None, max_examples=100)
@@ -155,7 +156,8 @@ def test_a_new_label_is_ready_before_the_switch_and_the_old_one_goes_after() -> 
     before, after = (desired(configs(label=label)["a"], LOCAL) for label in (5, 6))
     changes = diff(as_observed(before), after)
     kinds = [type(change) for change in changes]
-    switch = next(i for i, c in enumerate(changes) if isinstance(c, d.SetTable) and c.table.name == "foremesh_hop")
+    switch = kinds.index(d.SetFailover)
+    assert kinds.index(d.SetTable) < switch  # what arrives on it is let in before anything is sent on it
     for kind in (d.SetPeer, d.AddAddress, d.SetRoute):
         assert kinds.index(kind) < switch
     for kind in (d.DropAllowed, d.DeleteAddress, d.DeleteRoute):
@@ -187,7 +189,7 @@ def test_mtu_fits_both_labels_during_a_switch(mtu_before: int, mtu_after: int, b
     before = desired(configs(mtu=mtu_before)["a"], LOCAL)
     after = desired(configs(mtu=mtu_after, label=6)["a"], LOCAL)
     kinds = [type(change) for change in diff(as_observed(before), after)]
-    assert (kinds.index(d.SetMtu) < kinds.index(d.SetTable)) is before_the_switch
+    assert (kinds.index(d.SetMtu) < kinds.index(d.SetFailover)) is before_the_switch
 
 
 def test_endpoint_of_a_neighbour_changes_alone() -> None:

@@ -14,13 +14,16 @@ from pathlib import Path
 
 from aiohttp import web
 
+from foremesh.agent import rulesets
 from foremesh.agent.apply import Host, Sight
 from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
 from foremesh.agent.desired import Local
 from foremesh.agent.diff import diff
+from foremesh.agent.failover.client import Failover
 from foremesh.agent.hops import OWN, Underlay
 from foremesh.agent.host import HostError, address_towards
 from foremesh.agent.keys import Keys
+from foremesh.agent.liveness import Liveness
 from foremesh.agent.load import ProcessorLoad
 from foremesh.agent.metrics import Figures, Metrics, application
 from foremesh.agent.probe import Prober
@@ -37,6 +40,9 @@ from foremesh.model.manifest import ManifestError
 from foremesh.model.registration import Acknowledgement, Beacon, HopInterface, Registration
 
 log = logging.getLogger(__name__)
+
+SHORTEST_BEACON_INTERVAL_S = 0.1
+"""Seconds between two beacons when there is news every moment, as on a path that comes and goes."""
 
 LONGEST_PREFIX = 8
 """Characters of an interface prefix: Linux allows 15, and "-c4094", "-up9" and "-h1a2b1" follow."""
@@ -126,7 +132,12 @@ def _names(settings: AgentSettings) -> Names:
 
 def _host(settings: AgentSettings, names: Names, keys: Keys) -> Host:
     hosts_file = Path(settings.hosts_file) if settings.hosts_file else None
-    return Host(names, UserspaceWireGuard(settings.wireguard, Path(settings.control_dir)), keys, hosts_file=hosts_file)
+    wireguard = UserspaceWireGuard(settings.wireguard, Path(settings.control_dir))
+    return Host(names, wireguard, keys, _failover(settings), hosts_file=hosts_file)
+
+
+def _failover(settings: AgentSettings) -> Failover:
+    return Failover(Path(settings.control_dir) / f"{settings.prefix}-failover.sock", rulesets.HOP)
 
 
 class Agent:
@@ -158,6 +169,10 @@ class Agent:
             on_outcome=self._outcome,
             on_applied=self._set_up,
         )
+        self._liveness = Liveness(
+            _failover(settings), lambda: self._reconciler.applied, missing=self._reconciler.reconcile
+        )
+        self._metrics.registry.register(self._liveness)
         self._load = ProcessorLoad()
         self._unsent: asyncio.Queue[Acknowledgement] = asyncio.Queue()
         self._said: Acknowledgement | None = None
@@ -178,6 +193,7 @@ class Agent:
             await self._reconciler.adopt()
             async with client, asyncio.TaskGroup() as group:
                 group.create_task(self._reconcile_forever())
+                group.create_task(self._liveness.follow())
                 group.create_task(self._converse(client))
         finally:
             self._prober.close()
@@ -253,13 +269,15 @@ class Agent:
         log.warning("mesh API error=%s; going on with what is set up", error)
 
     async def _beacon(self, client: MeshClient) -> None:
+        self._liveness.news.clear()
         try:
             await client.beacon(self._state_of_things())
         except NotRegistered as error:
             log.info("registering again cause=%s", error)
             await self._register(client)
             return
-        await asyncio.sleep(self._beacon_interval_s)
+        await asyncio.sleep(min(self._beacon_interval_s, SHORTEST_BEACON_INTERVAL_S))
+        await self._liveness.pause(self._beacon_interval_s - SHORTEST_BEACON_INTERVAL_S)
 
     async def _watch(self, client: MeshClient) -> None:
         config = await client.config(*self._known)
@@ -293,6 +311,8 @@ class Agent:
             peers_up=links_up(histories),
             probes=probe_reports(histories),
             links=link_reports(histories),
+            sending=self._liveness.sending(),
+            heard=self._liveness.heard(),
         )
 
     def _outcome(self, acknowledgement: Acknowledgement) -> None:
@@ -309,6 +329,7 @@ class Agent:
         self._metrics.figures = Figures(config, sight.devices, self._metrics.figures.counters)
 
     async def _refresh(self) -> None:
+        await self._liveness.refresh()
         devices, counters = await self._host.figures()
         self._metrics.figures = Figures(self._reconciler.applied, devices, counters)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from foremesh.agent import conntrack, hosts, ip, nft, rulesets, vxlan
 from foremesh.agent import diff as d
+from foremesh.agent.failover.client import Failover
 from foremesh.agent.host import HostError, read_sysctl, relax_reverse_path_filter, write_sysctl
 from foremesh.agent.keys import Keys
 from foremesh.agent.state import Desired, Interface, Names, Observed, Peer, Vxlan
@@ -46,14 +47,16 @@ class Host:
         names: The agent's interfaces.
         wireguard: Driver of its WireGuard.
         keys: Its private keys.
+        failover: Its failover process.
         hosts_file: Where names are written; None: nowhere.
     """
 
-    def __init__(self, names: Names, wireguard: WireGuardDriver, keys: Keys, *, hosts_file: Path | None = None) -> None:
+    def __init__(self, names: Names, wireguard: WireGuardDriver, keys: Keys, failover: Failover, *, hosts_file: Path | None = None) -> None:
         self._names = names
         self._hosts_file = hosts_file
         self._wireguard = wireguard
         self._keys = keys
+        self._failover = failover
 
     async def observe(self, desired: Desired | None, told: Mapping[str, str], *, now_s: float) -> Sight:
         """Look at what foremesh has set up here.
@@ -99,7 +102,9 @@ class Host:
         sysctls = {name: read_sysctl(name) for name in (desired.sysctls if desired else ())}
         tables = await nft.tables(rulesets.OWNED)
         known = hosts.read(self._hosts_file, self._names.prefix) if self._hosts_file else None
-        observed = Observed(interfaces, await ip.routes(), await ip.rules(), tables, sysctls, known)
+        holds = await self._failover.state()
+        digest = holds.digest if holds else None
+        observed = Observed(interfaces, await ip.routes(), await ip.rules(), tables, sysctls, known, failover=digest)
         return Sight(observed, devices, indexes)
 
     async def foreign_routes(self) -> list[tuple[str, str]]:
@@ -181,6 +186,10 @@ class Host:
                 await nft.run(nft.render(table, seen))
             case d.DeleteTable(name):
                 await nft.run(f"delete table {nft.FAMILY} {name}\n")
+            case d.SetFailover(table):
+                await self._failover.set(table)
+            case d.EndFailover():
+                await self._failover.end()
             case d.ForgetFlows(flows):
                 await conntrack.forget(flows)
             case d.SetNames(names) if self._hosts_file:

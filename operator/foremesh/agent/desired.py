@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
 from foremesh.agent import hops, rulesets, translation, vxlan
+from foremesh.agent.failover.table import failover_table
 from foremesh.agent.state import (
     ATTACH_MTU,
     CIRCUIT_MTU,
@@ -106,7 +107,10 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
         sysctls |= {f"net.ipv4.conf.{name}.rp_filter": "0" for name in interfaces}
     names = tuple((name.address, name.name) for name in config.names)
     flows = translation.flows(config, targets)
-    return Desired(interfaces, frozenset(routes), frozenset(rules), tables, sysctls, names, flows)
+    circuits = failover_table(config)
+    return Desired(
+        interfaces, frozenset(routes), frozenset(rules), tables, sysctls, names, flows, failover=circuits
+    )
 
 
 def guarded(config: GatewayConfig) -> tuple[str, ...]:

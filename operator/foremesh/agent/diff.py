@@ -1,8 +1,8 @@
 """(observed, desired) to an ordered list of changes. Pure, and empty when nothing differs.
 
 The order keeps traffic flowing and closed at once: first what stops leaks (unreachable routes, tables that are missing
-altogether), then everything that is new, then the tables that change (one transaction each: the switch from an old
-label to a new one), and last what is no longer wanted.
+altogether), then everything that is new, then the tables that change (one transaction each), then the circuits' labels (the switch
+from an old one to a new one), and last what is no longer wanted.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from foremesh.agent.failover.table import FailoverTable
 from foremesh.agent.rulesets.names import TRANSLATE
 from foremesh.agent.state import Desired, Flows, Interface, Observed, Peer, Route, Rule, SeenTable, Table, Vxlan
 
@@ -148,6 +149,18 @@ class DeleteTable:
 
 
 @dataclass(frozen=True, slots=True)
+class SetFailover:
+    """Tell the failover process its circuits and labels; it writes the maps of the hop table before this is done."""
+
+    table: FailoverTable
+
+
+@dataclass(frozen=True, slots=True)
+class EndFailover:
+    """No circuit ends here any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetFlows:
     """Make connection tracking forget flows that are translated otherwise than the rules say now."""
 
@@ -182,6 +195,8 @@ Change = (
     | DeleteRule
     | SetTable
     | DeleteTable
+    | SetFailover
+    | EndFailover
     | ForgetFlows
     | SetNames
 )
@@ -214,6 +229,11 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
     yield from (AddRule(rule) for rule in sorted(desired.rules - observed.rules))
 
     yield from (SetTable(t, observed.tables[t.name]) for t in tables if t.name in observed.tables)
+    if desired.failover is None:
+        if observed.failover is not None:
+            yield EndFailover()
+    elif observed.failover != desired.failover.digest:
+        yield SetFailover(desired.failover)
 
     yield from (DeleteRule(rule) for rule in sorted(observed.rules - desired.rules))
     kept = {route.slot for route in desired.routes}

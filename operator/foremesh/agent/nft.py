@@ -15,32 +15,34 @@ REVISION = "revision-"
 """Beginning of the name of the empty chain that says which content a table has."""
 
 
+PARTS = ("chain", "counter", "map")
+"""Named parts of a table, in nft's words and SeenTable's order."""
+
+
 async def _list(what: str) -> list[dict[str, Any]]:
     text = await run_command(["nft", "-j", "list", what])
     return list(json.loads(text or '{"nftables": []}')["nftables"])
 
 
 async def tables(owned: Collection[str]) -> dict[str, SeenTable]:
-    """The owned tables that exist: their names, chains and counters, not their rules."""
-    items = [*await _list("tables"), *await _list("chains"), *await _list("counters")]
+    """The owned tables that exist: their names, chains, counters and maps, not their rules."""
+    items = [item for what in ("tables", "chains", "counters", "maps") for item in await _list(what)]
     return parse_tables(items, owned)
 
 
 def parse_tables(items: Iterable[Mapping[str, Any]], owned: Collection[str]) -> dict[str, SeenTable]:
-    chains: dict[str, set[str]] = {}
-    counters: dict[str, set[str]] = {}
+    found: dict[str, dict[str, set[str]]] = {}
     for item in items:
         if (table := item.get("table")) and table["family"] == FAMILY and table["name"] in owned:
-            chains.setdefault(table["name"], set())
-            counters.setdefault(table["name"], set())
-        for kind, found in (("chain", chains), ("counter", counters)):
-            if (part := item.get(kind)) and part["family"] == FAMILY and part["table"] in owned:
-                found.setdefault(part["table"], set()).add(part["name"])
+            found.setdefault(table["name"], {kind: set() for kind in PARTS})
+        for kind in PARTS:
+            if (part := item.get(kind)) and part["family"] == FAMILY and part["table"] in found:
+                found[part["table"]][kind].add(part["name"])
     seen = {}
-    for name, chain_names in chains.items():
-        revisions = [chain.removeprefix(REVISION) for chain in chain_names if chain.startswith(REVISION)]
+    for name, parts in found.items():
+        revisions = [chain.removeprefix(REVISION) for chain in parts["chain"] if chain.startswith(REVISION)]
         revision = revisions[0] if len(revisions) == 1 else ""
-        seen[name] = SeenTable(revision, frozenset(chain_names), frozenset(counters.get(name, ())))
+        seen[name] = SeenTable(revision, *(frozenset(parts[kind]) for kind in PARTS))
     return seen
 
 
@@ -54,7 +56,8 @@ async def counters(owned: Collection[str]) -> dict[tuple[str, str], tuple[int, i
 
 
 def render(table: Table, seen: SeenTable | None) -> str:
-    """One transaction that gives a table its content, whatever it held; named counters that stay keep their values."""
+    """One transaction that gives a table its content, whatever it held; named counters that stay keep their values, and
+    maps their elements."""
     where = f"{FAMILY} {table.name}"
     revision = f"{REVISION}{table.revision}"
     lines = [f"add table {where}", f"flush table {where}"]
@@ -62,7 +65,9 @@ def render(table: Table, seen: SeenTable | None) -> str:
         wanted = {chain.name for chain in table.chains}
         lines += [f"delete chain {where} {chain}" for chain in sorted(seen.chains - wanted)]
         lines += [f"delete counter {where} {counter}" for counter in sorted(seen.counters - set(table.counters))]
+        lines += [f"delete map {where} {name}" for name in sorted(seen.maps - set(table.maps))]
     lines += [f"add counter {where} {counter}" for counter in table.counters]
+    lines += [f"add map {where} {name} {{ type ipv4_addr : ipv4_addr; }}" for name in table.maps]
     lines += [f"add chain {where} {revision}"]
     for chain in table.chains:
         lines.append(f"add chain {where} {chain.name}" + (f" {{ {chain.hook} }}" if chain.hook else ""))

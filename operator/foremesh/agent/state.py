@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from foremesh.agent.failover.table import FailoverTable
+
 ROUTE_PROTOCOL = 152
 """Origin that foremesh writes into its routes and rules; unassigned in rt_protos, so nobody else cleans it up."""
 
@@ -37,6 +39,8 @@ CIRCUIT_PORT_BASE = 51_840
 """Class N's inner WireGuard listens on 51840 + N; the same at both ends."""
 PROBE_PORT = 51_830
 """UDP port of probes inside the tunnels; the same everywhere."""
+FAILOVER_PORT = 51_831
+"""UDP port of hellos inside the tunnels; the same everywhere."""
 VXLAN_PORT = 51_832
 """UDP port of all VXLAN inside the links; not 4789, which the host's own overlay may have."""
 
@@ -202,11 +206,13 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """An nftables table of family ip, whole: it is replaced in one transaction, its named counters live on."""
+    """An nftables table of family ip, whole: it is replaced in one transaction; its named counters live on, and so do
+    the elements of its ``maps`` (of IPv4 address to IPv4 address), which somebody else writes."""
 
     name: str
     chains: tuple[Chain, ...]
     counters: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
 
     @property
     def revision(self) -> str:
@@ -221,6 +227,7 @@ class SeenTable:
     revision: str
     chains: frozenset[str] = frozenset()
     counters: frozenset[str] = frozenset()
+    maps: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +266,8 @@ class Desired:
     rules: frozenset[Rule] = frozenset()
     tables: Mapping[str, Table] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    failover: FailoverTable | None = field(default=None, kw_only=True)
+    """What the failover process is to hold circuits to; None: it does not run."""
     names: tuple[tuple[str, str], ...] = ()
     flows: Flows = field(default_factory=lambda: Flows())
 
@@ -273,6 +282,8 @@ class Observed:
     rules: frozenset[Rule] = frozenset()
     tables: Mapping[str, SeenTable] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    failover: str | None = field(default=None, kw_only=True)
+    """Digest of the table that the failover process holds circuits to, empty if it does not; None: it does not run."""
     names: tuple[tuple[str, str], ...] | None = None
 
 

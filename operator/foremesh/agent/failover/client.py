@@ -17,10 +17,19 @@ from pathlib import Path
 
 import msgspec
 
+from foremesh.agent.failover.table import FailoverTable, State
 from foremesh.agent.host import HostError
 
 ROOT = Path(__file__).parents[3]
-START = "import sys; sys.path.insert(0, {root!r}); from foremesh.agent.failover.process import main; sys.exit(main(sys.argv[1:]))"
+START = """
+import sys
+sys.path.insert(0, {root!r})
+from foremesh.agent.failover.process import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+NOT_THE_PROCESS = ("client.py", "table.py")
+"""Files of this folder that are the agent's alone: a change of them is no reason to replace the process."""
 
 START_TIMEOUT_S = 10.0
 """Seconds until a started process must answer, or an ended one be gone; either takes 0.1 s on an idle machine."""
@@ -35,73 +44,13 @@ class FailoverError(HostError):
     """The failover process does not answer, or refuses what it is told."""
 
 
-class RouteState(msgspec.Struct, frozen=True):
-    """A route: numbers of its labels, whether hellos pass both ways, what they measure. What is not known is None."""
-
-    labels: tuple[int, ...] = ()
-    alive: bool = False
-    rtt_ms: float | None = None
-    jitter_ms: float | None = None
-    loss: float | None = None
-
-
-class State(msgspec.Struct, frozen=True):
-    """What the process says of itself.
-
-    Attributes:
-        version: Digest of its source.
-        digest: Of the table that it holds the maps to; empty if it has none, or the maps are not as it left them.
-        used: Circuit to the number of the label that it sends on.
-        failovers: Circuit to how often its label was changed without the config's word.
-        alive: Numbers of labels on which hellos pass both ways.
-        routes: By the name that the table gives them.
-    """
-
-    version: str = ""
-    pid: int = 0
-    digest: str = ""
-    used: dict[str, int] = {}
-    failovers: dict[str, int] = {}
-    alive: tuple[int, ...] = ()
-    routes: dict[str, RouteState] = {}
-    error: str = ""
-
-
-class CircuitWays(msgspec.Struct, frozen=True):
-    """A circuit in a table: addresses of this end and the other, labels to send on and to switch to."""
-
-    local: str
-    remote: str
-    send: int | None
-    standby: int | None
-
-
-class RouteLabels(msgspec.Struct, frozen=True):
-    """A route in a table: the gateway at its end, and number, own and far address of each of its labels."""
-
-    far: str
-    labels: tuple[tuple[int, str, str], ...]
-
-
-class FailoverTable(msgspec.Struct, frozen=True):
-    """All that the process is told."""
-
-    interval_ms: int
-    missed: int
-    routes: dict[str, RouteLabels]
-    circuits: dict[str, CircuitWays]
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
-
-
 @cache
 def source_version() -> str:
     """Digest of the process's source: another one is another program."""
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+        if path.name not in NOT_THE_PROCESS:
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -193,8 +193,8 @@ class Engine:
         for name, number in choice.items():
             circuit = self.circuits[name]
             if number != circuit.used:
-                alone = not circuit.renamed and circuit.used in (circuit.send, circuit.standby)
-                alone = alone or (circuit.renamed and number != circuit.send)
+                known = circuit.used is not None and circuit.used in (circuit.send, circuit.standby)
+                alone = number != circuit.send if circuit.renamed else known
                 circuit.failovers += alone
                 changed.append((name, circuit.used, number, alone))
             circuit.used, circuit.renamed = number, False

@@ -1,8 +1,8 @@
 """The failover process: sockets, clock and maps around the engine.
 
-``client`` starts it. It goes into the background when its control socket answers, and lives until it is told to end. What it is told, and
-tells, are lines of JSON on that socket: see ``client``. Standard library only, and little of it: it runs on every
-gateway.
+``client`` starts it. It goes into the background when its control socket answers, and lives until it is told to end.
+What it is told, and tells, are lines of JSON on that socket, see ``table``. Standard library only, and little of it:
+it runs on every gateway.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ REALTIME_PRIORITY = 1
 """The lowest that goes before all ordinary processes."""
 CLIENT_BYTES = 8 << 20
 """Longest line of a client: thousands of circuits."""
-PKTINFO = struct.Struct("=I4s4s")
+IP_PKTINFO, PKTINFO = 8, struct.Struct("=I4s4s")
+SO_RCVBUFFORCE = 33
+"""Not among Python's names: linux/in.h, asm-generic/socket.h."""
 
 
 class Hellos:
@@ -44,7 +46,7 @@ class Hellos:
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         with contextlib.suppress(OSError):
-            self.socket.setsockopt(socket.SOL_SOCKET, 33, RECEIVE_BYTES)  # SO_RCVBUFFORCE
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
         self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xC0)  # CS6, network control
         self.socket.bind(("0.0.0.0", PORT))
         self._ways: dict[Label, tuple[list, tuple[str, int]]] = {}
@@ -53,11 +55,10 @@ class Hellos:
         way = self._ways.get(label)
         if way is None:
             info = PKTINFO.pack(0, socket.inet_aton(label.own), b"\0\0\0\0")
-            way = self._ways[label] = ([(socket.IPPROTO_IP, socket.IP_PKTINFO, info)], (label.far, PORT))
-        try:
+            way = self._ways[label] = ([(socket.IPPROTO_IP, IP_PKTINFO, info)], (label.far, PORT))
+        # No route now, or no room: a hello that is not sent is missed at the other end, as it should be.
+        with contextlib.suppress(OSError):
             self.socket.sendmsg((packet,), way[0], 0, way[1])
-        except OSError:
-            pass  # no route now, or no room: a hello that is not sent is missed at the other end, as it should be
 
     def forget(self) -> None:
         self._ways.clear()

@@ -7,7 +7,8 @@ processor for a while, and so may this one. Proof is a hello of a later tick tha
 far end, which shows that the overdue one was sent. Without such proof a route is silent, but nobody leaves it: where
 all routes are silent there is nowhere to go.
 
-Source: the two-way liveness is that of RFC 5880 (BFD), asynchronous mode; the variation that of RFC 3550, section 6.4.1.
+Source: the two-way liveness is that of RFC 5880 (BFD), asynchronous mode; the variation that of RFC 3550, section
+6.4.1.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from foremesh.agent.rulesets.matches import ECHO, set_of
-from foremesh.agent.rulesets.names import HOP, STRAY, label_counter
-from foremesh.agent.state import PROBE_PORT, VXLAN_PORT, Chain, Names, Table, port_of
+from foremesh.agent.rulesets.names import HOP, SEND_FAR, SEND_OWN, STRAY, label_counter
+from foremesh.agent.state import FAILOVER_PORT, PROBE_PORT, VXLAN_PORT, Chain, Names, Table, port_of
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Encryption
 
@@ -24,12 +24,11 @@ def hop(names: Names, config: GatewayConfig) -> Table:
             f" ip daddr set ip daddr map {set_of(f'{own} : {end.local_address}' for own, _, end in accepted)}"
         )
     send = []
-    sending = [(label, end) for end in config.circuits if (label := end.label(end.send_label))]
-    if sending:
+    if config.circuits:
+        # Which label that is, the failover process writes into the maps.
         send.append(
-            f"ip saddr . ip daddr {set_of(f'{end.local_address} . {end.remote_address}' for _, end in sending)}"
-            f" ip saddr set ip saddr map {set_of(f'{end.local_address} : {label.own}' for label, end in sending)}"
-            f" ip daddr set ip daddr map {set_of(f'{end.remote_address} : {label.far}' for label, end in sending)}"
+            f"ip saddr . ip daddr {set_of(f'{end.local_address} . {end.remote_address}' for end in config.circuits)}"
+            f" ip saddr set ip saddr map @{SEND_OWN} ip daddr set ip daddr map @{SEND_FAR}"
         )
     # A circuit without a label to send on stays silent; redirects make no sense between labels.
     send += [
@@ -51,6 +50,12 @@ def hop(names: Names, config: GatewayConfig) -> Table:
         f"ip saddr {config.blocks.hops} ip daddr {config.hop_address} udp dport {PROBE_PORT} accept",
         f"{ECHO} accept",
     ]
+    if accepted:
+        pairs = set_of(f"{far} . {own}" for own, far, _ in accepted)
+        receive.append(f"ip saddr . ip daddr {pairs} udp dport {FAILOVER_PORT} accept")
+        # The failover process knows labels by their addresses, and listens on every interface.
+        forged = f"ip daddr {config.blocks.labels} udp dport {FAILOVER_PORT} counter name {STRAY} drop"
+        receive.insert(0, f'iifname != "{names.hops}" {forged}')
     if hop_by_hop:
         # VXLAN knows no keys: what does not come from a link is forged, and so is another circuit's identifier, which
         # stands 12 bytes into the UDP datagram.
@@ -73,4 +78,5 @@ def hop(names: Names, config: GatewayConfig) -> Table:
             Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
         ),
         (STRAY, *(label_counter(transit.label) for transit in config.transits)),
+        (SEND_OWN, SEND_FAR),
     )

@@ -12,6 +12,9 @@ STOPPED = "stopped"
 STRAY = "stray"
 """Counter of what arrived on a tunnel and is not in the config."""
 
+SEND_OWN, SEND_FAR = "send_own", "send_far"
+"""Maps: a circuit's local address to the own one of the label that it sends on, its remote address to the far one."""
+
 
 def label_counter(label: int) -> str:
     """Name of the counter of a label relayed here."""

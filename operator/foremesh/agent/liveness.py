@@ -1,0 +1,139 @@
+"""What the failover process says, followed: for beacons, which go out at once when it changes, and for the exporter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from foremesh.agent.failover.client import Failover, FailoverError
+from foremesh.agent.failover.table import RouteState, State
+from foremesh.model.config import GatewayConfig
+
+log = logging.getLogger(__name__)
+
+SHORTEST_LOOK_S, LONGEST_LOOK_S = 0.1, 5.0
+"""Seconds between attempts to reach a failover process, doubling; the circuits keep their labels meanwhile."""
+
+LABELS = ("src", "dst", "circuit", "label")
+
+
+class Liveness:
+    """The newest state of the failover process.
+
+    Args:
+        failover: The process.
+        config: The config that is set up, if any.
+        missing: Called when it should run and does not.
+
+    Attributes:
+        state: What it said last; what it sends on stays true while it does not run.
+        up: Whether it answers.
+        news: Set when something changed that the controller should hear.
+    """
+
+    def __init__(
+        self,
+        failover: Failover,
+        config: Callable[[], GatewayConfig | None],
+        missing: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._failover = failover
+        self._config = config
+        self._missing = missing
+        self.state = State()
+        self.up = False
+        self.news = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Keep ``state`` as the process says, until cancelled."""
+        pause_s = SHORTEST_LOOK_S
+        while True:
+            try:
+                async for state in self._failover.watch():
+                    self._take(state)
+                    pause_s = SHORTEST_LOOK_S
+            except FailoverError as error:
+                log.debug("failover process not followed error=%s", error)
+            if self.up:
+                # Nothing is heard by whom nobody hears.
+                self.up = False
+                self._take(msgspec.structs.replace(self.state, alive=(), routes={}), up=False)
+                log.warning("failover process gone; circuits stay on the labels they use until it is back")
+            if self._wanted():
+                await self._missing()
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_LOOK_S if self._wanted() else 10 * SHORTEST_LOOK_S)
+
+    async def refresh(self) -> None:
+        """Ask for figures that change without being news: round-trip times."""
+        state = await self._failover.state() if self.up else None
+        if state:
+            self._take(state)
+
+    def sending(self) -> dict[str, int]:
+        """Circuit to the number of the label that it sends on."""
+        return dict(self.state.used)
+
+    def heard(self) -> tuple[int, ...]:
+        """Labels on which hellos pass both ways, sorted."""
+        return self.state.alive
+
+    def collect(self) -> Iterator[Metric]:
+        """Families for the exporter (called by its registry)."""
+        config = self._config()
+        if config is None or not config.circuits:
+            return
+        up = GaugeMetricFamily("foremesh_agent_failover_up", "1 if the failover process answers")
+        up.add_metric([], float(self.up))
+        yield up
+        alive = GaugeMetricFamily("foremesh_label_up", "1 if hellos pass in both directions", labels=LABELS)
+        used = GaugeMetricFamily("foremesh_label_used", "1 for the label that this end sends on", labels=LABELS)
+        rtt = GaugeMetricFamily("foremesh_label_rtt_seconds", "Round trip of hellos, smoothed", labels=LABELS)
+        jitter = GaugeMetricFamily(
+            "foremesh_label_jitter_seconds", "Variation of the delay towards here, smoothed", labels=LABELS
+        )
+        loss = GaugeMetricFamily("foremesh_label_loss_ratio", "Share of the newest hellos towards here", labels=LABELS)
+        failovers = CounterMetricFamily(
+            "foremesh_circuit_failovers", "Labels changed by this end alone", labels=["src", "dst", "circuit"]
+        )
+        state = self.state
+        routes = {number: route for route in state.routes.values() for number in route.labels}
+        for end in config.circuits:
+            ends = [config.gateway, end.remote_gateway, end.circuit]
+            if end.circuit in state.failovers:
+                failovers.add_metric(ends, state.failovers[end.circuit])
+            for label in end.labels:
+                values = [*ends, str(label.number)]
+                used.add_metric(values, float(state.used.get(end.circuit) == label.number))
+                route = routes.get(label.number, RouteState())
+                if self.up:
+                    alive.add_metric(values, float(route.alive))
+                for family, value in (
+                    (rtt, route.rtt_ms and route.rtt_ms / 1000),
+                    (jitter, route.jitter_ms and route.jitter_ms / 1000),
+                    (loss, route.loss),
+                ):
+                    if value is not None:
+                        family.add_metric(values, value)
+        yield from (alive, used, rtt, jitter, loss, failovers)
+
+    def _take(self, state: State, *, up: bool = True) -> None:
+        changed = (state.used, state.alive) != (self.state.used, self.state.alive) or up != self.up
+        self.state, self.up = state, up
+        if changed:
+            self.news.set()
+
+    def _wanted(self) -> bool:
+        config = self._config()
+        return bool(config and config.circuits)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until there is news."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.news.wait()
