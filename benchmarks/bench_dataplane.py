@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataplane import throughput
+from dataplane import moves, throughput
 from dataplane.figures import Sheet
 
 from foremesh.model.intent import Encryption
@@ -36,11 +36,16 @@ class Part:
 
 def _throughput(sheet: Sheet, say: Say, quick: bool) -> None:
     pairs, run_s = (2, 3) if quick else (5, 6)
-    wanted = (Encryption.END_TO_END,)
-    throughput.measure(sheet, say, pairs=pairs, run_s=run_s, wanted=wanted)
+    throughput.measure(sheet, say, pairs=pairs, run_s=run_s, wanted=tuple(Encryption))
+
+
+def _moves(sheet: Sheet, say: Say, quick: bool) -> None:
+    for encryption in Encryption:
+        moves.measure(sheet, say, moves=4 if quick else 20, encryption=encryption)
 
 
 PARTS = {
+    "moves": Part(_moves, "5 min, quick 2 min"),
     "throughput": Part(_throughput, "7 min, quick 2 min"),
 }
 

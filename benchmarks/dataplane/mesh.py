@@ -32,8 +32,8 @@ asyncio.run(agent.run(settings.load(Path(sys.argv[1]))))
 """The agent, and nothing beside it: what ``foremesh agent`` runs, without the imports of the other commands."""
 
 BLOCKS = Blocks()
-CIRCUIT = "bench/a-b"
-CLASS = 1
+CLASSES = {Encryption.END_TO_END: 1, Encryption.HOP_BY_HOP: 101}
+"""Class numbers as the controller gives them: VXLAN has those from 100 on."""
 HOP_PORT = 51820
 APPLIED_TIMEOUT_S = 60.0
 """Seconds until every agent must have applied a config; one takes a second, more on a machine that is busy."""
@@ -47,6 +47,11 @@ Ways = Mapping[tuple[str, str], str]
 
 def resource(host: str) -> str:
     return f"bench/{host}"
+
+
+def circuit_id(encryption: Encryption) -> str:
+    """Its encryption is for life, so either way to encrypt is a circuit of its own."""
+    return f"bench/a-b-{encryption.value.lower()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,15 @@ class Mesh:
 
         wait_until(heard, 30, what=f"hellos on {labels} at both ends", every_s=0.01)
 
+    def wait_sending(self, label: Label) -> None:
+        """Wait until both ends send on a label."""
+
+        def sending() -> bool:
+            beacons = [self.api.beacons.get(resource(host)) for host in ("a", "b")]
+            return all(beacon and set(beacon.sending.values()) == {label.number} for beacon in beacons)
+
+        wait_until(sending, 30, what=f"{label} is sent on at both ends", every_s=0.01)
+
     def steer_lans(self) -> None:
         """Send what comes from each LAN to the other one into the circuit.
 
@@ -151,7 +165,7 @@ class Mesh:
         return {
             "a": self._end("a", "b", state, encryption, keys),
             "b": self._end("b", "a", state, encryption, keys),
-            **{host: self._transit(host, state, keys) for host in transits},
+            **{host: self._transit(host, state, encryption, keys) for host in transits},
         }
 
     def _peer(self, own: str, far: str, keys: Mapping[str, PublicKeys], labels: tuple[str, ...]) -> HopPeer:
@@ -172,8 +186,8 @@ class Mesh:
         circuit_pair = BLOCKS.circuit_pair(9)
         hop_by_hop = encryption is Encryption.HOP_BY_HOP
         end = CircuitEnd(
-            circuit=CIRCUIT,
-            class_number=CLASS,
+            circuit=circuit_id(encryption),
+            class_number=CLASSES[encryption],
             encryption=encryption,
             local_address=circuit_pair[side],
             remote_address=circuit_pair[1 - side],
@@ -207,8 +221,9 @@ class Mesh:
             circuits=(end,),
         )
 
-    def _transit(self, own: str, state: State, keys: Mapping[str, PublicKeys]) -> GatewayConfig:
+    def _transit(self, own: str, state: State, encryption: Encryption, keys: Mapping[str, PublicKeys]) -> GatewayConfig:
         pairs = {label.number: BLOCKS.label_pair(label.number) for label in state.labels if label.transit == own}
+        circuit = circuit_id(encryption)
         return GatewayConfig(
             gateway=resource(own),
             epoch=self.epoch,
@@ -219,7 +234,7 @@ class Mesh:
                 self._peer(own, far, keys, tuple(pair[side] for pair in pairs.values()))
                 for side, far in enumerate(("a", "b"))
             ),
-            transits=tuple(Transit(label=n, circuit=CIRCUIT, addresses=pair) for n, pair in pairs.items()),
+            transits=tuple(Transit(label=n, circuit=circuit, addresses=pair) for n, pair in pairs.items()),
         )
 
 

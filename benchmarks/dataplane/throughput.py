@@ -65,7 +65,6 @@ def measure(
         hand = ByHand({role: lab[name] for role, name in HAND.items()}, hand_ways, hand_lans, Path(folder))
         hand.build_hops()
         for number, encryption in enumerate(wanted):
-            # A circuit keeps its encryption for life, so the next one begins with another label and nothing beside it.
             mesh.offer(State(Label(number + 1, "t")), encryption)
             mesh.steer_lans()
             hand.build_tunnel(encryption, MTUS[encryption])
