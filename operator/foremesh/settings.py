@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
+import msgspec
 import yaml
 
 from foremesh.model.addresses import Blocks
@@ -12,6 +13,9 @@ from foremesh.model.manifest import ManifestError, Spec, read
 from foremesh.model.units import Ratio, Seconds
 
 T = TypeVar("T")
+
+DOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+"""A DNS name in lower case."""
 
 
 class EtcdSettings(Spec, frozen=True, kw_only=True):
@@ -85,6 +89,8 @@ class Settings(Spec, frozen=True, kw_only=True):
     prometheus: PrometheusSettings = PrometheusSettings()
     planning: PlanningSettings = PlanningSettings()
     api: ApiSettings = ApiSettings()
+    domain: Annotated[str, msgspec.Meta(pattern=DOMAIN, max_length=64)] = "mesh"
+    """What names of the mesh end with, as in ``orders-db.shop.mesh``; one that no resolver answers for."""
     network_policies: Literal["Kubernetes", "Cilium", "Calico", "None"] = "Kubernetes"
     """Which policies pin workloads to their gateways."""
     metrics_listen: str = "0.0.0.0:9464"

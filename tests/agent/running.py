@@ -93,7 +93,7 @@ class Mesh:
         self.agents[host] = node.daemon(argv, self.folder / f"{host}.log")
 
     def offer(self, *, edit: Edit = lambda made: made, **changes: object) -> dict[str, GatewayConfig]:
-        """Give every agent a config of the next epoch, and wait until all have applied it; ``edit`` has the last word."""
+        """Give every agent a config of the next epoch, and wait until all have applied it; ``edit`` changes it."""
         self.epoch += 1
         made = edit(configs(self.keys(), epoch=self.epoch, underlay=self.underlay, **changes))  # type: ignore[arg-type]
         self.api.offer(*made.values())

@@ -85,11 +85,25 @@ while True:
     one, _ = proxy.accept()
     there = one.getsockopt(socket.SOL_IP, 80, 16)
     port, address = struct.unpack("!2xH4s8x", there)
-    other = socket.create_connection((socket.inet_ntoa(address), port), timeout=2)
+    other = socket.socket()
+    other.settimeout(2)
+    other.connect((socket.inet_ntoa(address), port))
     one.sendall(b"by proxy: " + other.recv(65535))
     one.close()
 """
 """What the sidecar of a service mesh does: it asks for the original destination (SO_ORIGINAL_DST), and calls."""
+
+
+WEB_SERVER = """
+import http.server, socketserver, sys
+class Resize(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"resized")
+socketserver.TCPServer.allow_reuse_address = True
+socketserver.TCPServer((sys.argv[1], int(sys.argv[2])), Resize).serve_forever()
+"""
 
 
 def with_(config: GatewayConfig, **fields: object) -> GatewayConfig:
@@ -433,15 +447,12 @@ def test_a_function_by_its_url_is_looked_up_by_the_gateway(mesh: Steered) -> Non
     gateway, file = mesh.lab["b"], mesh.mesh.folder / "gateway-hosts"
     first, second = (mesh.lab["mb"].lan_address, mesh.lab["mb"].lan_address.rpartition(".")[0] + ".201")
     file.write_text(f"{first} resize.example.com\n")
-    page = mesh.mesh.folder / "page"
-    page.mkdir()
-    (page / "index.html").write_text("resized")
     node = mesh.lab["mb"]
     node.exec("ip", "address", "add", f"{second}/24", "dev", "lan0")
     gateway.exec("mount", "--bind", file, "/etc/hosts")
 
     def serve(address: str) -> subprocess.Popen[str]:
-        argv = (sys.executable, "-m", "http.server", "-b", address, "-d", page, STEERED)
+        argv = (sys.executable, "-c", WEB_SERVER, address, STEERED)
         server = node.popen(*argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: node.exec("ss", "-Hltn", "src", f"{address}:{STEERED}").stdout, 10, what="HTTP server")
         return server
@@ -450,7 +461,7 @@ def test_a_function_by_its_url_is_looked_up_by_the_gateway(mesh: Steered) -> Non
         made["b"] = with_(made["b"], behind=(Behind(resource=resource("mb"), address=MB, target="resize.example.com"),))
 
     def fetched() -> bool:
-        url = f"http://{MB}:{STEERED}/index.html"
+        url = f"http://{MB}:{STEERED}/"
         read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=2).read().decode())"
         return mesh.lab["wa"].exec(sys.executable, "-c", read, url, check=False).stdout == "resized\n"
 

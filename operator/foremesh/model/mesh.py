@@ -29,6 +29,9 @@ class Member(Wire, frozen=True, kw_only=True):
     """Gateways that a workload attaches to, sorted: those of its site. Empty for a gateway."""
     present: bool = False
     """A beacon came lately."""
+    target: str = ""
+    """Where its gateways, which translate for it, reach a member without an agent: an address or a name. Empty for
+    others."""
 
     @property
     def is_gateway(self) -> bool:
@@ -44,8 +47,19 @@ class SteeredPair(Wire, frozen=True, kw_only=True):
     destination_address: str
     traffic: tuple[Traffic, ...] = ()
     """What the source may open to the destination; empty is everything. Answers pass."""
+    services: tuple[str, ...] = ()
+    """Services that the destination was chosen for, as ``name.namespace`` of the Intent, sorted."""
     steered: bool = True
     """False: may pass the circuit, but is sent by another, whose turn it is still or already."""
+
+
+class Call(Wire, frozen=True, kw_only=True):
+    """A source that an Intent lets call a destination by its own address, whether or not there is a path."""
+
+    intent: str
+    source: str
+    destination: str
+    traffic: tuple[Traffic, ...]
 
 
 class LocalPair(Wire, frozen=True, kw_only=True):
@@ -82,3 +96,7 @@ class MeshState(Wire, frozen=True, kw_only=True):
     links: tuple[LinkId, ...] = ()
     circuits: tuple[PlacedCircuit, ...] = ()
     local: tuple[LocalPair, ...] = ()
+    calls: tuple[Call, ...] = ()
+    """The most important one first."""
+    domain: str = "mesh"
+    """What names of the mesh end with."""

@@ -18,7 +18,7 @@ from foremesh.model.mesh import Member
 from foremesh.model.registration import Acknowledgement, Beacon, Registration
 from foremesh.model.resource import Resource
 from foremesh.model.status import ResourceStatus
-from foremesh.network.attachment import attach
+from foremesh.network.attachment import attach, target_of
 
 CLASSES = 100
 """Inner WireGuard interfaces of one gateway; each costs a process where WireGuard runs in userspace."""
@@ -182,6 +182,8 @@ class Held:
     classes_at: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Gateway id to the circuits programmed there and their class numbers."""
     labels: frozenset[int] = frozenset()
+    agents: frozenset[str] = frozenset()
+    """Ids of those whose agents have been heard, whether or not their registrations are known."""
 
 
 def held(
@@ -204,6 +206,7 @@ def held(
         if config.number is not None:
             gateways[key] = config.number
         addresses |= {workload.resource: workload.address for workload in config.attached}
+        addresses |= {machine.resource: machine.address for machine in config.behind}
         for uplink in config.uplinks:
             addresses[key] = uplink.address
         classes_at[key] = {end.circuit: end.class_number for end in config.circuits}
@@ -235,6 +238,7 @@ def held(
         classes=classes,
         classes_at=classes_at,
         labels=frozenset(labels),
+        agents=frozenset(key for key, status in statuses.items() if status.last_beacon_time) | configs.keys(),
     )
 
 
@@ -280,6 +284,7 @@ def enrol(
             address=addresses.get(key),
             gateways=attached[key].gateways if key in attached else (),
             present=key in present,
+            target=target_of(resources[key], blocks) if key not in registrations and key not in held.agents else "",
         )
         for key in sorted(resources)
     )

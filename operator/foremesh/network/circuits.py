@@ -133,6 +133,7 @@ def desired_circuits(
             destination=target.id,
             destination_address=target.address or "",
             traffic=intent.spec.traffic,
+            services=(f"{intent.spec.to.service}.{intent.meta.namespace}",) if intent.spec.to.service else (),
         )
         if len(path.gateways) == 1:
             key = (path.gateways[0], source.id, target.id)
@@ -181,6 +182,9 @@ def _obstacle(
     source: str, destination: str, path: Path, members: Mapping[str, Member], ways: Mapping[tuple[str, str], str]
 ) -> str:
     """Why a placement cannot be carried out; empty if it can."""
+    served = [members[id_].target for id_ in (source, destination) if id_ in members]
+    if len(path.gateways) == 1 and all(served):
+        return f"{source} and {destination} have no agents and one gateway, which does not translate between them"
     for own, far, gateway in ((source, destination, path.gateways[0]), (destination, source, path.gateways[-1])):
         member = members.get(own)
         if member is None or member.address is None:
@@ -196,12 +200,13 @@ def _obstacle(
 
 
 def _merged(one: SteeredPair | None, other: SteeredPair) -> SteeredPair:
-    """Both pairs' traffic; everything if either has everything."""
-    if one is None or (one.traffic and not other.traffic):
+    """Both pairs' services and traffic; everything if either has everything."""
+    if one is None:
         return other
-    if not one.traffic:
-        return one
-    return msgspec.structs.replace(one, traffic=_unique((*one.traffic, *other.traffic)))
+    services = tuple(sorted({*one.services, *other.services}))
+    if not one.traffic or not other.traffic:
+        return msgspec.structs.replace(one, traffic=(), services=services)
+    return msgspec.structs.replace(one, traffic=_unique((*one.traffic, *other.traffic)), services=services)
 
 
 def _unique(traffic: Iterable[Traffic]) -> tuple[Traffic, ...]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import msgspec
 
 from foremesh.model.circuit import LabelAllocation, LabelState, Route
-from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, LabelEnd, Steer, Transit, Uplink
+from foremesh.model.config import AttachedWorkload, Behind, CircuitEnd, GatewayConfig, LabelEnd, Transit, Uplink
 from foremesh.model.manifest import encode
 from foremesh.model.mesh import Member, MeshState, PlacedCircuit
 from foremesh.model.registration import Registration
 from foremesh.network.circuits import firewall_of
 from foremesh.network.links import Links
 from foremesh.network.mtu import inner_mtu
+from foremesh.network.steering import Steering, steers
 
 
 def route_digest(route: Route) -> str:
@@ -105,7 +106,7 @@ class _Mesh:
             (label for circuit in state.circuits for label in circuit.labels),
             self.blocks,
         )
-        self.ways = self._ways()
+        self.steering = Steering(state)
         self.ending: dict[str, list[PlacedCircuit]] = defaultdict(list)
         """Gateway id to the circuits that end there."""
         self.passing: dict[str, list[tuple[PlacedCircuit, LabelAllocation]]] = defaultdict(list)
@@ -138,8 +139,18 @@ class _Mesh:
                 if gateway.id in w.member.gateways
             ),
             circuits=tuple(self._end(circuit, gateway) for circuit in self.ending[gateway.id]),
-            steering=tuple(self._steering(gateway)),
+            steering=steers(self.ending[gateway.id], gateway.id),
             local=firewall_of(local.pair for local in self.state.local if local.gateway == gateway.id),
+            behind=tuple(
+                Behind(
+                    resource=member.id,
+                    address=member.address,
+                    target=member.target,
+                    own_addresses=self.steering.own_addresses(member.id),
+                )
+                for member in self.state.members
+                if member.target and member.address and gateway.id in member.gateways
+            ),
         )
 
     def workload(self, workload: _Workload) -> GatewayConfig:
@@ -149,7 +160,7 @@ class _Mesh:
             gateway = self.gateways.get(id_)
             if gateway is None or gateway.registration.attach_endpoint is None:
                 continue
-            tied = {f"{address}/32" for address in self.ways.get((workload.id, id_), ())} if uplinks else set()
+            tied = self.steering.tied(workload.id, id_) if uplinks else ()
             uplinks.append(
                 Uplink(
                     gateway=id_,
@@ -157,26 +168,21 @@ class _Mesh:
                     endpoint=gateway.registration.attach_endpoint,
                     address=workload.address,
                     gateway_address=self.blocks.gateway_address(gateway.number),
-                    destinations=(self.blocks.mesh, *sorted(tied)),
+                    destinations=(self.blocks.mesh, *tied),
                 )
             )
+        own_address, called = self.steering.called(workload.id)
         return GatewayConfig(
             gateway=workload.id,
             epoch=self.state.epoch,
             blocks=self.blocks,
             mesh_address=workload.address,
             uplinks=tuple(uplinks),
+            own_addresses=self.steering.own_addresses(workload.id),
+            own_address=own_address,
+            called=called,
+            names=self.steering.names(workload.id),
         )
-
-    def _ways(self) -> dict[tuple[str, str], set[str]]:
-        """Workload and gateway to the addresses that the workload reaches through it."""
-        ways: dict[tuple[str, str], set[str]] = defaultdict(set)
-        served = [(c.spec.from_, c.spec.to, pair) for c in self.state.circuits for pair in c.pairs if pair.steered]
-        served += [(local.gateway, local.gateway, local.pair) for local in self.state.local]
-        for from_, to, pair in served:
-            ways[pair.source, from_].add(pair.destination_address)
-            ways[pair.destination, to].add(pair.source_address)
-        return ways
 
     def _transits(self, gateway: _Gateway) -> Iterable[Transit]:
         relayed = [
@@ -216,27 +222,6 @@ class _Mesh:
             probe_address=probe_address,
             mtu=inner_mtu(circuit.spec.encryption, circuit.path_mtu),
         )
-
-    def _steering(self, gateway: _Gateway) -> list[Steer]:
-        steers = []
-        for circuit in self.ending[gateway.id]:
-            answers = circuit.spec.to == gateway.id
-            for rule in firewall_of(pair for pair in circuit.pairs if pair.steered):
-                sources, destinations = rule.sources, rule.destinations
-                if answers:
-                    sources, destinations = destinations, sources
-                steers.append(
-                    Steer(
-                        circuit=circuit.id,
-                        sources=sources,
-                        destinations=destinations,
-                        protocol=rule.protocol,
-                        ports=rule.ports,
-                        answers=answers,
-                    )
-                )
-        # The first that matches decides, so what names ports comes before what takes everything.
-        return sorted(steers, key=lambda s: (not s.ports, s.protocol is None, s.circuit, s.sources, s.destinations))
 
 
 def _own_first(pair: tuple[str, str], initiator: bool) -> tuple[str, str]:
