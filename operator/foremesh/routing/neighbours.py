@@ -9,7 +9,7 @@ keeps the mesh in one piece. Which are best is said by what was measured, and by
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,7 +126,6 @@ class _Mesh:
         self.least_ms: Floats = np.where(np.isnan(km), 0.0, 2 * km / FIBRE_KM_PER_MS)
         self.linked: Bools = np.zeros(linkable.shape, dtype=np.bool_)
         self._ranked(km, linkable, seen)
-        self._order: list[tuple[float, int, int]] | None = None
 
     def _linkable(self) -> Bools:
         size = len(self.gateways)
@@ -177,30 +176,34 @@ class _Mesh:
         plain[silent, :] = plain[:, silent] = NEVER
         self.plain = plain
         self.rank = np.where(self.linked, plain * (1 - GAIN) - GAIN_MS, plain)
+        towards = self.rank[:, self.relays]
+        self.best_first = self.relays[np.argsort(towards, axis=1, kind="stable")]
+        self.possible = np.isfinite(towards).sum(axis=1)
+        self.sorted_plain = np.sort(plain[:, self.relays], axis=1)
 
     def _numbered(self, pairs: Iterable[Pair]) -> list[tuple[int, int]]:
         """Those of which both gateways are there. Numbers are in the order of ids, so the lesser still comes first."""
         number = self.number
         return [(number[one], number[other]) for one, other in pairs if one in number and other in number]
 
-    def keeps(self, number: int, among: Ints, count: int) -> list[int]:
-        """Whom a gateway is linked with and keeps: fewer than ``count`` are clearly better than they."""
-        there = among[self.linked[number, among] & (self.rank[number, among] < DEAD)]
-        better = np.searchsorted(np.sort(self.plain[number, among]), self.rank[number, there], side="left")
-        kept: list[int] = there[better < count].tolist()
+    def keeps(self, number: int, among: Ints, limit: float) -> list[int]:
+        """Whom a gateway is linked with and keeps: those whose advance brings them to the limit, which is the plain
+        figure of the last that it wants, so that fewer than it wants are clearly better."""
+        there = among[self.linked[number, among]]
+        rank = self.rank[number, there]
+        kept: list[int] = there[(rank <= limit) & (rank < DEAD)].tolist()
         return kept
 
     def best_of_everyone(self, count: int) -> None:
         """Every gateway and its best relays, the last of them of another fate than the others if that can be."""
         for number in range(len(self.ids)):
-            row = self.rank[number, self.relays]
-            order = self.relays[np.argsort(row, kind="stable")[: np.isfinite(row).sum()]].tolist()
+            order = self.best_first[number][: self.possible[number]].tolist()
             best = order[:count]
             shared = frozenset.intersection(*(self.groups[one] for one in best)) if len(best) > 1 else None
             if shared:
                 others = (one for one in order[count:] if shared.isdisjoint(self.groups[one]))
                 best[-1] = next((one for one in others if self.rank[number, one] < DEAD), best[-1])
-            self._choose(number, [*best, *self.keeps(number, self.relays, count)])
+            self._choose(number, [*best, *self.keeps(number, self.relays, self._limit(number, count))])
 
     def join_all(self) -> None:
         self.chosen |= {(i, j) for _, i, j in self._pairs()}
@@ -208,27 +211,29 @@ class _Mesh:
     def nearest(self, count: int) -> None:
         """Every relay and its nearest."""
         for number in self.relays.tolist():
-            row = self.rank[number, self.relays]
-            best = self.relays[np.argsort(row, kind="stable")[:count]]
+            best = self.best_first[number][:count]
             best = best[self.rank[number, best] < DEAD]
-            self._choose(number, [*best.tolist(), *self.keeps(number, self.relays, count)])
+            self._choose(number, [*best.tolist(), *self.keeps(number, self.relays, self._limit(number, count))])
 
     def reach_out(self, count: int) -> None:
         """Every relay and the best one in each of the nearest regions around."""
-        regions = sorted(set(self.region[self.relays].tolist()))
-        members = [self.relays[self.region[self.relays] == region] for region in regions]
+        by_region = self.relays[np.argsort(self.region[self.relays], kind="stable")]
+        regions, starts = np.unique(self.region[by_region], return_index=True)
+        members = np.split(by_region, starts[1:])
+        plain = np.minimum.reduceat(self.plain[:, by_region], starts, axis=1)
+        rank = np.minimum.reduceat(self.rank[:, by_region], starts, axis=1)
+        there = np.logical_or.reduceat(self.linked[:, by_region], starts, axis=1)
+        home = self.region[:, None] == regions[None, :]
+        plain[home] = rank[home] = NEVER
+        limit = np.sort(plain, axis=1)[:, min(count, len(regions)) - 1]
+        wanted = there & (rank <= limit[:, None])
+        np.put_along_axis(wanted, np.argsort(rank, axis=1, kind="stable")[:, :count], values=True, axis=1)
+        wanted &= rank < DEAD
         for number in self.relays.tolist():
-            others = [them for region, them in zip(regions, members, strict=True) if region != self.region[number]]
-            if not others:
-                return
-            best_rank = np.array([self.rank[number, them].min() for them in others])
-            best_plain = np.sort([self.plain[number, them].min() for them in others])
-            there = np.array([self.linked[number, them].any() for them in others])
-            kept = there & (np.searchsorted(best_plain, best_rank, side="left") < count)
-            kept[np.argsort(best_rank, kind="stable")[:count]] = True
-            for them in (others[place] for place in np.flatnonzero(kept & (best_rank < DEAD)).tolist()):
+            for place in np.flatnonzero(wanted[number]).tolist():
+                them = members[place]
                 best = int(them[self.rank[number, them].argmin()])
-                self._choose(number, [best, *self.keeps(number, them, 1)])
+                self._choose(number, [best, *self.keeps(number, them, float(plain[number, place]))])
 
     def connect(self) -> None:
         """Join what is apart by the best pair, and by a second one between others, so that no single gateway does."""
@@ -244,6 +249,8 @@ class _Mesh:
         for i, j in self.chosen:
             if i in part and j in part:
                 merge(i, j)
+        if len(next(iter(part.values()))) == len(part):
+            return
         for _, i, j in self._pairs():
             if part[i] is part[j]:
                 continue
@@ -261,8 +268,7 @@ class _Mesh:
         for number, (partner, _) in enumerate(self.trials):
             if not np.isfinite(self.rank[number, partner]):
                 continue
-            kept = np.sort(self.rank[number, self.relays])[:count]
-            worst_ms = float(kept[-1]) if kept[-1] < UNMEASURED else NEVER
+            worst_ms = self._limit(number, count)
             if self.least_ms[number, partner] < worst_ms:
                 self.chosen.add(_ordered(number, partner))
 
@@ -277,18 +283,20 @@ class _Mesh:
         ]
         return tuple(LinkId(src=src, dst=dst, underlay=name) for src, dst, name in sorted(found))
 
+    def _limit(self, number: int, count: int) -> float:
+        """The plain figure of a gateway's ``count``-th best relay."""
+        return float(self.sorted_plain[number, count - 1]) if count <= len(self.relays) else NEVER
+
     def _choose(self, number: int, others: Iterable[int]) -> None:
         self.chosen |= {_ordered(number, other) for other in others}
 
-    def _pairs(self) -> list[tuple[float, int, int]]:
+    def _pairs(self) -> Iterator[tuple[float, int, int]]:
         """Pairs of relays that can be linked, the best first."""
-        if self._order is None:
-            first, second = np.triu_indices(len(self.relays), k=1)
-            i, j = self.relays[first], self.relays[second]
-            ranks = self.rank[i, j]
-            order = np.argsort(ranks, kind="stable")[: np.isfinite(ranks).sum()]
-            self._order = list(zip(ranks[order].tolist(), i[order].tolist(), j[order].tolist(), strict=True))
-        return self._order
+        first, second = np.triu_indices(len(self.relays), k=1)
+        i, j = self.relays[first], self.relays[second]
+        ranks = self.rank[i, j]
+        order = np.argsort(ranks, kind="stable")[: np.isfinite(ranks).sum()]
+        return zip(ranks[order].tolist(), i[order].tolist(), j[order].tolist(), strict=True)
 
 
 def _ordered(one: int, other: int) -> tuple[int, int]:
