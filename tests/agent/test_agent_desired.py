@@ -350,3 +350,33 @@ def test_uplinks_dial_and_wait_on_no_port_of_their_own() -> None:
     other = changed(config.uplinks[0], public_key="another key")
     interfaces = desired(changed(config, uplinks=(config.uplinks[0], other)), local).interfaces
     assert {name: one.listen_port for name, one in interfaces.items()} == {"fm-up0": 0, "fm-up1": 0}
+
+
+def test_a_code_point_is_set_on_what_enters_a_circuit_and_on_what_its_tunnel_makes_of_it() -> None:
+    config = configs()["a"]
+    marked = changed(config, circuits=(changed(config.circuits[0], dscp=46),))
+    (entering,) = (rule for rule in rules_of(rulesets.EDGE, "enter", marked) if "dscp" in rule)
+    assert entering == 'oifname "fm-c1" ip daddr { 100.64.3.0/24 } ip dscp set 46'
+    own, far = BLOCKS.circuit_pair(9)
+    assert rules_of(rulesets.HOP, "send", marked)[0] == f"ip saddr {own} ip daddr {far} ip dscp set 46"
+    for table, chain in ((rulesets.EDGE, "enter"), (rulesets.HOP, "send")):
+        assert "dscp" not in " ".join(rules_of(table, chain, config))
+
+
+@pytest.mark.parametrize(
+    ("police_bps", "limit"),
+    [
+        (8e6, "1000000 bytes/second burst 250000 bytes"),
+        (8e3, "1000 bytes/second burst 131072 bytes"),
+        (1e14, "12500000000000 bytes/second burst 4294967295 bytes"),
+    ],
+    ids=["a-quarter-of-a-second", "never-less-than-two-large-packets", "never-more-than-nftables-holds"],
+)
+def test_what_exceeds_the_reservation_is_dropped(police_bps: float, limit: str) -> None:
+    config = configs()["a"]
+    policed = changed(config, circuits=(changed(config.circuits[0], police_bps=police_bps),))
+    (sent,) = (c.rules for c in desired(policed, LOCAL).tables[rulesets.EDGE].chains if c.name.startswith("sent_"))
+    assert sent[0] == f"limit rate over {limit} counter name {rulesets.police_counter(CIRCUIT)} drop"
+    assert sent[1:] == (f"counter name {rulesets.pass_counter(CIRCUIT)}",)
+    free = next(c.rules for c in desired(config, LOCAL).tables[rulesets.EDGE].chains if c.name.startswith("sent_"))
+    assert free == sent[1:]

@@ -72,6 +72,7 @@ def intent(
     profile: Profile = Profile.BALANCED,
     priority: int = 0,
     dedicated: bool = False,
+    dscp: int | None = None,
 ) -> Intent:
     return Intent(
         meta=Meta(name=name, namespace="shop"),
@@ -83,6 +84,7 @@ def intent(
             profile=profile,
             priority=priority,
             dedicated=dedicated,
+            dscp=dscp,
         ),
     )
 

@@ -7,11 +7,14 @@ import re
 import pytest
 
 from foremesh.model.circuit import CircuitSpec, FirewallRule
+from foremesh.model.config import CircuitEnd
 from foremesh.model.intent import Encryption, Intent, Profile, Requirements, Traffic
+from foremesh.model.mesh import MeshState, PlacedCircuit
 from foremesh.model.plan import Placement, Plan
 from foremesh.model.resource import Protocol
 from foremesh.model.units import Bandwidth, Milliseconds
 from foremesh.network.circuits import Desired, circuit_id, class_of, desired_circuits
+from foremesh.network.compile import compile_configs
 from foremesh.network.mtu import inner_mtu
 from foremesh.network.specs import CircuitError, create_circuit, remove_firewall_rule, update_firewall_rule
 from network.scene import HTTPS, Controller, gateway, intent, placed, workload
@@ -41,7 +44,16 @@ def needs(**requirements: object) -> Requirements:
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        pytest.param({}, {"requirements": needs(min_bandwidth=Bandwidth(1e6))}, True, id="bandwidth-adds-up"),
+        pytest.param(
+            {"requirements": needs(min_bandwidth=Bandwidth(2e6))},
+            {"requirements": needs(min_bandwidth=Bandwidth(1e6))},
+            True,
+            id="bandwidth-adds-up",
+        ),
+        pytest.param({}, {"requirements": needs(min_bandwidth=Bandwidth(1e6))}, False, id="reserved-or-not"),
+        pytest.param({}, {"requirements": needs(reverse=Bandwidth(1e6))}, False, id="reserved-backwards-or-not"),
+        pytest.param({"dscp": 46}, {"dscp": 46}, True, id="same-code-point"),
+        pytest.param({}, {"dscp": 0}, False, id="code-point-zero-is-one"),
         pytest.param({}, {"requirements": needs(encryption=Encryption.END_TO_END)}, True, id="end-to-end-is-default"),
         pytest.param({}, {"traffic": (HTTPS,)}, True, id="traffic-is-no-class"),
         pytest.param({}, {"priority": 9}, True, id="priority-is-no-class"),
@@ -56,8 +68,11 @@ def test_class(one: dict, other: dict, same: bool) -> None:  # type: ignore[type
 
 
 def test_intents_of_a_class_share_a_circuit() -> None:
-    web = intent("web", traffic=(HTTPS,), requirements=needs(min_bandwidth=Bandwidth(2e6), max_hops=3))
-    ping = intent("ping", traffic=(Traffic(protocol=Protocol.ICMP),), requirements=needs(max_hops=3))
+    web = intent(
+        "web", traffic=(HTTPS,), requirements=needs(min_bandwidth=Bandwidth(2e6), reverse=Bandwidth(2e5), max_hops=3)
+    )
+    small = needs(min_bandwidth=Bandwidth(1e6), reverse=Bandwidth(1e5), max_hops=3)
+    ping = intent("ping", traffic=(Traffic(protocol=Protocol.ICMP),), requirements=small)
     bulk = intent("bulk", requirements=needs(min_bandwidth=Bandwidth(1e6), reverse=Bandwidth(5e5), max_hops=3))
     result = desired(
         (web, placed(web, "a1", "b1", "a", "t", "b")),
@@ -73,7 +88,7 @@ def test_intents_of_a_class_share_a_circuit() -> None:
         ("shop/ping", "shop/a1"): circuit.id,
         ("shop/bulk", "shop/a2"): circuit.id,
     }
-    assert circuit.spec.requirements == needs(min_bandwidth=Bandwidth(5e6), reverse=Bandwidth(5e5), max_hops=3)
+    assert circuit.spec.requirements == needs(min_bandwidth=Bandwidth(6e6), reverse=Bandwidth(1e6), max_hops=3)
     assert circuit.spec.path == (), "the plan's path is status, not spec"
     assert circuit.path.gateways == ("mesh/a", "mesh/t", "mesh/b")
     address = {"a1": "100.64.0.2/32", "a2": "100.64.0.3/32", "b1": "100.64.1.2/32", "b2": "100.64.1.3/32"}
@@ -191,3 +206,28 @@ def test_rules_are_added_replaced_and_removed_once() -> None:
     with pytest.raises(CircuitError, match="to replace"):
         update_firewall_rule(wider, FirewallRule(ports=(2222,)), replaces=web)
     assert remove_firewall_rule(remove_firewall_rule(wider, ssh), ssh).firewall == (all_web,)
+
+
+def test_a_code_point_goes_from_the_intent_to_both_ends() -> None:
+    voice = intent("voice", dscp=46)
+    (circuit,) = desired((voice, placed(voice, "a1", "b1", "a", "b"))).circuits
+    assert circuit.spec.dscp == 46
+    assert {end.dscp for end in _ends_of(voice)} == {46}
+
+
+@pytest.mark.parametrize("policing", [True, False])
+def test_each_end_is_held_to_what_is_reserved_in_its_direction(policing: bool) -> None:
+    bulk = intent("bulk", requirements=needs(min_bandwidth=Bandwidth(5e6), reverse=Bandwidth(1e6)))
+    ends = {end.initiator: end.police_bps for end in _ends_of(bulk, policing=policing)}
+    assert ends == ({True: 5e6, False: 1e6} if policing else {True: None, False: None})
+    free = intent("free")
+    assert [end.police_bps for end in _ends_of(free, policing=policing)] == [None, None]
+
+
+def _ends_of(one: Intent, *, policing: bool = True) -> list[CircuitEnd]:
+    """Both ends of the circuit of an intent from a1 to b1, as they are compiled."""
+    controller = Controller.of(gateway("a"), gateway("b"), workload("a1", "a"), workload("b1", "b"))
+    (circuit,) = desired((one, placed(one, "a1", "b1", "a", "b"))).circuits
+    placed_circuit = PlacedCircuit(id=circuit.id, spec=circuit.spec, number=0, class_number=0, pairs=circuit.pairs)
+    state = MeshState(epoch=1, members=controller.members(), circuits=(placed_circuit,), policing=policing)
+    return [end for config in compile_configs(state).values() for end in config.circuits]

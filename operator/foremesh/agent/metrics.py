@@ -130,15 +130,6 @@ class Metrics:
         for circuit, count in relayed.items():
             packets.add_metric([own, circuit], count[0])
             volume.add_metric([own, circuit], count[1])
-        dropped = CounterMetricFamily(
-            "foremesh_circuit_dropped_packets",
-            "Packets that a circuit's firewall dropped",
-            labels=["src", "dst", "circuit"],
-        )
-        for end in config.circuits:
-            count = self.figures.counters.get((rulesets.EDGE, rulesets.drop_counter(end.circuit)))
-            if count:
-                dropped.add_metric([own, end.remote_gateway, end.circuit], count[0])
         stopped = CounterMetricFamily(
             "foremesh_agent_stopped_packets",
             "Packets stopped by reason: clear (would have left outside the tunnels),"
@@ -152,7 +143,24 @@ class Metrics:
             counts = [self.figures.counters[part][0] for part in parts if part in self.figures.counters]
             if counts:
                 stopped.add_metric([reason], sum(counts))
-        yield from (packets, volume, dropped, stopped)
+        yield from (packets, volume, stopped, *self._at_circuits(config))
+
+    def _at_circuits(self, config: GatewayConfig) -> Iterator[Metric]:
+        """What circuits' firewalls and reservations did at this end, in both directions."""
+        for name, counter, what in (
+            ("passed", rulesets.pass_counter, "that passed a circuit's firewall at this end"),
+            ("dropped", rulesets.drop_counter, "that a circuit's firewall dropped at this end"),
+            ("policed", rulesets.police_counter, "dropped because they exceeded what was reserved for the circuit"),
+        ):
+            labels = ["src", "dst", "circuit"]
+            packets = CounterMetricFamily(f"foremesh_circuit_{name}_packets", f"Packets {what}", labels=labels)
+            volume = CounterMetricFamily(f"foremesh_circuit_{name}_bytes", f"Bytes {what}", labels=labels)
+            for end in config.circuits:
+                count = self.figures.counters.get((rulesets.EDGE, counter(end.circuit)))
+                if count:
+                    packets.add_metric([config.gateway, end.remote_gateway, end.circuit], count[0])
+                    volume.add_metric([config.gateway, end.remote_gateway, end.circuit], count[1])
+            yield from (packets, volume)
 
 
 def _peer_of(end: CircuitEnd) -> str:

@@ -112,6 +112,7 @@ def carry_on(
         links=adjacency(member.resource for member in members if member.is_gateway and member.registration),
         circuits=placed.circuits,
         local=wanted.local,
+        policing=settings.planning.policing,
     )
     changes = diff(observed.configs, compile_configs(state))
     farewells, gone = take_leave(changes.removed, observed, epoch=epoch)

@@ -100,6 +100,8 @@ class IntentSpec(Spec, frozen=True, kw_only=True):
     priority: int = 0
     """Higher is placed first."""
     dedicated: bool = False
+    dscp: int | None = None
+    """Differentiated services code point, 0 to 63, that its packets carry in the mesh; unset leaves it as it is."""
 
 
 class Intent(Spec, frozen=True, kw_only=True):

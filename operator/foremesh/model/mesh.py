@@ -100,3 +100,5 @@ class MeshState(Wire, frozen=True, kw_only=True):
     """The most important one first."""
     domain: str = "mesh"
     """What names of the mesh end with."""
+    policing: bool = True
+    """Whether a circuit's ends may send no more than was reserved for it."""

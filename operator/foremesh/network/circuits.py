@@ -83,11 +83,15 @@ class _Group:
 
 def class_of(intent: Intent) -> str:
     """The class of traffic that an intent belongs to: profile, encryption, and a digest of every requirement but the
-    bandwidth, which adds up. A dedicated intent is a class of its own."""
+    bandwidth, which adds up; but what has a reservation does not share it with what has none. A dedicated intent is a
+    class of its own."""
     spec = intent.spec
     encryption = spec.requirements.encryption or Encryption.END_TO_END
     alike = msgspec.structs.replace(spec.requirements, min_bandwidth=None, reverse=None, encryption=None)
-    digest = _digest(encode(alike), intent.id.encode() if spec.dedicated else b"")
+    more = [f"dscp {spec.dscp}"] if spec.dscp is not None else []
+    more += ["reserves"] if spec.requirements.min_bandwidth else []
+    more += ["reserves reverse"] if spec.requirements.reverse else []
+    digest = _digest(encode(alike), intent.id.encode() if spec.dedicated else b"", *(part.encode() for part in more))
     return f"{spec.profile}-{encryption}-{digest}".lower()
 
 
@@ -226,6 +230,7 @@ def _circuit(id_: str, group: _Group, blocks: Blocks | None) -> DesiredCircuit:
             profile=spec.profile,
             requirements=_requirements(spec.requirements, group),
             firewall=firewall_of(pairs),
+            dscp=spec.dscp,
             blocks=blocks,
         ),
         path=group.path,

@@ -202,6 +202,8 @@ class _Mesh:
             for label in circuit.labels
             for own, far_end in [_own_first(self.blocks.label_pair(label.number), initiator)]
         )
+        needs = circuit.spec.requirements
+        reserved = needs.min_bandwidth if initiator else needs.reverse
         by_state = {label.state: label.number for label in circuit.labels}
         return CircuitEnd(
             circuit=circuit.id,
@@ -221,6 +223,8 @@ class _Mesh:
             initiator=initiator,
             probe_address=probe_address,
             mtu=inner_mtu(circuit.spec.encryption, circuit.path_mtu),
+            police_bps=float(reserved) if reserved and self.state.policing else None,
+            dscp=circuit.spec.dscp,
         )
 
 

@@ -12,6 +12,7 @@ from foremesh.model.intent import Encryption, Profile, Requirements
 from foremesh.model.resource import Protocol
 
 MAX_PORT = 65535
+MAX_DSCP = 63
 
 
 class CircuitError(ValueError):
@@ -32,6 +33,7 @@ def create_circuit(
     profile: Profile = Profile.BALANCED,
     requirements: Requirements | None = None,
     firewall: tuple[FirewallRule, ...] = (),
+    dscp: int | None = None,
     blocks: Blocks | None = None,
 ) -> CircuitSpec:
     """Declare a circuit between two gateways.
@@ -42,11 +44,12 @@ def create_circuit(
         path: Gateway ids from end to end to pin the circuit to; empty lets foremesh choose, and choose again.
         class_: Intents of the same ends and class share a circuit.
         firewall: What may pass; everything else is dropped at both ends.
+        dscp: Differentiated services code point of its packets, 0 to 63; None leaves theirs.
         blocks: The mesh's address plan; the default one if not given.
 
     Raises:
         CircuitError: If the ends are one gateway, the path does not join them or passes a gateway twice, the encryption
-            is weaker than required, or a rule is unreadable.
+            is weaker than required, the code point is none, or a rule is unreadable.
     """
     needs = requirements or Requirements()
     if source == destination:
@@ -55,6 +58,8 @@ def create_circuit(
         raise CircuitError(f"path {' > '.join(path)} does not lead from {source} to {destination}")
     if len(set(path)) < len(path):
         raise CircuitError(f"path {' > '.join(path)} passes a gateway twice")
+    if dscp is not None and not 0 <= dscp <= MAX_DSCP:
+        raise CircuitError(f"DSCP {dscp} is not within 0 and {MAX_DSCP}")
     if not encryption.satisfies(needs.encryption):
         raise CircuitError(f"encryption {encryption} does not meet the required {needs.encryption}")
     spec = CircuitSpec(
@@ -65,6 +70,7 @@ def create_circuit(
         profile=profile,
         requirements=needs,
         path=path,
+        dscp=dscp,
     )
     for rule in firewall:
         spec = update_firewall_rule(spec, rule, blocks=blocks)

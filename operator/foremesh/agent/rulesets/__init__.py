@@ -5,7 +5,7 @@ Pure. Four tables, so that a change of one does not touch the others:
 - ``foremesh_guard``: nothing from or to the mesh's blocks leaves by an interface that is not foremesh's;
 - ``foremesh_translate``: own addresses for mesh addresses and back, where there are any;
 - ``foremesh_hop``: labels: relayed at a transit, exchanged for circuit addresses at the ends; nothing else passes;
-- ``foremesh_edge``: workloads' traffic: steered into circuits, and each circuit's firewall.
+- ``foremesh_edge``: workloads' traffic: steered into circuits, and each circuit's firewall and reservation.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from foremesh.agent.rulesets.names import (
     TRANSLATE,
     drop_counter,
     label_counter,
+    pass_counter,
+    police_counter,
 )
 from foremesh.agent.rulesets.translate import translate
 
@@ -39,5 +41,7 @@ __all__ = [
     "guard",
     "hop",
     "label_counter",
+    "pass_counter",
+    "police_counter",
     "translate",
 ]

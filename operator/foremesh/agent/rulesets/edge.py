@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from foremesh.agent.rulesets.matches import ECHO, NOBODY, allowed, prefixes, steered, steered_from_behind
-from foremesh.agent.rulesets.names import EDGE, STRAY, drop_counter, tag_of
+from foremesh.agent.rulesets.names import EDGE, STRAY, drop_counter, pass_counter, police_counter, tag_of
+from foremesh.agent.rulesets.passage import passage
 from foremesh.agent.state import MARK_MASK, PROBE_PORT, Chain, Names, Table, mark_of
-from foremesh.model.config import GatewayConfig
+from foremesh.model.config import CircuitEnd, GatewayConfig
 
 
 def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBODY) -> Table:
@@ -61,9 +62,6 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
         ]
     receive.append(f"counter name {STRAY} drop")
 
-    # VXLAN looks up its own way with the mark of what it carries, which would lead back into the circuit.
-    enter = f'oifname "{names.circuits}" meta mark set meta mark & {others:#010x}'
-
     return Table(
         EDGE,
         (
@@ -72,7 +70,12 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
             Chain("steering", tuple(steer), "type filter hook prerouting priority -80; policy accept;"),
             Chain("forward", tuple(forward), "type filter hook forward priority filter; policy accept;"),
             Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
-            Chain("enter", (enter,), "type filter hook postrouting priority mangle; policy accept;"),
+            *passage(names, config),
         ),
-        (STRAY, *(drop_counter(end.circuit) for end in config.circuits)),
+        (STRAY, *(counter for end in config.circuits for counter in _counters(end))),
     )
+
+
+def _counters(end: CircuitEnd) -> tuple[str, ...]:
+    policed = (police_counter(end.circuit),) if end.police_bps is not None else ()
+    return (drop_counter(end.circuit), pass_counter(end.circuit), *policed)

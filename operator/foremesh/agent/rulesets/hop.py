@@ -23,7 +23,12 @@ def hop(names: Names, config: GatewayConfig) -> Table:
             f" ip saddr set ip saddr map {set_of(f'{far} : {end.remote_address}' for _, far, end in accepted)}"
             f" ip daddr set ip daddr map {set_of(f'{own} : {end.local_address}' for own, _, end in accepted)}"
         )
-    send = []
+    send = [
+        # What an inner tunnel makes of packets has no class of service of its own, and transits see nothing else.
+        f"ip saddr {end.local_address} ip daddr {end.remote_address} ip dscp set {end.dscp}"
+        for end in config.circuits
+        if end.dscp is not None
+    ]
     if config.circuits:
         # Which label that is, the failover process writes into the maps.
         send.append(

@@ -26,6 +26,16 @@ def drop_counter(circuit: str) -> str:
     return f"dropped_{tag_of(circuit)}"
 
 
+def pass_counter(circuit: str) -> str:
+    """Name of the counter of what passed a circuit's firewall here."""
+    return f"passed_{tag_of(circuit)}"
+
+
+def police_counter(circuit: str) -> str:
+    """Name of the counter of what exceeded a circuit's reservation here."""
+    return f"policed_{tag_of(circuit)}"
+
+
 def tag_of(circuit: str) -> str:
     """A circuit id as part of an nftables name: ids hold characters that names cannot."""
     return hashlib.sha256(circuit.encode()).hexdigest()[:12]
