@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from controller.scene import (
+    FAST_DIRECT,
     ORDERS,
     Mesh,
     forecasts,
@@ -20,12 +21,11 @@ from foremesh.controller.verdicts import (
     resource_status,
 )
 from foremesh.model.circuit import Circuit, CircuitStatus, Condition
-from foremesh.model.registration import Beacon, ProbeReport
+from foremesh.model.registration import ProbeReport
 from foremesh.model.status import IntentStatus, ResourceStatus
 
 NOW, LATER = "2030-01-01T00:00:00Z", "2030-01-01T00:05:00Z"
 GOOD = ProbeReport(answering=True, rtt_ms=20.0, loss=0.0, mtu_fits=True)
-SLOW_LON = forecasts({("ams", "lon"): 90.0})
 ALL_SLOW = forecasts(dict.fromkeys((("ams", "lon"), ("ams", "par")), 90.0))
 
 
@@ -39,7 +39,8 @@ def probed(mesh: Mesh, report: ProbeReport | None = GOOD) -> Mesh:
     beacons = dict(mesh.observed.beacons)
     for end in ("mesh/ams", "mesh/fra"):
         if end in beacons:
-            beacons[end] = Beacon(probes={mesh.circuit.id: report} if report else {})
+            probes = {mesh.circuit.id: report} if report else {}
+            beacons[end] = msgspec.structs.replace(beacons[end], probes=probes)
     mesh.observed = replace(mesh.observed, beacons=beacons)
     return mesh
 
@@ -87,7 +88,7 @@ def nothing(mesh: Mesh) -> None:
 
 def staging(mesh: Mesh) -> None:
     """Another path is best now; nobody has acknowledged it."""
-    mesh.forecasts = SLOW_LON
+    mesh.forecasts = FAST_DIRECT
     mesh.plan()
 
 

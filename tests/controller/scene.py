@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from foremesh.decide import Decision, Declared, Forecasts, Observed, Problem, carry_on, decide
-from foremesh.model.circuit import Circuit, CircuitStatus
+from foremesh.model.circuit import Circuit, CircuitStatus, LabelState
 from foremesh.model.config import GatewayConfig
 from foremesh.model.forecast import Forecast
 from foremesh.model.intent import Intent
@@ -192,10 +193,12 @@ class Mesh:
         raise AssertionError("twelve steps, and configs still change")
 
     def acknowledge(self, *ids: str, error: str = "") -> None:
-        """They apply their config in force, or refuse it."""
-        acks = dict(self.observed.acks)
+        """They apply their config in force, and hear hellos on every label; or they refuse it."""
+        acks, beacons = dict(self.observed.acks), dict(self.observed.beacons)
         for id_ in ids:
             config = self.observed.configs[id_]
+            if id_ in beacons and not error:
+                beacons[id_] = watching(beacons[id_], config)
             acks[id_] = Acknowledgement(
                 gateway=id_,
                 epoch=config.epoch,
@@ -204,13 +207,29 @@ class Mesh:
                 error=error,
                 labels=config.labels,
             )
-        self.observed = replace(self.observed, acks=acks)
+        self.observed = replace(self.observed, acks=acks, beacons=beacons)
+
+    def report(self, *ids: str, **fields: Any) -> None:
+        """Their next beacons say something else."""
+        beacons = {**self.observed.beacons}
+        beacons |= {id_: msgspec.structs.replace(beacons[id_], **fields) for id_ in ids}
+        self.observed = replace(self.observed, beacons=beacons)
+
+    def fall_over(self, *ids: str) -> None:
+        """These ends of the one circuit went to the standby, where alone hellos pass, and say so."""
+        (standby,) = [label.number for label in self.circuit.status.labels if label.state == "Standby"]
+        self.report(*ids, sending={self.circuit.id: standby}, heard=(standby,))
 
     @property
     def circuit(self) -> Circuit:
         """The one circuit on record."""
         (circuit,) = self.declared.circuits.values()
         return circuit
+
+    @property
+    def states(self) -> dict[tuple[str, ...], LabelState]:
+        """The states of that circuit's labels, by path."""
+        return {label.path: label.state for label in self.circuit.status.labels}
 
     def _take(self, decision: Decision) -> Decision:
         self.decision = decision
@@ -262,6 +281,17 @@ class Mesh:
         )
 
 
+def watching(beacon: Beacon, config: GatewayConfig) -> Beacon:
+    """What an end reports that runs a config, sends as it is told and hears every label."""
+    return msgspec.structs.replace(
+        beacon,
+        applied_epoch=config.epoch,
+        applied_revision=config.revision,
+        sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
+        heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
+    )
+
+
 def attached(id_: str) -> Beacon:
     """A beacon; a workload's with a millisecond to its gateway."""
     gateway = {WEB: "mesh/ams", DB: "mesh/fra"}.get(id_)
@@ -270,6 +300,9 @@ def attached(id_: str) -> Beacon:
 
 SLOW_LON = forecasts({("ams", "lon"): 90.0})
 """By par is now the best way."""
+DIRECT = ("mesh/ams", "mesh/fra")
+FAST_DIRECT = forecasts({("ams", "fra"): 1.0})
+"""The direct way is now the best, which was not even the standby."""
 ALL_SLOW = forecasts(dict.fromkeys((("ams", "lon"), ("ams", "par")), 90.0))
 HASTY = {"requirements": {"maxLatency": "40ms"}}
 

@@ -9,10 +9,12 @@ import pytest
 
 from controller.scene import (
     AWAY,
+    FAST_DIRECT,
     GATEWAYS,
+    SLOW_LON,
     intent_body,
 )
-from controller.world import SLOW_LON, World, metric
+from controller.world import World, metric
 from foremesh.controller import operator as module
 from foremesh.controller.replanner import NotNow
 
@@ -218,7 +220,7 @@ async def test_an_event_that_is_refused_holds_nothing_up(world: World) -> None:
 
 
 async def test_a_move_shows_the_path_that_packets_take(world: World) -> None:
-    world.pipeline.answer = SLOW_LON
+    world.pipeline.answer = FAST_DIRECT
     await world.plan()
     assert world.kubernetes.status("Intent", "orders")["path"] == "ams > lon > fra"
     planned = world.kubernetes.condition("Circuit", world.circuit["metadata"]["name"], "Planned", "mesh")

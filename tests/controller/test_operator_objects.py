@@ -10,12 +10,13 @@ import msgspec
 import pytest
 
 from controller.scene import (
+    FAST_DIRECT,
     GATEWAYS,
     body,
     gateway_body,
     intent_body,
 )
-from controller.world import MEMBERS, SLOW_LON, World
+from controller.world import MEMBERS, World
 from foremesh.controller import operator as module
 from foremesh.model import tokens
 from foremesh.settings import ApiSettings, Settings
@@ -27,7 +28,7 @@ async def test_a_circuit_goes_when_its_labels_are_free(world: World) -> None:
     world.kubernetes.drop("Intent", "orders")
     await world.plan()
     circuit = world.circuit
-    assert [label["state"] for label in circuit["status"]["labels"]] == ["Draining"]
+    assert [label["state"] for label in circuit["status"]["labels"]] == ["Draining", "Draining"]
     assert circuit["spec"].get("firewall", []) == []
     assert circuit["metadata"].get("ownerReferences", []) == []
     assert (
@@ -43,7 +44,7 @@ async def test_a_circuit_that_kubernetes_collected_is_made_again_and_drains(worl
     world.kubernetes.drop("Intent", "orders")
     world.kubernetes.drop("Circuit", name, "mesh")
     await world.plan()
-    assert [label["state"] for label in world.circuit["status"]["labels"]] == ["Draining"]
+    assert [label["state"] for label in world.circuit["status"]["labels"]] == ["Draining", "Draining"]
     await world.settle()
     assert world.kubernetes.of_kind("Circuit") == []
 
@@ -150,14 +151,14 @@ async def test_a_gateway_falling_silent_is_said_with_the_time_it_was_last_heard(
 
 
 async def test_a_refused_config_is_said_of_the_gateway_and_of_the_circuit(world: World) -> None:
-    world.pipeline.answer = SLOW_LON
+    world.pipeline.answer = FAST_DIRECT
     await world.plan()
-    await world.acknowledge("mesh/par", error="block overlaps route eth7")
+    await world.acknowledge("mesh/fra", error="block overlaps route eth7")
     await world.progress()
-    assert world.ready("MeshResource", "par", "mesh") == ("False", "ConfigRefused")
+    assert world.ready("MeshResource", "fra", "mesh") == ("False", "ConfigRefused")
     programmed = world.kubernetes.condition("Circuit", world.circuit["metadata"]["name"], "Programmed", "mesh")
     assert (programmed["status"], programmed["reason"]) == ("False", "ConfigRefused")
-    assert "mesh/par (block overlaps route eth7)" in programmed["message"]
+    assert "mesh/fra (block overlaps route eth7)" in programmed["message"]
     assert "traffic stays on ams > lon > fra" in programmed["message"]
 
 

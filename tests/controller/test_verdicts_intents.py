@@ -209,7 +209,7 @@ def test_predictions_stay_those_of_the_path_that_is_shown() -> None:
     )
     mesh.settle()
     after = of_intent(probed(mesh), under_way)
-    assert (after.path, after.predicted.latency_ms) == ("ams > par > fra", 32.0)  # type: ignore[union-attr]
+    assert (after.path, after.predicted.latency_ms) == ("ams > fra", 3.0)  # type: ignore[union-attr]
 
 
 def test_figures_have_no_digits_that_nobody_can_measure() -> None:

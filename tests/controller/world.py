@@ -20,6 +20,7 @@ from controller.scene import (
     forecasts,
     mesh_bodies,
     registration,
+    watching,
 )
 from foremesh.controller.operator import Operator
 from foremesh.controller.replanner import Work
@@ -31,7 +32,6 @@ from foremesh.pipeline import Pipeline
 from foremesh.settings import ApiSettings, Settings
 
 MEMBERS = (*(f"mesh/{name}" for name in GATEWAYS), WEB, DB)
-SLOW_LON = forecasts({("ams", "lon"): 90.0})
 CIRCUIT_KIND = "Circuit"
 
 
@@ -69,7 +69,8 @@ class World:
             await self.registry.beacon(id_, attached(id_))
 
     async def acknowledge(self, *ids: str, error: str = "") -> None:
-        """They apply, or refuse, what they were told last."""
+        """They apply what they were told last, and hear hellos on every label; or they refuse it."""
+        beacons = await self.registry.beacons()
         for id_, config in (await self.registry.configs()).items():
             if not ids or id_ in ids:
                 ack = Acknowledgement(
@@ -81,6 +82,8 @@ class World:
                     labels=config.labels,
                 )
                 await self.registry.acknowledge(ack)
+                if id_ in beacons and not error:
+                    await self.registry.beacon(id_, watching(beacons[id_], config))
 
     async def probe(self) -> None:
         """Ends of circuits report on them."""
@@ -88,7 +91,7 @@ class World:
             if id_ in await self.registry.beacons():
                 report = ProbeReport(answering=True, rtt_ms=self.rtt_ms, loss=0.0, mtu_fits=True)
                 circuits = {end.circuit: report for end in config.circuits}
-                beacon = attached(id_)
+                beacon = (await self.registry.beacons())[id_]
                 await self.registry.beacon(id_, msgspec.structs.replace(beacon, probes={**beacon.probes, **circuits}))
 
     async def plan(self) -> None:

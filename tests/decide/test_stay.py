@@ -96,7 +96,7 @@ def test_the_world_takes_no_path_away(change: object, silent: tuple[str, ...]) -
     decision = mesh.settle()
     assert path_of(decision) == BY_LON
     assert infeasible(decision)
-    assert [label.state for label in mesh.circuit.status.labels] == [LabelState.ACTIVE]
+    assert mesh.states == {BY_LON: LabelState.ACTIVE, BY_PAR: LabelState.STANDBY}
 
 
 def test_an_edit_that_asks_for_nothing_else_keeps_a_path_that_became_too_slow() -> None:

@@ -31,6 +31,7 @@ from foremesh.network.circuits import Desired, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.place import Placed, place_circuits
 from foremesh.network.programmed import Applied
+from foremesh.routing.adjacency import adjacency
 
 HTTPS = Traffic(protocol=Protocol.TCP, ports=(443,))
 
@@ -178,7 +179,7 @@ class Controller:
             epoch=self.epoch,
             blocks=self.blocks,
             members=members,
-            links=full_mesh([m.id for m in members if m.is_gateway]),
+            links=adjacency(m.resource for m in members if m.is_gateway and m.registration),
             circuits=self.placed.circuits,
             local=self.desired.local,
         )

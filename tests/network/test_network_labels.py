@@ -127,6 +127,8 @@ def test_a_standby_is_staged_beside_the_active_label_and_stays() -> None:
     assert world.states() == {"adb": LabelState.STAGING, "aeb": LabelState.STAGING}
     world.obey(*"abde")
     world.cycle()
+    assert world.states() == {"adb": LabelState.ACTIVE, "aeb": LabelState.STAGING}
+    world.cycle()
     assert world.states() == {"adb": LabelState.ACTIVE, "aeb": LabelState.STANDBY}
     numbers = {label.number for label in world.circuits[C0].labels}
     world.settle()
@@ -161,13 +163,13 @@ def test_a_move_to_a_dead_standby_waits() -> None:
             {
                 "acb": LabelState.ACTIVE,
                 "adb": LabelState.DRAINING,
-                "aeb": LabelState.DRAINING,
-                "acdb": LabelState.STANDBY,
+                "aeb": LabelState.STANDBY,
+                "acdb": LabelState.STAGING,
             },
         ),
         ("", {"acb": LabelState.ACTIVE, "adb": LabelState.DRAINING, "aeb": LabelState.DRAINING}),
     ],
-    ids=["the-former-path", "the-same-as-before", "a-third", "none"],
+    ids=["the-former-path", "the-same-as-before", "a-third-as-soon-as-it-is-ready", "none"],
 )
 def test_a_move_leaves_the_standby_that_is_wanted(standby: str, left: dict[str, LabelState]) -> None:
     world = carrying()

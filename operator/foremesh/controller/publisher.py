@@ -129,6 +129,7 @@ class Publisher:
                 continue
             status = verdicts.circuit_status(placed, circuit, decision, observed, now=now)
             metrics.MOVES.inc(max(0, status.moves - circuit.status.moves))
+            metrics.FAILOVERS.inc(max(0, status.failovers - circuit.status.failovers))
             await self._tell(record, "Circuit", placed.id, verdicts.circuit_news(circuit.status, status))
             statuses = {placed.id: circuit.status}
             await self._write_status(record, "Circuit", placed.id, statuses, status, figures=figures)

@@ -6,6 +6,7 @@ and the command line run the same code; ``pipeline`` brings the inputs in and ha
 
 from foremesh.decide.assume import joined
 from foremesh.decide.decision import carry_on, decide, next_epoch
+from foremesh.decide.links import narrow_links, sizes_text
 from foremesh.decide.pinning import Pinned, pinning_policies
 from foremesh.decide.recover import recover
 from foremesh.decide.resolve import attachment_rtt_ms, resolve
@@ -27,8 +28,10 @@ __all__ = [
     "hold",
     "joined",
     "keep_flowing",
+    "narrow_links",
     "next_epoch",
     "pinning_policies",
     "recover",
     "resolve",
+    "sizes_text",
 ]

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from foremesh.decide.links import applied, narrow_links, silent_links, without_hope
 from foremesh.decide.pinning import pinning_policies
 from foremesh.decide.recover import recover
 from foremesh.decide.resolve import among_heard, as_served, matched_intents, resolve
-from foremesh.decide.stay import base_class, hold, keep_flowing
+from foremesh.decide.stay import base_class, hold, keep_flowing, keep_protected
 from foremesh.decide.values import Chosen, Decision, Declared, Forecasts, Observed, Problem
 from foremesh.forecast.queueing import queueing_ms
 from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Intent
-from foremesh.model.mesh import Member, MeshState
+from foremesh.model.mesh import Member, MeshState, PlacedCircuit
 from foremesh.model.series import Metric
 from foremesh.network.allocate import Held, enrol
 from foremesh.network.allocate import held as held_by
@@ -23,7 +24,6 @@ from foremesh.network.circuits import Desired, class_of, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import note_fail_over
 from foremesh.network.place import place_circuits
-from foremesh.network.programmed import Applied
 from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import PlannerSettings
 from foremesh.routing.graph import build_graph, capacities
@@ -50,13 +50,17 @@ def decide(
     present = [member.resource for member in gateways if member.present]
     problem = forecasts.problem or (NO_GATEWAY if gateways and not present else "")
     links = adjacency(present)
+    narrow = narrow_links(links, observed)
+    links = tuple(link for link in links if link not in narrow)
     queueing = queueing_ms(*map(forecasts.past.get, QUEUE), capacities(present, links, declared.links))
     graph = build_graph(present, links, forecasts.by_metric, declared.links, queueing)
     intents = _served(declared)
     resolved = {id_: resolve(intent, declared.resources, members, observed) for id_, intent in intents.items()}
     demands = [demand for resolution in resolved.values() for demand in resolution.demands]
     recorded = _on_record(declared, observed, settings, intents)
-    circuits = {id_: note_fail_over(circuit, _applied(observed)) for id_, circuit in recorded.items()}
+    circuits = {id_: note_fail_over(circuit, applied(observed)) for id_, circuit in recorded.items()}
+    silent = silent_links(circuits.values(), observed, now_s=now_s)
+    graph = without_hope(graph, silent)
     if problem:
         plan = hold(demands, declared, circuits, now_s=now_s)
     else:
@@ -69,8 +73,9 @@ def decide(
             made_at_s=now_s,
         )
         plan = keep_flowing(plan, demands, declared, circuits)
+        plan = keep_protected(plan, demands, declared, circuits, narrow)
     epoch = next_epoch(observed, declared, now_s=now_s)
-    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved), epoch)
+    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved), epoch, silent)
     return carry_on(declared, observed, chosen, settings, now_s=now_s)
 
 
@@ -97,7 +102,7 @@ def carry_on(
     placed = place_circuits(
         [circuit for circuit in wanted.circuits if circuit.id not in (refused or {})],
         _on_record(declared, observed, settings, intents),
-        _applied(observed),
+        applied(observed),
         held,
         members=members,
         epoch=epoch,
@@ -125,7 +130,20 @@ def carry_on(
         configs={**changes.configs, **farewells},
         changed=(*changes.changed, *farewells),
         removed=gone,
+        outdated=_outdated(chosen, placed.circuits, declared, observed, now_s=now_s),
     )
+
+
+def _outdated(
+    chosen: Chosen, placed: Iterable[PlacedCircuit], declared: Declared, observed: Observed, *, now_s: float
+) -> str:
+    switched = [circuit.id for circuit in placed if circuit.failed_over]
+    if switched:
+        return f"failed over: {', '.join(switched)}"
+    silent = silent_links(declared.circuits.values(), observed, now_s=now_s)
+    if silent == chosen.silent:
+        return ""
+    return f"links without hellos: {', '.join(sorted(map(str, silent))) or 'none any more'}"
 
 
 def take_leave(
@@ -181,10 +199,6 @@ def _on_record(
 ) -> dict[str, Circuit]:
     classes = {class_of(intent) for intent in intents.values()}
     return recover(observed.configs, declared.circuits, settings.blocks, classes=classes)
-
-
-def _applied(observed: Observed) -> Applied:
-    return Applied(observed.configs, observed.acks, observed.beacons)
 
 
 def _as_planned(circuit: Circuit) -> Circuit:

@@ -5,7 +5,7 @@ The world may take away what a path offers; only a person's word takes away the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -65,6 +65,44 @@ def keep_flowing(plan: Plan, demands: Iterable[Demand], declared: Declared, circ
         if before is None or _asks_for_else(demand, declared, circuits) or forbidden(before, demand, declared):
             return placement
         return msgspec.structs.replace(before, infeasible=placement.infeasible, reason=placement.reason)
+
+    return msgspec.structs.replace(plan, placements=tuple(kept(placement) for placement in plan.placements))
+
+
+def keep_protected(
+    plan: Plan,
+    demands: Iterable[Demand],
+    declared: Declared,
+    circuits: Mapping[str, Circuit],
+    unfit: Container[LinkId],
+) -> Plan:
+    """Where the planner finds nothing to fall over to, because gateways are silent, the standby stays that is there:
+    the path may live though its gateways' beacons do not arrive, and a label that waits costs nothing.
+
+    Not on a path that is not permitted any more.
+
+    Args:
+        unfit: Links that no path may use.
+    """
+    by_key = {demand.key: demand for demand in demands}
+
+    def kept(placement: Placement) -> Placement:
+        demand = by_key.get((placement.intent, placement.source))
+        if placement.path is None or placement.standby is not None or demand is None:
+            return placement
+        before = recorded(demand, declared, circuits)
+        standby = before.standby if before else None
+        if before is None or standby is None or any(link in unfit for link in standby.links):
+            return placement
+        same_ends = (standby.gateways[0], standby.gateways[-1]) == (
+            placement.path.gateways[0],
+            placement.path.gateways[-1],
+        )
+        if not same_ends or standby.links == placement.path.links:
+            return placement
+        if forbidden(msgspec.structs.replace(before, path=standby), demand, declared):
+            return placement
+        return msgspec.structs.replace(placement, standby=standby)
 
     return msgspec.structs.replace(plan, placements=tuple(kept(placement) for placement in plan.placements))
 

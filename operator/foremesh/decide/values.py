@@ -99,6 +99,8 @@ class Chosen:
     """Policy id to the number of intents it is about."""
     epoch: int
     """The epoch in which it was chosen: what the ends of circuits did since outweighs it."""
+    silent: frozenset[LinkId]
+    """Links that passed no hellos then."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class Decision:
     """Ids of whoever is to get a new config: members, and those that leave."""
     removed: tuple[str, ...]
     """Ids of those that left and have taken everything down."""
+    outdated: str
+    """Why it is time for another plan; empty if it is not."""
 
     @property
     def served(self) -> Mapping[str, tuple[str, ...]]:

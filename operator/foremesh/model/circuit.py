@@ -125,12 +125,18 @@ class CircuitStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False
     """Number of the class's inner interface, the same at both ends."""
     path: tuple[str, ...] = ()
     path_text: str = ""
+    standby_path: tuple[str, ...] = ()
+    """Where its ends fall over to by themselves; empty: nowhere yet."""
+    standby_path_text: str = ""
     labels: tuple[LabelAllocation, ...] = ()
     predicted: Figures | None = None
     observed: Figures | None = None
     forecast_model: str = ""
     intents: tuple[str, ...] = ()
     moves: int = 0
+    """Paths that it was given by plans after the first."""
+    failovers: int = 0
+    """Times that its ends went to the standby by themselves."""
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
 

@@ -249,7 +249,8 @@ class _Life:
             self._give_up(self._standby)
             self._standby = None
         elif self._standby is None or self._standby.route != wanted.standby:
-            label = self._take_staged(wanted.standby)
+            # A step later than the Active label: those of one epoch are those that changed roles, see ``_may_swap``.
+            label = self._take_staged(wanted.standby) if self._active.epoch < self._move.epoch else None
             if label is not None:
                 self._give_up(self._standby)
                 self._standby = self._enter(LabelState.STANDBY, label)

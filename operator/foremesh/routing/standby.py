@@ -1,19 +1,27 @@
-"""Where a circuit falls over to: the path between the same two gateways that shares the least with the one in use."""
+"""Where a circuit falls over to: the path between the same two gateways that shares the least with the one in use.
+
+A path on which the circuit already has a label stays the standby while none shares less: it need not be the cheapest,
+and every change of it leaves the circuit with less for a while.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
+from foremesh.model.circuit import LabelAllocation, LabelState
 from foremesh.model.intent import Requirements
-from foremesh.model.link import Node
+from foremesh.model.link import LinkId, Node
+from foremesh.routing.arrays import Topology
 from foremesh.routing.ask import Ask
 from foremesh.routing.demand import Option
 from foremesh.routing.jobs import Job, Pair
 from foremesh.routing.labels import Problem, Route, first_route
 from foremesh.routing.placing import Placing
+from foremesh.routing.values import Bools, Ints
 
 SHARED = "shared"
 """Name of the limit on what a standby may share, beside those that come from requirements."""
@@ -23,7 +31,8 @@ def stand_by(placing: Placing) -> None:
     """Give every circuit of a plan its standby, one for all that share it.
 
     It meets the requirements of all of them, on what is left if they give up the path they have, as long as any other
-    path does; else only those on its gateways. Links known to be dead are passed over while there are others.
+    path does; else only those on its gateways. Links known to be dead are passed over while there are others. Of what
+    would do equally, the standby on record stays, or else the path that is left; then the cheapest is taken.
     """
     for (_, pair), members in placing.sharing.items():
         route = members[0].route
@@ -46,13 +55,48 @@ def _standby(placing: Placing, pair: Pair, members: Sequence[Job], route: Route)
     strict = placing.together(pair, options)
     loose = placing.together(pair, [(member, _sets_alone(option)) for member, option in options])
     attempts: tuple[tuple[Ask | None, bool], ...] = ((strict, True), (loose, True), (loose, False))
+    sharing = Sharing.with_route(route, router.arrays.topology, nodes)
+    there = _programmed(members, route, router.arrays.topology)
     for ask, living in attempts:
-        if ask is not None:
-            problem = router.frame(ask, router.prices(ask))
-            found = most_disjoint(problem.within(alive) if living else problem, route, nodes)
-            if found is not None:
-                return found
+        if ask is None:
+            continue
+        problem = router.frame(ask, router.prices(ask))
+        problem = problem.within(alive) if living else problem
+        found = most_disjoint(problem, route, nodes)
+        if found is not None:
+            answers = (problem.route(steps) for steps in there)
+            least = sharing.count(found)
+            return next((one for one in answers if one is not None and sharing.count(one) <= least), found)
     return None
+
+
+def _programmed(members: Sequence[Job], route: Route, topology: Topology) -> list[tuple[int, ...]]:
+    """The paths on which a circuit has labels, but the chosen one: that of its standby, the one being set
+    up, the one in use."""
+    labels = [label for member in members if member.circuit for label in member.circuit.status.labels]
+    found = []
+    for state in (LabelState.STANDBY, LabelState.STAGING, LabelState.ACTIVE):
+        for label in labels:
+            steps = _steps(label, topology) if label.state is state else None
+            if steps is not None and steps != route.steps:
+                found.append(steps)
+    ends = (route.steps[0], route.end)
+    return [one for one in dict.fromkeys(found) if (one[0], topology.ends[one[-1]]) == ends]
+
+
+def _steps(label: LabelAllocation, topology: Topology) -> tuple[int, ...] | None:
+    """A label's path by number, as ``Route.steps``; None if the snapshot lacks a part of it."""
+    if label.path[0] not in topology.number or len(label.path) < 2:
+        return None
+    steps = [topology.number[label.path[0]]]
+    underlays = label.underlays or ("",) * (len(label.path) - 1)
+    for (src, dst), underlay in zip(pairwise(label.path), underlays, strict=True):
+        named = topology.link_number.get(LinkId(src=src, dst=dst, underlay=underlay))
+        link = named if underlay else next(iter(topology.over(src, dst)), None)
+        if link is None:
+            return None
+        steps.append(link)
+    return tuple(steps)
 
 
 def _sets_alone(option: Option) -> Option:
@@ -62,37 +106,53 @@ def _sets_alone(option: Option) -> Option:
     return replace(option, effective=replace(option.effective, requirements=sets))
 
 
-def most_disjoint(problem: Problem, route: Route, nodes: Sequence[Node]) -> Route | None:
-    """The path that shares the least with another one between the same gateways.
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What paths have in common with another one, counted so that one number orders them: shared gateways come first,
+    then shared links (over the same underlay, in either direction), then gateways that share a risk group with one
+    inside the other path. The two ends count nothing: every path has them."""
 
-    Shared gateways count first, then shared links (over the same underlay, in either direction), then gateways that
-    share a risk group with one inside the other path, then cost. The two ends count nothing: every path has them.
+    clear: Bools
+    """Links that share nothing, nor lead to what does."""
+    link: Ints
+    """What each link adds to the count."""
+
+    @classmethod
+    def with_route(cls, route: Route, topology: Topology, nodes: Sequence[Node]) -> Sharing:
+        links = list(route.links)
+        inside = topology.dst[links[:-1]]
+        groups = {group for gateway in inside for group in nodes[gateway].risk_groups}
+        passed = np.zeros(len(nodes), dtype=np.bool_)
+        passed[inside] = True
+        fate = np.array([not groups.isdisjoint(node.risk_groups) for node in nodes], dtype=np.bool_)
+        fate[[route.steps[0], route.end]] = False
+        taken = np.zeros(topology.src.size, dtype=np.bool_)
+        back = topology.reverse[links]
+        taken[links] = True
+        taken[back[back >= 0]] = True
+        near = passed | fate
+        # No count exceeds the number of gateways, so one number orders all three.
+        above = len(nodes) + 1
+        weights = (passed * above**2 + fate)[topology.dst] + taken * above
+        return cls(clear=~(taken | near[topology.src] | near[topology.dst]), link=weights)
+
+    def count(self, route: Route) -> int:
+        return int(self.link[list(route.links)].sum())
+
+
+def most_disjoint(problem: Problem, route: Route, nodes: Sequence[Node]) -> Route | None:
+    """The path that shares the least with another one between the same gateways (see ``Sharing``), then the cheapest.
 
     Returns:
         None if there is no path but the other one.
     """
-    topology, links = problem.topology, list(route.links)
-    inside = topology.dst[links[:-1]]
-    groups = {group for gateway in inside for group in nodes[gateway].risk_groups}
-    passed = np.zeros(len(nodes), dtype=np.bool_)
-    passed[inside] = True
-    fate = np.array([not groups.isdisjoint(node.risk_groups) for node in nodes], dtype=np.bool_)
-    fate[[route.steps[0], route.end]] = False
-    taken = np.zeros(topology.src.size, dtype=np.bool_)
-    back = topology.reverse[links]
-    taken[links] = True
-    taken[back[back >= 0]] = True
-
-    near = passed | fate
-    clear = first_route(problem.within(~(taken | near[topology.src] | near[topology.dst])))
+    sharing = Sharing.with_route(route, problem.topology, nodes)
+    clear = first_route(problem.within(sharing.clear))
     if clear is not None:
         return clear
-    # No count exceeds the number of gateways, so one number orders all three.
-    above = len(nodes) + 1
-    shared = (passed * above**2 + fate)[topology.dst] + taken * above
     nothing = np.zeros(len(nodes), dtype=np.int64)
-    least = first_route(problem.with_objective(shared, nothing, nothing))
+    least = first_route(problem.with_objective(sharing.link, nothing, nothing))
     if least is None:
         return None
-    found = first_route(problem.limited(SHARED, shared, least.cost))
+    found = first_route(problem.limited(SHARED, sharing.link, least.cost))
     return None if found is None or found.steps == route.steps else found

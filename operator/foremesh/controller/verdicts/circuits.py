@@ -6,10 +6,13 @@ import msgspec
 
 from foremesh.controller.conditions import as_bool, merge, state
 from foremesh.controller.verdicts.figures import link_latency_ms, measured_circuit, rounded, text
+from foremesh.controller.verdicts.protection import protected
 from foremesh.decide import Decision, Observed
 from foremesh.model.circuit import Circuit, CircuitStatus, Condition, Figures, LabelAllocation, LabelState
 from foremesh.model.mesh import PlacedCircuit
 from foremesh.model.plan import Path
+from foremesh.network.mtu import links_of
+from foremesh.network.programmed import Applied, unheard_by
 
 
 def circuit_status(
@@ -21,31 +24,37 @@ def circuit_status(
     are about that path; those of another one that is only planned wait until packets take it.
     """
     before = old.status
-    active, staging = _label(circuit, LabelState.ACTIVE), _label(circuit, LabelState.STAGING)
+    active, standby = _label(circuit, LabelState.ACTIVE), _label(circuit, LabelState.STANDBY)
+    chosen, fallback = _chosen(decision, circuit.id)
+    staging, next_standby = _staging(circuit, fallback)
     served = decision.served.get(circuit.id, ())
     path = active.path if active else before.path or (staging.path if staging else ())
     predicted, models = before.predicted, before.forecast_model
-    chosen = _chosen(decision, circuit.id)
     if chosen is not None and chosen.gateways == path and not decision.chosen.problem:
         predicted, models = _predicted(chosen, decision), ", ".join(chosen.forecast_models)
     conditions = [
-        _planned(active, staging, bool(served)),
+        _planned(active, staging, bool(served), _waits_for_hellos(circuit, staging, observed)),
         _programmed(active, staging, observed),
         _forwarding(circuit, active, observed),
     ]
     conditions.append(_ready(conditions))
+    conditions.append(protected(circuit, active, standby, next_standby, observed, decision.state.members))
     generation = old.meta.generation
+    moved = active is not None and bool(before.path) and before.path != path
     return CircuitStatus(
         number=circuit.number,
         class_number=circuit.class_number,
         path=path,
         path_text=text(path),
+        standby_path=standby.path if standby else (),
+        standby_path_text=text(standby.path) if standby else "",
         labels=circuit.labels,
         predicted=predicted,
         observed=measured_circuit(circuit, observed) if active else None,
         forecast_model=models,
         intents=served,
-        moves=before.moves + (active is not None and bool(before.path) and before.path != path),
+        moves=before.moves + (moved and not circuit.failed_over),
+        failovers=before.failovers + circuit.failed_over,
         observed_generation=generation,
         conditions=merge(before.conditions, conditions, generation=generation, now=now),
     )
@@ -55,9 +64,23 @@ def _label(circuit: PlacedCircuit, wanted: LabelState) -> LabelAllocation | None
     return next((label for label in circuit.labels if label.state is wanted), None)
 
 
-def _chosen(decision: Decision, circuit_id: str) -> Path | None:
-    placements = decision.chosen.plan.placements
-    return next((one.path for one in placements if decision.circuit_of(one) == circuit_id), None)
+def _staging(circuit: PlacedCircuit, fallback: Path | None) -> tuple[LabelAllocation | None, LabelAllocation | None]:
+    """The labels being set up: the next active one, and the next standby."""
+    staging = [label for label in circuit.labels if label.state is LabelState.STAGING]
+
+    def is_standby(label: LabelAllocation) -> bool:
+        return fallback is not None and (label.path, links_of(label)) == (fallback.gateways, fallback.links)
+
+    return (
+        next((label for label in staging if not is_standby(label)), None),
+        next((label for label in staging if is_standby(label)), None),
+    )
+
+
+def _chosen(decision: Decision, circuit_id: str) -> tuple[Path | None, Path | None]:
+    """The path that the plan has for a circuit, and the one to fall over to."""
+    desired = next((one for one in decision.desired.circuits if one.id == circuit_id), None)
+    return (desired.path, desired.standby) if desired else (None, None)
 
 
 def _predicted(path: Path, decision: Decision) -> Figures:
@@ -66,7 +89,18 @@ def _predicted(path: Path, decision: Decision) -> Figures:
     return rounded(msgspec.structs.replace(path.figures, latency_ms=latency_ms, latency_p90_ms=None))
 
 
-def _planned(active: LabelAllocation | None, staging: LabelAllocation | None, served: bool) -> Condition:
+def _waits_for_hellos(circuit: PlacedCircuit, staging: LabelAllocation | None, observed: Observed) -> str:
+    """Who has everything for a new path and hears no hellos on it; empty if that is not what it waits for."""
+    if staging is None:
+        return ""
+    words = (observed.acks.get(gateway) for gateway in staging.path)
+    if not all(word is not None and word.applied and word.epoch >= staging.epoch for word in words):
+        return ""
+    deaf = unheard_by(circuit, staging, Applied(beacons=observed.beacons))
+    return f"; every gateway has it, but {' and '.join(deaf)} hears no hellos on it" if deaf else ""
+
+
+def _planned(active: LabelAllocation | None, staging: LabelAllocation | None, served: bool, waits: str) -> Condition:
     if not served:
         if active is not None:
             return state(
@@ -77,11 +111,12 @@ def _planned(active: LabelAllocation | None, staging: LabelAllocation | None, se
         )
     if staging is not None and active is not None:
         return state(
-            "Planned", True, "Moving", f"it moves to {text(staging.path)}; {text(active.path)} serves till then"
+            "Planned", True, "Moving", f"it moves to {text(staging.path)}; {text(active.path)} serves till then{waits}"
         )
     chosen = active or staging
     if chosen is None:
-        return state("Planned", False, "NoLabel", "no label is free for its path; nothing is sent through it")
+        message = "no label is free for its path, or a gateway of it has not told yet what it runs"
+        return state("Planned", False, "NoLabel", f"{message}; nothing is sent through it")
     return state("Planned", True, "PathChosen", f"it runs {text(chosen.path)}")
 
 

@@ -49,7 +49,10 @@ def intent_news(old: IntentStatus, new: IntentStatus) -> list[News]:
 
 
 def circuit_news(old: CircuitStatus, new: CircuitStatus) -> list[News]:
-    """The decisions about a Circuit that people should hear of."""
+    """What happened to a Circuit that people should hear of."""
+    if new.failovers > old.failovers:
+        why = "its ends found the path dead, or far worse, and switched by themselves"
+        return [("Warning", "FailedOver", f"from {text(old.path)} to {text(new.path)}: {why}")]
     if new.moves > old.moves:
         return [("Normal", "Moved", f"from {text(old.path)} to {text(new.path)}")]
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foremesh.controller.conditions import merge, state
 from foremesh.controller.manifests import wants_agent
-from foremesh.decide import Observed
+from foremesh.decide import Observed, narrow_links, sizes_text
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Condition
 from foremesh.model.mesh import Member, MeshState
@@ -35,7 +35,7 @@ def resource_status(
         _registered(member, secret),
         _reachable(member),
         state("Quarantined", False, "NotQuarantined", "nothing is held against it"),
-        _ready(member, members, observed),
+        _ready(member, members, observed, sizes_text(narrow_links(mesh.links, observed), member.id)),
     ]
     return ResourceStatus(
         number=member.number,
@@ -71,7 +71,7 @@ def _reachable(member: Member) -> Condition:
     )
 
 
-def _ready(member: Member, members: dict[str, Member], observed: Observed) -> Condition:
+def _ready(member: Member, members: dict[str, Member], observed: Observed, but: str) -> Condition:
     word = observed.acks.get(member.id)
     if not wants_agent(member.resource):
         return state(
@@ -106,7 +106,7 @@ def _ready(member: Member, members: dict[str, Member], observed: Observed) -> Co
             "ConfigRefused",
             f"its agent refused the newest config and keeps the one before: {word.error or 'no reason'}",
         )
-    return state("Ready", True, "Serving", "it takes part in the mesh")
+    return state("Ready", True, "Serving", f"it takes part in the mesh{but and f'; {but}'}")
 
 
 def _prefix(member: Member, blocks: Blocks) -> str:
