@@ -54,8 +54,16 @@ class PlanningSettings(Spec, frozen=True, kw_only=True):
     """A fitted model is used this long; level correction keeps it current meanwhile."""
     margin: Ratio = Ratio(0.1)
     """Predicted gain below which a circuit stays where it is; keeps it from flapping between equals."""
-    policing: bool = True
-    """Whether a circuit may send no more than its Intents reserved; off, reservations only count when planning."""
+    full_mesh: int = 12
+    """Gateways up to which a mesh has every link that can be; 66 links are probed for nothing."""
+    edge_neighbours: int = 3
+    """Core or Transit gateways that an Edge gateway links to: one may fail while another is served."""
+    max_neighbours: int = 50
+    """Links of a Core or Transit gateway to others of them, on average, where there are more gateways than that:
+    enough for paths as good as any, and what an agent can probe at little cost."""
+    neighbour_trial: Seconds = Seconds(900)
+    """How long every gateway tries one more neighbour, in turn: figures settle in minutes, and a hundred have had
+    their turn in a day. 0: no trials."""
     fit_workers: int = 1
     """Processes that fit models, so that planning is never held up by a fit."""
 
