@@ -54,6 +54,8 @@ class PlanningSettings(Spec, frozen=True, kw_only=True):
     """A fitted model is used this long; level correction keeps it current meanwhile."""
     margin: Ratio = Ratio(0.1)
     """Predicted gain below which a circuit stays where it is; keeps it from flapping between equals."""
+    policing: bool = True
+    """Whether a circuit may send no more than its Intents reserved; off, reservations only count when planning."""
     full_mesh: int = 12
     """Gateways up to which a mesh has every link that can be; 66 links are probed for nothing."""
     edge_neighbours: int = 3
