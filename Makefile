@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-lab test lint bench-plan lock charts clean
+.PHONY: help setup demo demo-lab test lint bench-plan bench-convergence bench-dataplane lock charts clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -39,6 +39,15 @@ lint: setup ## ruff, mypy, import directions
 
 bench-plan: setup ## how long planning takes, beside NetworkX; writes out/bench-plan.jsonl
 	@$(BIN)/python benchmarks/bench_plan.py
+
+bench-convergence: setup ## how fast paths heal, beside babeld, OSPF and static routes (Linux, root; BENCH_ARGS=--quick)
+	@tests/lab/install-packages
+	@tests/lab/install-packages benchmarks/convergence/packages.txt
+	@PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/bench_convergence.py $(BENCH_ARGS)
+
+bench-dataplane: setup ## what moves lose, what a circuit carries, what an agent costs (Linux, root; BENCH_ARGS=--quick)
+	@tests/lab/install-packages
+	@PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/bench_dataplane.py $(BENCH_ARGS)
 
 charts: setup ## regenerate charts/foremesh-crds and the schemas for files from crds/
 	$(BIN)/python charts/generate.py
