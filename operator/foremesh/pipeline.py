@@ -16,6 +16,8 @@ from foremesh.discovery.registry import Registry
 from foremesh.discovery.store import Compacted, EventKind, StoreUnavailable
 from foremesh.forecast import FittedModels, quantile_forecast, refit
 from foremesh.model.forecast import Forecast
+from foremesh.model.manifest import ManifestError, decode
+from foremesh.model.registration import Beacon
 from foremesh.model.series import Metric
 from foremesh.settings import Settings
 from foremesh.telemetry import LinkHistory, LinkSeries, PrometheusSource, TelemetryUnavailable
@@ -170,27 +172,56 @@ class Pipeline:
         for id_ in decision.removed:
             await self._registry.delete_config(id_)
 
-    async def follow(self, news: Callable[[str], None]) -> None:
-        """Call ``news`` whenever an agent registers, appears or falls silent; until cancelled."""
-        await asyncio.gather(self._follow(keys.AGENTS, news), self._follow(keys.PRESENCE, news))
+    async def follow(self, news: Callable[[str], None], words: Callable[[str], None]) -> None:
+        """Tell at once what agents do; until cancelled.
 
-    async def _follow(self, folder: str, news: Callable[[str], None]) -> None:
+        Args:
+            news: Called when an agent registers, appears or falls silent: it may be time for another plan.
+            words: Called when one answers to its config, or sends on or hears other labels than before: the plan may
+                go on.
+        """
+        await asyncio.gather(
+            self._follow(keys.AGENTS, news, news),
+            self._follow(keys.PRESENCE, news, words, of=_labels),
+            self._follow(keys.ACKS, words, words),
+        )
+
+    async def _follow(
+        self,
+        folder: str,
+        comes_or_goes: Callable[[str], None],
+        changes: Callable[[str], None],
+        *,
+        of: Callable[[bytes], object] = bytes,
+    ) -> None:
+        """Watch a folder; ``of`` gives what of a record has to change to be told."""
         while True:
             try:
                 records, revision = await self._registry.store.list(folder)
-                seen = {record.key: record.value for record in records}
-                news(f"{folder} listed")
+                seen = {record.key: of(record.value) for record in records}
+                comes_or_goes(f"{folder} listed")
                 async for event in self._registry.store.watch(folder, after=revision):
-                    # A beacon that follows another is no news; one that appears, or stops, is.
-                    known = seen.get(event.record.key)
+                    key = event.record.key
                     if event.kind is EventKind.DELETE:
-                        seen.pop(event.record.key, None)
-                        news(f"{event.record.key} gone")
-                    elif known is None or (folder == keys.AGENTS and known != event.record.value):
-                        seen[event.record.key] = event.record.value
-                        news(f"{event.record.key} new")
+                        seen.pop(key, None)
+                        comes_or_goes(f"{key} gone")
+                        continue
+                    before, seen[key] = seen.get(key), of(event.record.value)
+                    if before is None:
+                        comes_or_goes(f"{key} new")
+                    elif before != seen[key]:
+                        changes(f"{key} changed")
             except Compacted:
                 log.info("store compacted folder=%s: listing again", folder)
             except StoreUnavailable as error:
                 log.warning("store not followed folder=%s error=%s", folder, error)
                 await asyncio.sleep(RETRY_S)
+
+
+def _labels(beacon: bytes) -> object:
+    """What a beacon says of labels: all else in it changes with every beacon, and can wait."""
+    try:
+        said = decode(Beacon, beacon, where="beacon")
+    except ManifestError:
+        return beacon
+    return said.applied_epoch, said.sending, said.heard

@@ -28,7 +28,7 @@ from foremesh.settings import Settings
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 2.0
-"""Seconds between two looks at acknowledgements and probes; what a person waits for after ``kubectl apply``."""
+"""Seconds between two looks at what is not told at once: probes, and labels that waited for something long enough."""
 
 PATIENCE_S = 5.0
 """Seconds after which planning starts although edits keep coming."""
@@ -93,7 +93,12 @@ class Operator:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.replanner.run())
             tasks.create_task(self._heartbeat())
-            tasks.create_task(self._pipeline.follow(lambda reason: self.replanner.request(Work.PLAN, reason)))
+            tasks.create_task(
+                self._pipeline.follow(
+                    lambda reason: self.replanner.request(Work.PLAN, reason),
+                    lambda reason: self.replanner.request(Work.PROGRESS, reason),
+                )
+            )
 
     async def _heartbeat(self) -> None:
         while True:
@@ -179,6 +184,8 @@ class Operator:
         observed = await self._observe(self._record)
         decision = await self._carried_on(self._decision, observed, self._record)
         await self._publish(decision, observed, self._record, figures=False)
+        if decision.outdated:
+            self.replanner.request(Work.PLAN, decision.outdated)
 
     async def _carried_on(self, decision: Decision, observed: Observed, record: Record) -> Decision:
         return await asyncio.to_thread(

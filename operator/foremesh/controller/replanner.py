@@ -54,6 +54,8 @@ class Replanner:
         self._wanted: Work | None = None
         self._reasons: dict[str, None] = {}
         self._signal = asyncio.Event()
+        self._more = asyncio.Event()
+        """Somebody asked for a plan; agents that apply the one in force talk all the time, and delay none."""
         self._retry: asyncio.TimerHandle | None = None
         self._owed = Work.PROGRESS
 
@@ -62,6 +64,8 @@ class Replanner:
         self._wanted = max(work, self._wanted or work)
         self._reasons[reason] = None
         self._signal.set()
+        if work is Work.PLAN:
+            self._more.set()
 
     async def run(self) -> None:
         """Serve requests until cancelled."""
@@ -101,21 +105,23 @@ class Replanner:
     async def _wait_for_quiet(self, *, deadline: float) -> None:
         """Return when a request has been followed by quiet (at once for progress), or at the deadline."""
         loop = asyncio.get_running_loop()
-        if not await self._signalled(deadline - loop.time()):
+        if not await _is_set(self._signal, deadline - loop.time()):
             return
         latest = loop.time() + self._patience_s
         while self._wanted is Work.PLAN and loop.time() < latest:
-            self._signal.clear()
-            if not await self._signalled(min(self._quiet_s, latest - loop.time())):
+            self._more.clear()
+            if not await _is_set(self._more, min(self._quiet_s, latest - loop.time())):
                 break
         self._signal.clear()
 
-    async def _signalled(self, timeout_s: float) -> bool:
-        if timeout_s <= 0:
-            return self._signal.is_set()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._signal.wait()
-        except TimeoutError:
-            return False
-        return True
+
+async def _is_set(event: asyncio.Event, timeout_s: float) -> bool:
+    """Whether an event is set, now or within a time."""
+    if timeout_s <= 0:
+        return event.is_set()
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
