@@ -49,6 +49,26 @@ def refusing(mesh: Mesh) -> None:
     mesh.acknowledge("mesh/lon", WEB, error="overlap")
 
 
+def function(url: str, site: str = "ams") -> Mesh:
+    return Mesh.of(body("MeshResource", "f", type="Function", function={"url": url}, location={"site": site}))
+
+
+def agentless(mesh: Mesh) -> None:
+    said = mesh.observed
+    mesh.observed = replace(
+        said,
+        registrations={id_: one for id_, one in said.registrations.items() if id_ != "shop/f"},
+        beacons={id_: one for id_, one in said.beacons.items() if id_ != "shop/f"},
+    )
+    mesh.plan()
+
+
+def all_silent(mesh: Mesh) -> None:
+    agentless(mesh)
+    mesh.silence("mesh/ams")
+    mesh.plan()
+
+
 @pytest.mark.parametrize(
     ("mesh", "happens", "name", "expected"),
     [
@@ -59,14 +79,10 @@ def refusing(mesh: Mesh) -> None:
         (settled(), refusing, "mesh/lon", ("True", "True", "False", "ConfigRefused")),
         (Mesh.of(agents=False), Mesh.plan, "mesh/lon", ("False", "False", "False", "NoAgent")),
         (Mesh.of(workload_body("web", "nowhere")), Mesh.plan, WEB, ("True", "True", "False", "NotAttached")),
-        (
-            Mesh.of(
-                body("MeshResource", "f", type="Function", function={"url": "https://f.example"}),
-            ),
-            Mesh.plan,
-            "shop/f",
-            ("True", "True", "False", "NotServed"),
-        ),
+        (function("https://f.example"), agentless, "shop/f", ("False", "True", "True", "Serving")),
+        (function("https://f.example"), all_silent, "shop/f", ("False", "False", "False", "NotReachable")),
+        (function("http://169.254.169.254/"), agentless, "shop/f", ("False", "False", "False", "NotServed")),
+        (function("https://f.example", "nowhere"), agentless, "shop/f", ("False", "False", "False", "NotAttached")),
     ],
     ids=[
         "gateway-serves",
@@ -76,7 +92,10 @@ def refusing(mesh: Mesh) -> None:
         "config-refused",
         "no-agent-yet",
         "no-gateway-near",
-        "functions-are-not-reached-yet",
+        "functions-are-served-by-their-gateway",
+        "a-gateway-that-serves-falls-silent",
+        "nobody-is-reached-at-a-clouds-own-address",
+        "no-gateway-near-a-function",
     ],
 )
 def test_resource(mesh: Mesh, happens: Callable[[Mesh], Any], name: str, expected: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from foremesh.model.circuit import FirewallRule
-from foremesh.model.config import CircuitEnd, GatewayConfig, Steer
+from foremesh.model.config import CircuitEnd, GatewayConfig, OwnAddress, Steer
 from foremesh.model.resource import Protocol
 
 
@@ -43,6 +43,8 @@ class Trace:
     arrived: str
     gateways: tuple[str, ...]
     circuit: str = ""
+    handed: str = ""
+    """The address that the application there is called by."""
 
 
 @dataclass
@@ -58,7 +60,12 @@ class Switches:
         Raises:
             Dropped: If it does not arrive.
         """
-        uplinks = self._host(workload).uplinks
+        host = self._host(workload)
+        packet = _called(workload, host.own_addresses, packet)
+        if not _within(packet.source, (host.blocks.mesh,)):
+            # An application may be bound to an address of its own; only the mesh address passes the uplink.
+            packet = replace(packet, source=host.mesh_address or "")
+        uplinks = host.uplinks
         ways = [
             (-IPv4Network(prefix).prefixlen, order, uplink)
             for order, uplink in enumerate(uplinks)
@@ -68,6 +75,18 @@ class Switches:
         if not ways:
             raise Dropped(workload, f"no uplink to {packet.destination}")
         return self._from_workload(workload, min(ways, key=lambda way: way[:2])[2].gateway, packet)
+
+    def send_from(self, machine: str, gateway: str, packet: Packet) -> Trace:
+        """Send a packet from a machine without an agent that routes by a gateway.
+
+        Raises:
+            Dropped: If it does not arrive.
+        """
+        behind = [one for one in self._host(gateway).behind if one.resource == machine]
+        if not behind or behind[0].target != packet.source:
+            raise Dropped(gateway, f"{packet.source} is nobody's here")
+        packet = replace(_called(gateway, behind[0].own_addresses, packet), source=behind[0].address)
+        return self._from_gateway(gateway, packet)
 
     def carry(self, gateway: str, end: CircuitEnd, on: int | None = None) -> tuple[str, ...]:
         """Send an empty packet of a circuit's inner tunnel on the label in use, or another one; the gateways it passed.
@@ -87,10 +106,16 @@ class Switches:
         config = self._host(gateway)
         if not any(w.resource == workload and w.address == packet.source for w in config.attached):
             raise Dropped(gateway, f"{packet.source} is not the address of {workload}")
-        if any(w.address == packet.destination for w in config.attached) and not self._steer(config, packet):
+        return self._from_gateway(gateway, packet)
+
+    def _from_gateway(self, gateway: str, packet: Packet) -> Trace:
+        config = self._host(gateway)
+        here = {one.address for one in (*config.attached, *config.behind)}
+        if packet.destination in here and not self._steer(config, packet):
             if not self._passes(gateway, config.local, packet):
                 raise Dropped(gateway, "not allowed between its workloads")
-            return Trace(self._to_workload(gateway, packet), (gateway,))
+            arrived, handed = self._to_workload(gateway, packet)
+            return Trace(arrived, (gateway,), handed=handed)
         steer = self._steer(config, packet)
         if steer is None:
             raise Dropped(gateway, "steered nowhere")
@@ -104,15 +129,21 @@ class Switches:
             raise Dropped(path[-1], f"{packet.source} belongs to {far.circuit}, not {end.circuit}")
         if not self._passes(path[-1], () if far.initiator else far.firewall, packet):
             raise Dropped(path[-1], f"firewall of {end.circuit}")
-        return Trace(self._to_workload(path[-1], packet), path, end.circuit)
+        arrived, handed = self._to_workload(path[-1], packet)
+        return Trace(arrived, path, end.circuit, handed)
 
-    def _to_workload(self, gateway: str, packet: Packet) -> str:
+    def _to_workload(self, gateway: str, packet: Packet) -> tuple[str, str]:
+        for machine in self._host(gateway).behind:
+            if machine.address == packet.destination:
+                return machine.resource, machine.target
         for attached in self._host(gateway).attached:
             if attached.address == packet.destination:
                 uplinks = [u for u in self._host(attached.resource).uplinks if u.gateway == gateway]
                 if not any(_within(packet.source, uplink.destinations) for uplink in uplinks):
                     raise Dropped(attached.resource, f"{packet.source} is not behind {gateway}")
-                return attached.resource
+                host = self._host(attached.resource)
+                meant = any(_allows(rule, packet) for rule in host.called)
+                return attached.resource, (host.own_address or "") if meant else packet.destination
         raise Dropped(gateway, f"{packet.destination} is not attached")
 
     def _over_hops(self, gateway: str, source: str, destination: str) -> tuple[tuple[str, ...], CircuitEnd]:
@@ -162,6 +193,20 @@ class Switches:
         if id_ not in self.configs:
             raise Dropped(id_, "runs nothing")
         return self.configs[id_]
+
+
+def _called(at: str, entries: tuple[OwnAddress, ...], packet: Packet) -> Packet:
+    """The packet with the mesh address in place of an own one, where its service is among those that are called so."""
+    found = [
+        entry
+        for entry in entries
+        if (entry.own, entry.protocol) == (packet.destination, packet.protocol)
+        and (packet.dport in entry.ports or packet.protocol is Protocol.ICMP)
+    ]
+    assert len({entry.mesh for entry in found}) <= 1, f"{at} sends {packet} to {found}"
+    if found and not found[0].mesh:
+        raise Dropped(at, f"{packet.destination} has no mesh address")
+    return replace(packet, destination=found[0].mesh) if found else packet
 
 
 def _within(address: str, prefixes: tuple[str, ...]) -> bool:

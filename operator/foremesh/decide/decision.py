@@ -9,7 +9,7 @@ import msgspec
 from foremesh.decide.links import applied, narrow_links, silent_links, without_hope
 from foremesh.decide.pinning import pinning_policies
 from foremesh.decide.recover import recover
-from foremesh.decide.resolve import among_heard, as_served, matched_intents, resolve
+from foremesh.decide.resolve import among_heard, as_served, calls_of, matched_intents, resolve_all
 from foremesh.decide.stay import base_class, hold, keep_flowing, keep_protected
 from foremesh.decide.values import Chosen, Decision, Declared, Forecasts, Observed, Problem
 from foremesh.forecast.queueing import queueing_ms
@@ -55,7 +55,7 @@ def decide(
     queueing = queueing_ms(*map(forecasts.past.get, QUEUE), capacities(present, links, declared.links))
     graph = build_graph(present, links, forecasts.by_metric, declared.links, queueing)
     intents = _served(declared)
-    resolved = {id_: resolve(intent, declared.resources, members, observed) for id_, intent in intents.items()}
+    resolved = resolve_all(intents, declared.resources, members, observed, settings.blocks)
     demands = [demand for resolution in resolved.values() for demand in resolution.demands]
     recorded = _on_record(declared, observed, settings, intents)
     circuits = {id_: note_fail_over(circuit, applied(observed)) for id_, circuit in recorded.items()}
@@ -117,6 +117,8 @@ def carry_on(
         links=adjacency(member.resource for member in members if member.is_gateway and member.registration),
         circuits=placed.circuits,
         local=wanted.local,
+        calls=calls_of(intents.values(), declared.resources),
+        domain=settings.domain,
         policing=settings.planning.policing,
     )
     changes = diff(observed.configs, compile_configs(state))

@@ -9,12 +9,14 @@ import msgspec
 
 from foremesh.decide.values import Declared, Observed, Problem, Resolution
 from foremesh.discovery.matching import match_destinations, match_sources
-from foremesh.model.intent import Intent
-from foremesh.model.mesh import Member
+from foremesh.model.addresses import Blocks
+from foremesh.model.intent import Intent, Steering
+from foremesh.model.mesh import Call, Member
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
 from foremesh.network.attachment import attach
 from foremesh.network.circuits import class_of
+from foremesh.network.steering import obstacles
 from foremesh.routing.demand import Candidate, Demand
 from foremesh.routing.policy import matches
 
@@ -54,7 +56,7 @@ def resolve(
         Demand(
             intent=intent,
             source=source,
-            source_gateways=_ways(by_id[source.id], observed),
+            source_gateways=_ways_of_source(by_id[source.id], by_id, observed),
             candidates=tuple(
                 Candidate(resource=one, gateways=_ways(by_id[one.id], observed), addresses=_addresses(by_id[one.id]))
                 for one in candidates
@@ -70,10 +72,50 @@ def resolve(
     return Resolution(demands=demands, left_out=left_out)
 
 
+def resolve_all(
+    intents: Mapping[str, Intent],
+    resources: Mapping[str, Resource],
+    members: Iterable[Member],
+    observed: Observed,
+    blocks: Blocks,
+) -> dict[str, Resolution]:
+    """Resolve every Intent; a source that cannot call its destination by the address it asks for is left out."""
+    listed = tuple(members)
+    contested = obstacles(calls_of(intents.values(), resources), {member.id: member for member in listed}, blocks)
+    resolved = {}
+    for id_, intent in intents.items():
+        found = resolve(intent, resources, listed, observed)
+        demands = tuple(one for one in found.demands if one.key not in contested)
+        left_out = tuple(contested[one.key] for one in found.demands if one.key in contested)
+        if left_out and not demands:
+            found = Resolution(problem=Problem("NoOwnAddress", f"{left_out[0]}; no traffic is carried"))
+        resolved[id_] = replace(found, demands=demands, left_out=(*found.left_out, *left_out))
+    return resolved
+
+
+def calls_of(intents: Iterable[Intent], resources: Mapping[str, Resource]) -> tuple[Call, ...]:
+    """Who calls whom by an own address, by what is declared alone: the most important Intent first."""
+    ordered = sorted(intents, key=lambda intent: (-intent.spec.priority, intent.id))
+    return tuple(
+        Call(intent=intent.id, source=source.id, destination=destination.id, traffic=intent.spec.traffic)
+        for intent in ordered
+        if intent.spec.steering is Steering.OWN_ADDRESS
+        for destination in match_destinations(intent, resources.values()).matched
+        for source in match_sources(intent, resources.values()).matched
+        if source.id != destination.id
+    )
+
+
 def among_heard(demand: Demand, observed: Observed) -> Demand:
     """The demand with destinations whose agents are heard, or with all where none is: then it may be the mesh API that
     is away."""
-    heard = tuple(one for one in demand.candidates if one.resource.id in observed.beacons)
+    # For one without an agent, its gateways speak.
+    heard = tuple(
+        one
+        for one in demand.candidates
+        if one.resource.id in observed.beacons
+        or (one.resource.id not in observed.registrations and one.gateways.keys() & observed.beacons.keys())
+    )
     return replace(demand, candidates=heard or demand.candidates)
 
 
@@ -112,15 +154,27 @@ def _obstacle(member: Member, resources: Mapping[str, Resource]) -> Problem | No
     if not member.is_gateway and not member.gateways:
         reason = attach(member.resource, [one for one in resources.values() if one.is_gateway]).reason
         return Problem("NotAttached", reason)
-    if member.registration is None:
+    if member.registration is None and not member.target:
         return Problem("NoAgent", f"no agent of {member.id} has registered, so nothing can reach it")
     return None
 
 
 def _ways(member: Member, observed: Observed) -> dict[str, float | None]:
-    """The gateways a resource is reached through, each with the measured round trip to it in milliseconds."""
+    """The gateways a resource is reached through, each with the measured round trip to it in milliseconds. For one
+    without an agent the mesh ends at its gateways, and so do its figures."""
     gateways = (member.id,) if member.is_gateway else member.gateways
+    if member.target:
+        return dict.fromkeys(gateways, 0.0)
     return {gateway: attachment_rtt_ms(member.id, gateway, observed) for gateway in gateways}
+
+
+def _ways_of_source(member: Member, members: Mapping[str, Member], observed: Observed) -> dict[str, float | None]:
+    """As ``_ways``. What has no agent sends to the one gateway that it routes by: the first, as its status says."""
+    ways = _ways(member, observed)
+    if not member.target:
+        return ways
+    served = [gateway for gateway in ways if members[gateway].registration is not None]
+    return {gateway: ways[gateway] for gateway in served[:1]}
 
 
 def _addresses(member: Member) -> tuple[str, ...]:

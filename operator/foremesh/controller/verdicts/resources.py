@@ -33,7 +33,7 @@ def resource_status(
     member = members[resource.id]
     conditions = [
         _registered(member, secret),
-        _reachable(member),
+        _reachable(member, members),
         state("Quarantined", False, "NotQuarantined", "nothing is held against it"),
         _ready(member, members, observed, sizes_text(narrow_links(mesh.links, observed), member.id)),
     ]
@@ -52,15 +52,34 @@ def resource_status(
 def _registered(member: Member, secret: str) -> Condition:
     if member.registration is not None:
         return state("Registered", True, "AgentRegistered", "its agent has introduced itself and its keys are known")
+    if member.target:
+        gateways = " and ".join(member.gateways) or "no gateway"
+        return state(
+            "Registered",
+            False,
+            "ServedByGateway",
+            f"it has no agent: {gateways} of its site translates for it and reaches it at {member.target}, in clear "
+            f"on its own network; to call others it routes by {member.gateways[0] if member.gateways else 'one'}",
+        )
     if not wants_agent(member.resource):
         return state("Registered", False, "NoAgent", "a Function has no agent, so nothing is routed to it")
     advice = f"; start one with the token in Secret {secret}" if secret else ""
     return state("Registered", False, "NoAgent", f"no agent has registered, so nothing is routed to or by it{advice}")
 
 
-def _reachable(member: Member) -> Condition:
+def _reachable(member: Member, members: dict[str, Member]) -> Condition:
     if member.present:
         return state("Reachable", True, "Beaconing", "its agent's beacons arrive")
+    if member.target:
+        present = [gateway for gateway in member.gateways if members[gateway].present]
+        if present:
+            return state(
+                "Reachable",
+                True,
+                "GatewayBeaconing",
+                f"beacons of {present[0]}, which translates for it, arrive; nobody probes whether it answers itself",
+            )
+        return state("Reachable", False, "NoGateway", "no gateway of its site is present; no path is planned to it")
     if member.registration is None:
         return state("Reachable", False, "NoAgent", "no agent has registered; no path is planned by way of it")
     return state(
@@ -73,20 +92,18 @@ def _reachable(member: Member) -> Condition:
 
 def _ready(member: Member, members: dict[str, Member], observed: Observed, but: str) -> Condition:
     word = observed.acks.get(member.id)
-    if not wants_agent(member.resource):
-        return state(
-            "Ready",
-            False,
-            "NotServed",
-            "functions are not reached yet: that takes their network's gateway to translate",
-        )
-    if member.registration is None:
+    if member.registration is None and not member.target:
+        if not wants_agent(member.resource):
+            why = "its address is none that a gateway could reach: IPv4, and neither of the mesh nor link-local"
+            return state("Ready", False, "NotServed", why)
         return state("Ready", False, "NoAgent", "no agent has registered; it takes no part in the mesh")
-    if not member.present:
+    if not member.present and not member.target:
         return state("Ready", False, "NotReachable", "its agent is silent; see Reachable")
     if not member.is_gateway and not member.gateways:
         reason = attach(member.resource, [one.resource for one in members.values() if one.is_gateway]).reason
         return state("Ready", False, "NotAttached", f"{reason}; it takes no part in the mesh")
+    if member.target and not any(members[gateway].present for gateway in member.gateways):
+        return state("Ready", False, "NotReachable", "no gateway of its site is present; see Reachable")
     if member.address is None:
         return state(
             "Ready",
