@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import msgspec
+
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Circuit, CircuitStatus, Figures
 from foremesh.model.config import GatewayConfig
@@ -14,7 +16,7 @@ from foremesh.model.link import LinkId
 from foremesh.model.mesh import Member, MeshState
 from foremesh.model.meta import LabelSelector, Meta, Ref
 from foremesh.model.plan import Path, Placement, Plan
-from foremesh.model.registration import Acknowledgement, Beacon, PublicKeys, Registration
+from foremesh.model.registration import Acknowledgement, Beacon, LinkReport, PublicKeys, Registration
 from foremesh.model.resource import (
     GatewaySpec,
     Location,
@@ -127,6 +129,8 @@ class Controller:
     configs: dict[str, GatewayConfig] = field(default_factory=dict)
     acknowledgements: dict[str, Acknowledgement] = field(default_factory=dict)
     beacons: dict[str, Beacon] = field(default_factory=dict)
+    links: dict[str, dict[str, LinkReport]] = field(default_factory=dict)
+    """What beacons go on saying of links."""
     epoch: int = 0
     desired: Desired = field(default_factory=Desired)
     placed: Placed = field(default_factory=lambda: Placed((), ()))
@@ -210,7 +214,7 @@ class Controller:
             self.acknowledgements[id_] = Acknowledgement(
                 gateway=id_, epoch=config.epoch, revision=config.revision, applied=True, labels=config.labels
             )
-            self.beacons[id_] = watching(config)
+            self.beacons[id_] = msgspec.structs.replace(watching(config), links=dict(self.links.get(id_, {})))
 
 
 def watching(config: GatewayConfig) -> Beacon:

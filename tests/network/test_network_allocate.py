@@ -172,7 +172,8 @@ def test_what_any_witness_names_is_held() -> None:
         classes={"mesh/one": 5},
         labels=frozenset({6}),
     )
-    assert held(**nothing | {"beacons": {"mesh/t": Beacon(labels=(3,))}}, blocks=Blocks()).labels == {3}
+    said = Beacon(labels=(3,), sending={recorded.id: 4}, heard=(5,))
+    assert held(**nothing | {"beacons": {"mesh/t": said}}, blocks=Blocks()).labels == {3, 4, 5}
 
 
 def test_nothing_changes_when_every_record_but_the_statuses_is_lost() -> None:

@@ -15,7 +15,6 @@ from foremesh.model.resource import Protocol
 from foremesh.model.units import Bandwidth, Milliseconds
 from foremesh.network.circuits import Desired, circuit_id, class_of, desired_circuits
 from foremesh.network.compile import compile_configs
-from foremesh.network.mtu import inner_mtu
 from foremesh.network.specs import CircuitError, create_circuit, remove_firewall_rule, update_firewall_rule
 from network.scene import HTTPS, Controller, gateway, intent, placed, workload
 
@@ -161,11 +160,6 @@ def test_names_are_labels_and_tell_apart_what_they_shorten() -> None:
         assert namespace in ("mesh", "other")
         assert len(name) <= 63
         assert NAME.fullmatch(name)
-
-
-def test_inner_mtu_is_what_fits_into_a_hop() -> None:
-    assert inner_mtu(Encryption.END_TO_END) == 1360
-    assert inner_mtu(Encryption.HOP_BY_HOP) == 1370
 
 
 @pytest.mark.parametrize(

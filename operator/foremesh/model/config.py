@@ -205,5 +205,6 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """Numbers of the labels that this config programs in transit."""
-        return tuple(transit.label for transit in self.transits)
+        """Numbers of the labels that this config programs, in transit or at an end, sorted."""
+        ending = (label.number for end in self.circuits for label in end.labels)
+        return tuple(sorted({*(transit.label for transit in self.transits), *ending}))

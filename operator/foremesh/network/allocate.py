@@ -230,7 +230,7 @@ def held(
         labels |= {label.number for label in circuit.status.labels}
     for reported in (*(ack.labels for ack in acknowledgements.values()), *(b.labels for b in beacons.values())):
         labels |= set(reported)
-    labels |= {number for beacon in beacons.values() for number in beacon.sending.values()}
+    labels |= {number for beacon in beacons.values() for number in (*beacon.sending.values(), *beacon.heard)}
     return Held(
         gateways=gateways,
         addresses=addresses,
