@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataplane import moves, throughput
+from dataplane import cost, moves, throughput
 from dataplane.figures import Sheet
 
 from foremesh.model.intent import Encryption
@@ -44,9 +44,14 @@ def _moves(sheet: Sheet, say: Say, quick: bool) -> None:
         moves.measure(sheet, say, moves=4 if quick else 20, encryption=encryption)
 
 
+def _cost(sheet: Sheet, say: Say, quick: bool) -> None:
+    cost.measure(sheet, say, peers=10 if quick else 50, last_s=10 if quick else 60)
+
+
 PARTS = {
     "moves": Part(_moves, "5 min, quick 2 min"),
     "throughput": Part(_throughput, "7 min, quick 2 min"),
+    "cost": Part(_cost, "4 min, quick 1 min"),
 }
 
 

@@ -133,9 +133,9 @@ def netstat(text: str) -> dict[str, int]:
 
 
 def processor_s(stat: str, ticks_per_s: int) -> float:
-    """Seconds of processor time, user and system, of /proc/PID/stat; the name in it may hold blanks and brackets."""
-    fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / ticks_per_s
+    """Seconds of processor time, user and system, of /proc/PID/stat, its ended children's included; the name in it may
+    hold blanks and brackets."""
+    return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / ticks_per_s
 
 
 def resident_mb(smaps_rollup: str) -> tuple[float, float]:
