@@ -1,7 +1,7 @@
 """The routing daemons of the comparison: babeld with its RTT metric, and FRR's OSPF with and without BFD.
 
-Their configurations are the files under ``templates/``. bird's OSPF is not used: it computes routes once a second at the
-most often, and would be a second late whatever its BFD says; FRR's starts at once.
+Their configurations are the files under ``templates/``. bird's OSPF is not used: it computes routes once a second at
+most, and would be up to a second late whatever its BFD says; FRR's starts at once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Ospf(OnLinks):
 
     name, title = "ospf", "OSPF + BFD 50 ms x 3"
     router: ClassVar[str] = " timers throttle spf 0 50 500\n timers throttle lsa all 50\n timers lsa min-arrival 50"
-    interface: ClassVar[str] = " ip ospf hello-interval 1\n ip ospf dead-interval 4\n ip ospf bfd\n ip ospf bfd profile tight\n"
+    interface: ClassVar[str] = (
+        " ip ospf hello-interval 1\n ip ospf dead-interval 4\n ip ospf bfd\n ip ospf bfd profile tight\n"
+    )
     daemons: ClassVar[tuple[str, ...]] = ("zebra", "bfdd", "ospfd")
 
     def route(self, node: Node) -> None:

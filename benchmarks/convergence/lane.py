@@ -21,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+
 from convergence import scene, stream
 from convergence.outcome import (
     CONVERGED_S,
@@ -268,8 +269,10 @@ def judge(log: Log, began: float, cleared: float, ended: float, kind: Kind, targ
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("system", choices=sorted(SYSTEMS))
-    for name, kind in (("first", int), ("last", int), ("faults", int), ("seed", int), ("rate", float), ("folder", Path)):
-        parser.add_argument(f"--{name}", type=kind, required=True)
+    for name in ("first", "last", "faults", "seed"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--control", action="store_true", help="count control traffic first")
     args = parser.parse_args()
     os.nice(PRIORITY)

@@ -130,9 +130,7 @@ def converged_ms(log: Log, fault_s: float, end_s: float, limit_ms: float) -> flo
     prompt = part.delay_ms <= limit_ms
     whole = part.sent + CONVERGED_S <= part.sent[-1] + 0.01
     enough = _following(prompt, until) * 2 >= length
-    found = np.flatnonzero(
-        prompt & whole & enough & (_following(np.isnan(part.arrived), until) <= LOST_SHARE * length)
-    )
+    found = np.flatnonzero(prompt & whole & enough & (_following(np.isnan(part.arrived), until) <= LOST_SHARE * length))
     return round(float(part.arrived[found[0]] - fault_s) * 1e3, 1) if len(found) else None
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from itertools import pairwise
 
 from lab.scenes import Gateway, Topology, Workload
 from lab.world import Pair
@@ -93,7 +94,7 @@ class Fault:
         a gateway cannot be killed there and its one link is cut instead."""
         if self.kind is Kind.KILLED and (transits := path[1:-1]):
             return (transits[int(self.place * len(transits))],)
-        links = list(zip(path, path[1:], strict=False))
+        links = list(pairwise(path))
         return links[int(self.place * len(links))]
 
 
@@ -137,9 +138,9 @@ BEST: Path = ("a", "t1", "t2", "b")
 def delay_ms(path: Path, kind: Kind | None = None, target: tuple[str, ...] = ()) -> float | None:
     """One-way delay of a path in milliseconds while a fault is there; None where nothing passes."""
     total = 0.0
-    for link in zip(path, path[1:], strict=False):
+    for link in pairwise(path):
         total += LINKS_MS.get(link) or LINKS_MS[link[::-1]]
-        if kind and (set(link) == set(target) or len(target) == 1 and target[0] in link):
+        if kind and (set(link) == set(target) or (len(target) == 1 and target[0] in link)):
             if kind.hard:
                 return None
             total += DELAY_MS if kind is Kind.DELAY else 0.0
@@ -153,7 +154,7 @@ def best_ms(kind: Kind | None = None, target: tuple[str, ...] = ()) -> float:
         ms
         for path in paths()
         if (ms := delay_ms(path, kind, target)) is not None
-        and not (kind is Kind.LOSS and any(struck <= set(link) for link in zip(path, path[1:], strict=False)))
+        and not (kind is Kind.LOSS and any(struck <= set(link) for link in pairwise(path)))
     ]
     return min(usable)
 
@@ -161,7 +162,7 @@ def best_ms(kind: Kind | None = None, target: tuple[str, ...] = ()) -> float:
 def path_of(measured_ms: float, kind: Kind | None = None, target: tuple[str, ...] = ()) -> Path | None:
     """The path that a stream of this one-way delay took; None if there is none that short.
 
-    A path's links add up to what the emulator does; gateways on the way add up to :data:`OVERHEAD_MS`, never less than 0.
+    A path's links add up to what the emulator does, and gateways on the way add up to :data:`OVERHEAD_MS`.
     """
     found = None
     for path in paths():

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from rich.table import Table
+
 from convergence import scene
 from convergence.scene import Kind
 from convergence.system import System
-from rich.table import Table
 
 HELLO_MS, MISSED = 50.0, 3
 """Interval of hellos and how many are missed: Foremesh's defaults, and what BFD is set to."""

@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 PACKET = struct.Struct("!QQ")
@@ -38,10 +39,8 @@ def send(address: str, port: int, rate_hz: float, log: Path) -> None:
                     flushed = now
                 time.sleep(wait_s)
             at_ns = time.time_ns()
-            try:
+            with suppress(OSError):
                 out.sendto(PACKET.pack(number, at_ns) + filler, (address, port))
-            except OSError:
-                pass
             file.write(SENT.pack(at_ns / 1e9))
             number += 1
 

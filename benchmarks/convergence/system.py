@@ -16,8 +16,9 @@ from pathlib import Path
 from string import Template
 from typing import ClassVar
 
-from convergence import scene
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from convergence import scene
 from lab.nodes import Node
 from lab.process import Daemon, DaemonError, wait_until
 from lab.topology import Lab
@@ -77,6 +78,7 @@ class System(ABC):
 
     def begin(self) -> None:
         """Called once, when the stream first takes the best path."""
+        return
 
     @abstractmethod
     def stop(self) -> None:
@@ -172,7 +174,7 @@ class OnLinks(System):
         """Whether a packet passes every link; sends one over each."""
         for name in scene.GATEWAYS:
             first = [link.addresses[1] for link in links_of(name) if link.addresses[0] < link.addresses[1]]
-            pings = "".join(f"ping -q -c 1 -W 2 {address} >/dev/null & p=\"$p $!\"; " for address in first)
+            pings = "".join(f'ping -q -c 1 -W 2 {address} >/dev/null & p="$p $!"; ' for address in first)
             waiting = f"p=; {pings} for i in $p; do wait $i || exit 1; done"
             if self.lab[name].exec("sh", "-c", waiting, check=False).returncode:
                 return False
@@ -182,7 +184,8 @@ class OnLinks(System):
         own = links_of(node.name)
         for link in own:
             self._wireguard(node, link.device)
-        lines = [f"address add 10.78.0.{number_of(node.name)}/32 dev lo", f"route add unreachable {STREAMS} metric 9999"]
+        lines = [f"address add 10.78.0.{number_of(node.name)}/32 dev lo"]
+        lines.append(f"route add unreachable {STREAMS} metric 9999")
         for link in own:
             peer = next(other for other in links_of(link.far) if other.far == node.name)
             config = f"[Interface]\nPrivateKey = {_private(keys[link])}\nListenPort = {link.port}\n"
@@ -196,7 +199,6 @@ class OnLinks(System):
             ]
         node.exec("ip", "-batch", "-", input="\n".join(lines) + "\n")
         node.exec("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0")
-
 
     def _wireguard(self, node: Node, device: str) -> None:
         def ready() -> bool:

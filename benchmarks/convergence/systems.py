@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from convergence.daemons import Babel, BabelDefault, Ospf, OspfDefault
+from convergence.foremesh import Foremesh, ForemeshAlone
 from convergence.system import Static, System
 
-SYSTEMS: dict[str, type[System]] = {one.name: one for one in (Ospf, OspfDefault, Babel, BabelDefault, Static)}
+SYSTEMS: dict[str, type[System]] = {
+    one.name: one for one in (Foremesh, ForemeshAlone, Ospf, OspfDefault, Babel, BabelDefault, Static)
+}

@@ -74,7 +74,9 @@ class MeshLab:
 
     Args:
         folder: Where data, credentials and logs go.
-        topology: Gateways and workloads; they must be those of the examples.
+        topology: Gateways and workloads; they must be those of the manifests.
+        manifests: Folder with ``gateways.yaml``, ``workloads.yaml`` and whatever else is applied; by default the
+            examples.
         tell: Called with a line for people at each step.
 
     Attributes:
@@ -96,9 +98,15 @@ class MeshLab:
     api: Daemon
 
     def __init__(
-        self, folder: Path, *, topology: Topology | None = None, tell: Callable[[str], None] = lambda _: None
+        self,
+        folder: Path,
+        *,
+        topology: Topology | None = None,
+        manifests: Path = EXAMPLES,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.folder = folder
+        self.manifests = manifests
         self.topology = topology or scene()
         self.agents: dict[str, Daemon] = {}
         self.operator_user = ""
@@ -133,8 +141,8 @@ class MeshLab:
     # What people and tests do with it
 
     def apply_example(self, name: str) -> None:
-        """``kubectl apply`` a file of manifests/examples/lab."""
-        self.control_plane.kubectl("apply", "-f", EXAMPLES / name)
+        """``kubectl apply`` a file of manifests/examples/lab, or of the folder given instead."""
+        self.control_plane.kubectl("apply", "-f", self.manifests / name)
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """An object of the examples' namespace as ``kubectl get -o json`` shows it.
@@ -335,11 +343,15 @@ class MeshLab:
             self.wait_condition("meshresource", node.name, "Ready")
 
     def _choose_addresses(self) -> None:
-        examples = [b for b in yaml.safe_load_all((EXAMPLES / "gateways.yaml").read_text()) if b["kind"] != "Namespace"]
+        examples = [
+            b for b in yaml.safe_load_all((self.manifests / "gateways.yaml").read_text()) if b["kind"] != "Namespace"
+        ]
         declared = {body["metadata"]["name"]: body["spec"]["gateway"]["endpoint"] for body in examples}
         real = {name: f"{node.underlay_address}:{configs.HOP_PORT}" for name, node in self.lab.gateways.items()}
         if declared != real:
-            raise LabError(f"{EXAMPLES}/gateways.yaml declares {declared}, the lab has {real}; no tunnel could come up")
+            raise LabError(
+                f"{self.manifests}/gateways.yaml declares {declared}, the lab has {real}; no tunnel could come up"
+            )
         host = self.lab.mgmt_address
         self._authority = Authority(self.folder / "tls", "foremesh lab")
         self._api = configs.Api(
