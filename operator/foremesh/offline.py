@@ -7,6 +7,7 @@ that of the newest sample, so equal files give equal plans.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
@@ -25,7 +26,7 @@ from foremesh.model.registration import Acknowledgement
 from foremesh.model.series import Metric, SeriesBatch, SeriesKey
 from foremesh.model.status import IntentStatus, PlacementStatus
 from foremesh.network.compile import diff
-from foremesh.settings import ApiPods, ApiSettings, Settings
+from foremesh.settings import ApiPods, ApiSettings, PlanningSettings, Settings
 from foremesh.telemetry import Samples, on_grid
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def plan_bundle(
     declared = bundle.declared
     known = forecasts_of(bundle, settings) if forecasts is None else forecasts
     # Policies depend on members alone: rendered once at the end instead of in every round.
-    without_policies = msgspec.structs.replace(settings, network_policies="None")
+    without_policies = msgspec.structs.replace(settings, network_policies="None", planning=_full_mesh(settings))
     observed = joined(declared.resources, bundle.attachment_rtt_ms)
     if before is not None:
         observed, declared = _acknowledged(observed, before), _recorded(declared, before)
@@ -86,6 +87,11 @@ def plan_bundle(
         changed=changes.changed,
         removed=changes.removed,
     )
+
+
+def _full_mesh(settings: Settings) -> PlanningSettings:
+    """A folder describes the links there are, so none is left out for being one of too many."""
+    return msgspec.structs.replace(settings.planning, full_mesh=sys.maxsize)
 
 
 def forecasts_of(bundle: Bundle, settings: Settings) -> Forecasts:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from foremesh.decide.adjacent import mesh_links
 from foremesh.decide.links import applied, narrow_links, silent_links, without_hope
 from foremesh.decide.pinning import pinning_policies
 from foremesh.decide.recover import recover
@@ -24,7 +25,6 @@ from foremesh.network.circuits import Desired, class_of, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import note_fail_over
 from foremesh.network.place import place_circuits
-from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import PlannerSettings
 from foremesh.routing.graph import build_graph, capacities
 from foremesh.routing.planner import make_plan
@@ -49,15 +49,17 @@ def decide(
     gateways = [member for member in members if member.is_gateway and member.registration]
     present = [member.resource for member in gateways if member.present]
     problem = forecasts.problem or (NO_GATEWAY if gateways and not present else "")
-    links = adjacency(present)
+    intents = _served(declared)
+    recorded = _on_record(declared, observed, settings, intents)
+    mesh = mesh_links(members, observed, forecasts, recorded.values(), settings.planning, now_s=now_s)
+    heard = {one.id for one in present}
+    links = tuple(link for link in mesh if link.src in heard and link.dst in heard)
     narrow = narrow_links(links, observed)
     links = tuple(link for link in links if link not in narrow)
     queueing = queueing_ms(*map(forecasts.past.get, QUEUE), capacities(present, links, declared.links))
     graph = build_graph(present, links, forecasts.by_metric, declared.links, queueing)
-    intents = _served(declared)
     resolved = resolve_all(intents, declared.resources, members, observed, settings.blocks)
     demands = [demand for resolution in resolved.values() for demand in resolution.demands]
-    recorded = _on_record(declared, observed, settings, intents)
     circuits = {id_: note_fail_over(circuit, applied(observed)) for id_, circuit in recorded.items()}
     silent = silent_links(circuits.values(), observed, now_s=now_s)
     graph = without_hope(graph, silent)
@@ -75,7 +77,7 @@ def decide(
         plan = keep_flowing(plan, demands, declared, circuits)
         plan = keep_protected(plan, demands, declared, circuits, narrow)
     epoch = next_epoch(observed, declared, now_s=now_s)
-    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved), epoch, silent)
+    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved), epoch, silent, mesh)
     return carry_on(declared, observed, chosen, settings, now_s=now_s)
 
 
@@ -114,7 +116,7 @@ def carry_on(
         epoch=epoch,
         blocks=settings.blocks,
         members=members,
-        links=adjacency(member.resource for member in members if member.is_gateway and member.registration),
+        links=chosen.links,
         circuits=placed.circuits,
         local=wanted.local,
         calls=calls_of(intents.values(), declared.resources),

@@ -101,6 +101,8 @@ class Chosen:
     """The epoch in which it was chosen: what the ends of circuits did since outweighs it."""
     silent: frozenset[LinkId]
     """Links that passed no hellos then."""
+    links: tuple[LinkId, ...] = ()
+    """Links that the mesh has, whether or not their gateways are heard from; sorted."""
 
 
 @dataclass(frozen=True)
