@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from foremesh.model.circuit import LabelAllocation, LabelState
 from foremesh.model.intent import Avoid, Profile, Requirements
-from foremesh.model.link import MeshGraph, Node
+from foremesh.model.link import Figure, MeshGraph, Node
 from foremesh.model.plan import Path, Placement
 from foremesh.model.resource import Role
 from foremesh.model.units import Bandwidth, Milliseconds
@@ -197,3 +198,50 @@ def test_a_rescued_circuit_has_a_standby_too() -> None:
     assert placement.path is not None
     assert placement.standby is not None
     assert (placement.path.text, placement.standby.text) == ("a > m > z", "a > n > z")
+
+
+def protected_by(graph: MeshGraph, standby: str, *, in_use: str = "amz", needs: Requirements | None = None) -> str:
+    """The standby that a plan has for a circuit which has one already; paths by the letters of their gateways."""
+    asked = demand(intent("x", requirements=needs), "a", candidate("db", "z"))
+    old = circuit("c", *in_use, intents=("lab/x",))
+    active, second = (
+        LabelAllocation(number=number, state=state, path=tuple(path), underlays=("internet",) * (len(path) - 1))
+        for number, (state, path) in enumerate(((LabelState.ACTIVE, in_use), (LabelState.STANDBY, standby)))
+    )
+    old = structs.replace(old, status=structs.replace(old.status, labels=(active, second)))
+    (placement,) = make_plan(graph, [asked], [old], (), STANDBY, made_at_s=0.0).placements
+    assert placement.path is not None
+    assert placement.path.gateways == tuple("amz")
+    return placement.standby.text if placement.standby else ""
+
+
+THREE = fan(node("m"), node("n"), node("o"))
+DEAD = Figure(median=1.0, pessimistic=1.0)
+
+
+@pytest.mark.parametrize(
+    ("graph", "there", "found"),
+    [
+        (THREE, "aoz", "a > o > z"),
+        (THREE, "anz", "a > n > z"),
+        (fan(risky("m", "power"), risky("n", "water"), risky("o", "power")), "aoz", "a > n > z"),
+        (fan(node("m"), node("n"), extra=both("n", "m", 1.0)), "anmz", "a > n > z"),
+        (fan(node("m"), node("n")), "aoz", "a > n > z"),
+    ],
+    ids=["though-another-is-cheaper", "as-the-cheapest", "unless-it-shares-a-risk", "or-a-gateway", "or-is-gone"],
+)
+def test_a_standby_stays(graph: MeshGraph, there: str, found: str) -> None:
+    assert protected_by(graph, there) == found
+
+
+def test_a_standby_that_died_or_misses_the_requirements_does_not_stay() -> None:
+    dying = (structs.replace(one, loss=DEAD) if "o" in (one.id.src, one.id.dst) else one for one in THREE.links)
+    dead = structs.replace(THREE, links=tuple(dying))
+    assert protected_by(dead, "aoz") == "a > n > z"
+    assert protected_by(THREE, "aoz", needs=Requirements(max_latency=Milliseconds(25))) == "a > n > z"
+    assert protected_by(THREE, "aoz", needs=Requirements(max_latency=Milliseconds(15))) == "a > o > z", "nor does n"
+
+
+def test_the_path_that_is_left_is_the_standby_rather_than_a_new_one() -> None:
+    """It is programmed already."""
+    assert protected_by(THREE, "amz", in_use="aoz") == "a > o > z"
