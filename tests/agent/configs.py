@@ -27,8 +27,10 @@ from foremesh.model.resource import Protocol
 
 BLOCKS = Blocks()
 HOSTS = ("a", "t", "b", "wa", "wb")
-UNDERLAY = {host: f"203.0.113.{number}" for number, host in enumerate(HOSTS, start=1)}
-NUMBERS = {"a": 1, "t": 2, "b": 3}
+SECOND = "u"
+"""A second transit, in configs where a label runs over it."""
+UNDERLAY = {host: f"203.0.113.{number}" for number, host in enumerate((*HOSTS, SECOND), start=1)}
+NUMBERS = {"a": 1, "t": 2, "b": 3, SECOND: 4}
 CIRCUIT = "default/a-b"
 PORTS = (5201, 8080)
 
@@ -40,7 +42,7 @@ def fake_key(*parts: object) -> str:
     return base64.b64encode(hashlib.sha256(repr(parts).encode()).digest()).decode()
 
 
-FAKE_KEYS: Keyring = {host: {role: fake_key(host, role.value) for role in KeyRole} for host in HOSTS}
+FAKE_KEYS: Keyring = {host: {role: fake_key(host, role.value) for role in KeyRole} for host in (*HOSTS, SECOND)}
 
 
 def workload_address(host: str) -> str:
@@ -56,6 +58,8 @@ def configs(
     *,
     label: int = 5,
     labels: tuple[int, ...] = (),
+    standby: int | None = None,
+    over: Mapping[int, str] | None = None,
     epoch: int = 1,
     mtu: int = 1280,
     encryption: Encryption = Encryption.END_TO_END,
@@ -65,38 +69,52 @@ def configs(
 
     Args:
         label: The one that both ends send on; ``labels`` are programmed besides it.
+        standby: The one that they may switch to.
+        over: Label to the transit that it runs over, if that is not t.
         underlay: Host to the address where its WireGuard is reached.
     """
-    numbers = tuple(sorted({label, *labels}))
+    numbers = tuple(sorted({label, *labels, *([] if standby is None else [standby])}))
     pairs = {number: BLOCKS.label_pair(number) for number in numbers}
+    way = {number: (over or {}).get(number, "t") for number in numbers}
+    transits = tuple(sorted({"t", *way.values()}))
 
-    def neighbour(host: str, side: int) -> HopPeer:
+    def neighbour(host: str, side: int, transit: str) -> HopPeer:
         return HopPeer(
             gateway=resource(host),
             underlay="internet",
             public_key=keys[host][KeyRole.HOP],
             endpoint=f"{underlay[host]}:51820",
             hop_address=BLOCKS.hop_address(NUMBERS[host]),
-            labels=tuple(pairs[number][side] for number in numbers),
+            labels=tuple(pairs[number][side] for number in numbers if way[number] == transit),
         )
 
     def end(own: str, far: str, side: int) -> GatewayConfig:
-        own_first = tuple(LabelEnd(number=n, own=pair[side], far=pair[1 - side]) for n, pair in pairs.items())
-        peers = (neighbour("t", 1 - side),)
-        return _end(own, far, keys, label, own_first, peers, epoch=epoch, mtu=mtu, encryption=encryption)
+        own_first = tuple(
+            LabelEnd(number=n, own=pair[side], far=pair[1 - side], route=f"a-{way[n]}-b" if over else "")
+            for n, pair in pairs.items()
+        )
+        peers = tuple(neighbour(transit, 1 - side, transit) for transit in transits)
+        return _end(own, far, keys, label, standby, own_first, peers, epoch=epoch, mtu=mtu, encryption=encryption)
 
     return {
         "a": end("a", "b", 0),
         "b": end("b", "a", 1),
-        "t": GatewayConfig(
-            gateway=resource("t"),
-            epoch=epoch,
-            number=NUMBERS["t"],
-            mesh_address=BLOCKS.gateway_address(NUMBERS["t"]),
-            hop_address=BLOCKS.hop_address(NUMBERS["t"]),
-            hop_peers=(neighbour("a", 0), neighbour("b", 1)),
-            transits=tuple(Transit(label=number, circuit=CIRCUIT, addresses=pairs[number]) for number in numbers),
-        ),
+        **{
+            transit: GatewayConfig(
+                gateway=resource(transit),
+                epoch=epoch,
+                number=NUMBERS[transit],
+                mesh_address=BLOCKS.gateway_address(NUMBERS[transit]),
+                hop_address=BLOCKS.hop_address(NUMBERS[transit]),
+                hop_peers=(neighbour("a", 0, transit), neighbour("b", 1, transit)),
+                transits=tuple(
+                    Transit(label=number, circuit=CIRCUIT, addresses=pairs[number])
+                    for number in numbers
+                    if way[number] == transit
+                ),
+            )
+            for transit in transits
+        },
         "wa": _workload("wa", keys, epoch, underlay),
         "wb": _workload("wb", keys, epoch, underlay),
     }
@@ -107,6 +125,7 @@ def _end(
     far: str,
     keys: Keyring,
     send_label: int,
+    standby: int | None,
     labels: tuple[LabelEnd, ...],
     hop_peers: tuple[HopPeer, ...],
     *,
@@ -128,6 +147,7 @@ def _end(
         remote_gateway=resource(far),
         remote_prefixes=(BLOCKS.gateway_prefix(NUMBERS[far]),),
         send_label=send_label,
+        standby_label=standby,
         labels=labels,
         firewall=(
             FirewallRule(protocol=Protocol.TCP, ports=PORTS, sources=(f"{workload_address('wa')}/32",)),

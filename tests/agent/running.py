@@ -59,13 +59,15 @@ Edit = Callable[[dict[str, GatewayConfig]], dict[str, GatewayConfig]]
 class Mesh:
     """The lab with an agent on every host."""
 
+    hosts: tuple[str, ...] = HOSTS
+
     def __init__(
         self, lab: Lab, api: FakeMeshApi, folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None
     ) -> None:
         self.lab, self.api, self.folder, self.settings = lab, api, folder, settings or {}
         self.agents: dict[str, Daemon] = {}
         self.epoch = 0
-        self.underlay = {name: lab[name].underlay_address or "" for name in ("a", "t", "b")}
+        self.underlay = {name: str(lab[name].underlay_address) for name in self.hosts if lab[name].underlay_address}
 
     def start(self, host: str) -> None:
         """Start the agent of a host, again if it ran before."""
@@ -103,8 +105,8 @@ class Mesh:
         return made
 
     def keys(self) -> dict[str, dict[KeyRole, str]]:
-        wait_until(lambda: len(self.api.registrations) == len(HOSTS), 30, what="all agents registered")
-        keys = {host: self.api.registrations[resource(host)].keys for host in HOSTS}
+        wait_until(lambda: len(self.api.registrations) == len(self.hosts), 30, what="all agents registered")
+        keys = {host: self.api.registrations[resource(host)].keys for host in self.hosts}
         return {host: {role: getattr(k, role.value) for role in KeyRole} for host, k in keys.items()}
 
     def differences(self, host: str) -> str:

@@ -96,11 +96,10 @@ class Process:
         """Serve; returns when a client said so, or SIGTERM did."""
         signal.signal(signal.SIGTERM, self._end)
         next_tick_s = time.monotonic()
+        look_s: float | None = None  # when to judge although nothing has come, since nothing has come
         while not self._ending:
-            now_s = time.monotonic()
-            look_s = self._engine.look_again_s(now_s)
-            wake_s = min(next_tick_s, look_s) if look_s is not None else next_tick_s
-            urgent = self._serve(self._poll.poll(max(0.0, wake_s - now_s)))
+            wake_s = next_tick_s if look_s is None else min(next_tick_s, look_s)
+            urgent = self._serve(self._poll.poll(max(0.0, wake_s - time.monotonic())))
             # What has come is read before anybody is judged, however late it is.
             urgent |= self._read()
             now_s = time.monotonic()
@@ -112,6 +111,7 @@ class Process:
                     self._hellos.send(label, packet)
             if ticked or urgent or (look_s is not None and now_s >= look_s):
                 self._decide(now_s)
+                look_s = self._engine.look_again_s(now_s)
         os.unlink(self._control)
 
     def _end(self, *_: object) -> None:

@@ -53,19 +53,28 @@ class Timing:
 
 
 class FarEnd:
-    """What is known of a far end's sending, from all routes together."""
+    """What is known of a far end's sending, from all routes together.
+
+    Attributes:
+        newest: The newest tick.
+        ticks: The newest ones: number, when sent (far clock), when first seen.
+        clock: Changes when the far clock began anew, as its host did.
+    """
 
     def __init__(self) -> None:
         self.incarnation: int | None = None
         self.newest = 0
         self.ticks: deque[tuple[int, float, float]] = deque(maxlen=TICKS_REMEMBERED)
+        self.clock = 0
         self._sent_ns = 0
 
     def note(self, hello: Hello, now_s: float) -> bool:
         """A hello came, by whatever route; False if a process sent it that has been replaced since."""
         if hello.incarnation != self.incarnation:
-            if 0 < self._sent_ns - hello.sent_ns < FIRST_GRACE_S * 1e9:  # by more: its host was started anew
+            back_s = (self._sent_ns - hello.sent_ns) / 1e9
+            if 0 < back_s < FIRST_GRACE_S:
                 return False
+            self.clock += back_s > 0
             self.incarnation, self.newest = hello.incarnation, hello.tick - 1
             self.ticks.clear()
         if hello.tick > self.newest:
@@ -98,7 +107,7 @@ class Session:
         self.rtt_ms: float | None = None
         self.jitter_ms: float | None = None
         self.said = UNKNOWN
-        self._incarnation = far.incarnation
+        self._incarnation, self._clock = far.incarnation, far.clock
         self._tick = far.newest
         self._known = False  # a hello of this incarnation of the far end was heard
         self._row = 0
@@ -128,9 +137,11 @@ class Session:
         if self.silent(now_s):
             self._row, self._up = 0, False
         ahead = hello.tick - self._tick
-        if ahead > 0 or not self._known:
-            self._row = self._row + 1 if ahead == 1 or not self._known else 1
-            self._window = ((self._window << min(max(ahead, 1), SHARE_HELLOS)) | 1) & _WINDOW
+        if not self._known:
+            ahead = 1  # what was sent before, it may have been too late to hear
+        if ahead > 0:
+            self._row = self._row + 1 if ahead == 1 else 1
+            self._window = ((self._window << min(ahead, SHARE_HELLOS)) | 1) & _WINDOW
             self._tick, self._known = hello.tick, True
         elif -ahead < SHARE_HELLOS:
             self._window |= 1 << -ahead
@@ -151,10 +162,12 @@ class Session:
             self._incarnation, self._known = self.far.incarnation, False
             self._tick = self.far.ticks[0][0] - 1 if self.far.ticks else self.far.newest
             self._window = _WINDOW
+            if self._clock != self.far.clock:
+                self._clock, self._offset_s = self.far.clock, None
 
     def _measure(self, hello: Hello, now_s: float) -> None:
         offset_s = now_s - hello.sent_ns / 1e9
-        if self._offset_s is None or abs(offset_s - self._offset_s) > FIRST_GRACE_S:  # a far host that was rebooted
+        if self._offset_s is None:
             self._offset_s, self.jitter_ms = offset_s, 0.0
         else:
             late_s = offset_s - self._offset_s
