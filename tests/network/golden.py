@@ -17,7 +17,11 @@ def load(name: str) -> Any:
 
 def assert_golden(name: str, *documents: Any) -> None:
     """Compare documents with a file in ``tests/data/output``; ``FOREMESH_WRITE_GOLDEN=1`` writes it instead."""
-    text = yaml.safe_dump_all(documents, sort_keys=False, width=120)
+    assert_text(name, yaml.safe_dump_all(documents, sort_keys=False, width=120))
+
+
+def assert_text(name: str, text: str) -> None:
+    """Compare text with a file in ``tests/data/output``, or write it, as ``assert_golden`` does."""
     path = DATA / "output" / name
     if os.environ.get("FOREMESH_WRITE_GOLDEN") == "1":
         path.write_text(text)

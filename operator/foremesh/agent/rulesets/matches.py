@@ -77,4 +77,8 @@ def steered_from_behind(entry: Steer, behind: Mapping[str, str]) -> list[str]:
 
 def called(entry: OwnAddress) -> str:
     """The match of what goes to a destination by its own address."""
-    return f"ip daddr {entry.own} {_service(entry.protocol, entry.ports, 'dport')}"
+    # Of ICMP what asks: answers and errors belong to flows of others.
+    asked = entry.protocol is Protocol.ICMP
+    return (
+        f"ip daddr {entry.own} {'icmp type echo-request' if asked else _service(entry.protocol, entry.ports, 'dport')}"
+    )
