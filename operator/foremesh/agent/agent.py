@@ -28,6 +28,7 @@ from foremesh.agent.load import ProcessorLoad
 from foremesh.agent.metrics import Figures, Metrics, application
 from foremesh.agent.probe import Prober
 from foremesh.agent.reconciler import Reconciler
+from foremesh.agent.roaming import Watch
 from foremesh.agent.rotation import Rotation
 from foremesh.agent.settings import AgentSettings
 from foremesh.agent.settings import ports as settings_ports
@@ -193,6 +194,7 @@ class Agent:
             await self._reconciler.adopt()
             async with client, asyncio.TaskGroup() as group:
                 group.create_task(self._reconcile_forever())
+                group.create_task(self._follow_moves())
                 group.create_task(self._liveness.follow())
                 group.create_task(self._converse(client))
         finally:
@@ -205,6 +207,13 @@ class Agent:
             await self._reconciler.reconcile()
             self._rotate()
             self._metrics.applied.set(not self._reconciler.failure and self._reconciler.applied is not None)
+
+    async def _follow_moves(self) -> None:
+        with Watch() as watch:
+            while True:
+                await watch.change()
+                if self._reconciler.has_moved:
+                    await self._reconciler.reconcile()
 
     def _rotate(self) -> None:
         """Make or drop a hop key if it is time to, and tell the mesh."""

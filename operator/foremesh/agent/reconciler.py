@@ -13,9 +13,10 @@ from typing import Protocol
 
 from foremesh.agent.apply import Sight
 from foremesh.agent.desired import ConfigRefused, Local, desired, overlaps
-from foremesh.agent.diff import Change, diff
+from foremesh.agent.diff import Change, SetPeer, diff
 from foremesh.agent.host import HostError
-from foremesh.agent.state import Desired
+from foremesh.agent.roaming import Sources
+from foremesh.agent.state import Desired, KeyRole
 from foremesh.agent.store import ConfigStore
 from foremesh.agent.translation import endpoint_of
 from foremesh.model.config import GatewayConfig
@@ -69,6 +70,7 @@ class Reconciler:
         self._on_applied = on_applied
         self._lock = asyncio.Lock()
         self._told: dict[str, str] = {}
+        self._sources = Sources()
         self._addresses: dict[str, str | None] = {}
         self._last_outcome: Acknowledgement | None = None
         self.wanted: GatewayConfig | None = None
@@ -135,7 +137,27 @@ class Reconciler:
             sight = await self._host.observe(wanted, self._told, now_s=time.time())
             if rest := diff(sight.observed, wanted):
                 log.warning("host differs after application changes=%d first=%s", len(rest), rest[0])
+        await self._call_again(wanted)
         return wanted, sight
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether peers are sent to from other addresses than at the last comparison."""
+        return self._sources.stale
+
+    async def _call_again(self, wanted: Desired) -> None:
+        """Make WireGuard ask the routes anew for peers that are to be sent to from another address."""
+        outside = {
+            (name, key): peer.endpoint
+            for name, interface in wanted.interfaces.items()
+            for key, peer in interface.peers.items()
+            if peer.endpoint and self._local.names.role_of(name) is not KeyRole.CIRCUIT
+        }
+        moved = self._sources.moved(outside.values())
+        again = [SetPeer(name, key, end, None, ()) for (name, key), end in outside.items() if end in moved]
+        if again:
+            log.info("own address changed peers=%d", len(again))
+            await self._host.apply(tuple(again))
 
     async def _resolved(self, config: GatewayConfig) -> Local:
         """What the host adds, with the endpoints that are names looked up; a name that fails keeps its last address."""
