@@ -375,5 +375,6 @@ class Prober:
         watched = self._watched.get(self._train[1])
         self._train = None
         if watched and bps > 0:
+            log.debug("train arrived dst=%s link=%s bps=%.0f", watched.target.dst, watched.target.name, bps)
             watched.estimate.add(bps)
             watched.history.capacity_bps = watched.estimate.bps

@@ -14,4 +14,7 @@ MOVES = Counter("foremesh_circuit_moves_total", "Circuits given another path by 
 FAILOVERS = Counter("foremesh_circuit_failovers_total", "Circuits whose ends went to the standby by themselves")
 TELEMETRY_AGE = Gauge("foremesh_telemetry_age_seconds", "Age of the newest link sample that the operator has read")
 FORECASTS = Gauge("foremesh_forecast_series", "Series by metric and the model that forecasts them", ["metric", "model"])
+CAPACITY = Gauge(
+    "foremesh_link_capacity_bps", "What both gateways of a link declare they can carry", ["src", "dst", "link"]
+)
 INTENTS = Gauge("foremesh_intents", "Intents by their Ready condition", ["ready"])

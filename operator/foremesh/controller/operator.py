@@ -166,6 +166,10 @@ class Operator:
             decide, record.declared(), observed, forecasts, self._settings, now_s=time.time()
         )
         await self._publish(decision, observed, record, figures=True)
+        metrics.CAPACITY.clear()
+        for link in decision.chosen.graph.links:
+            if link.capacity_bps is not None:
+                metrics.CAPACITY.labels(link.id.src, link.id.dst, link.id.underlay).set(link.capacity_bps)
         metrics.PLANS.inc()
         metrics.PLAN_SECONDS.observe(time.monotonic() - started)
         log.info(

@@ -28,6 +28,13 @@ LINK_THROUGHPUT_BPS: Final = "8 * max by (src, dst, link) (rate(foremesh_link_tr
 """Bit/s sent into the link. ``max`` and not ``sum``: one agent counts a link, and if it is scraped twice, under two
 jobs, its bytes must not count twice."""
 
+LINK_UTILISATION: Final = (
+    "8 * max by (src, dst, link) (rate(foremesh_link_transmit_bytes_total[{window}]))"
+    " / max by (src, dst, link) (foremesh_link_capacity_bps)"
+)
+"""Share of what both gateways declare that they can carry, the smaller of the two, which the operator exports. Nothing
+where one does not say. The chart records it as ``foremesh:link_utilisation:ratio``; no plan rests on it."""
+
 GATEWAY_LOAD: Final = "max by (gateway) (avg_over_time(foremesh_gateway_load_ratio[{window}]))"
 """Mean over the same window as the rates, so that one busy instant is not taken for the level."""
 
