@@ -454,7 +454,7 @@ def test_a_function_by_its_url_is_looked_up_by_the_gateway(mesh: Steered) -> Non
     def serve(address: str) -> subprocess.Popen[str]:
         argv = (sys.executable, "-c", WEB_SERVER, address, STEERED)
         server = node.popen(*argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: node.exec("ss", "-Hltn", "src", f"{address}:{STEERED}").stdout, 10, what="HTTP server")
+        wait_until(lambda: node.exec("ss", "-Hltn", "src", f"{address}:{STEERED}").stdout, 30, what="HTTP server")
         return server
 
     def function(made: dict[str, GatewayConfig]) -> None:
