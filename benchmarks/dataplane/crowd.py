@@ -49,6 +49,9 @@ QUIET = Hello(interval_ms=60_000)
 """As good as no hellos: one a minute, near the longest interval that a hello can tell."""
 STARTED_AT_ONCE = 4
 """Namespaces that are set up beside each other."""
+FIRST_USER = 20_000
+"""Each far gateway's WireGuard runs as a user of its own, from this one on: wireguard-go takes an inotify instance, of
+which a user may have 128, and the machine's other WireGuards must not go without."""
 
 
 class KeyPair:
@@ -250,14 +253,14 @@ class Crowd:
             (folder / name).write_text(text)
         (folder / "ip").write_text("\n".join(lines) + "\n")
         environment = " ".join(f"{k}={v}" for k, v in WIREGUARD_ENVIRONMENT.items())
+        user = f"setpriv --reuid {FIRST_USER + far} --regid {FIRST_USER + far} --clear-groups"
         script = f"""
-            set -e; cd {folder}
+            set -e; cd /; chmod 777 /var/run/wireguard
             for name in {" ".join(files)}; do
-              {environment} wireguard-go $name 2> $name.log
-              until wg show $name > /dev/null 2>&1; do sleep 0.05; done
-              wg setconf $name $name
+              {environment} {user} --inh-caps +net_admin --ambient-caps +net_admin wireguard-go $name 2>&1
+              wg setconf $name {folder}/$name
             done
-            ip -batch ip
+            ip -batch {folder}/ip
         """
         self._namespaces[far].exec("sh", "-c", script, timeout=120.0)
 
