@@ -141,15 +141,15 @@ class _Mesh:
         return linkable
 
     def _turns(self, linkable: Bools, limits: Limits, now_s: float | None) -> list[tuple[int, int]]:
-        """Every gateway's partner on trial, now and before: each relay in turn, gateways at different times."""
+        """Every gateway's partner on trial, now and before: each relay in turn, gateways at different times, each
+        with another one."""
         if now_s is None or limits.trial_s <= 0:
             return []
         turns = []
         for number, id_ in enumerate(self.ids):
             partners = self.relays[linkable[number, self.relays]]
             if len(partners):
-                ahead_s = zlib.crc32(id_.encode()) % limits.trial_s
-                turn = int((now_s + ahead_s) // limits.trial_s)
+                turn = int((now_s + zlib.crc32(id_.encode())) // limits.trial_s)
                 turns.append((int(partners[turn % len(partners)]), int(partners[(turn - 1) % len(partners)])))
             else:
                 turns.append((number, number))
@@ -269,6 +269,8 @@ class _Mesh:
             if not np.isfinite(self.rank[number, partner]):
                 continue
             worst_ms = self._limit(number, count)
+            if UNMEASURED <= worst_ms < DEAD:
+                worst_ms -= UNMEASURED
             if self.least_ms[number, partner] < worst_ms:
                 self.chosen.add(_ordered(number, partner))
 
