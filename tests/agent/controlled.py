@@ -79,7 +79,7 @@ class Controlled:
         controller.beacons = dict(self.api.beacons)
         self.api.offer(*(controller.configs[id_] for id_ in controller.cycle()))
 
-    def drive(self, until: Callable[[], object], what: str, timeout_s: float = 40.0) -> None:
+    def drive(self, until: Callable[[], object], what: str, timeout_s: float = 90.0) -> None:
         """Let the controller work until something is so.
 
         Raises:
@@ -103,7 +103,7 @@ class Controlled:
         return {label.state for label in self.labels()} <= {LabelState.ACTIVE, LabelState.STANDBY}
 
     def differences(self, host: str) -> str:
-        return self.lab[host].exec(sys.executable, "-c", DIFFERENCES, self.folder / f"{host}.yaml").stdout
+        return self.lab[host].exec(sys.executable, "-c", DIFFERENCES, self.folder / f"{host}.yaml", timeout=90).stdout
 
     def address(self, host: str) -> str:
         return self.controller.statuses[self.resources[host].id].mesh_address

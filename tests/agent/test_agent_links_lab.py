@@ -81,7 +81,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controlled]:
                 (fast, placed(fast, "xa", "xb", "a", "b", underlay="mpls")),
             ]
         )
-        running.drive(lambda: running.settled() and len(running.labels()) == 2, "both circuits set up", 60)
+        running.drive(lambda: running.settled() and len(running.labels()) == 2, "both circuits set up")
         for ends in (("wa", "wb"), ("xa", "xb")):
             running.drive(lambda ends=ends: running.reaches(*ends), f"a ping from {ends[0]} to {ends[1]}")
         yield running

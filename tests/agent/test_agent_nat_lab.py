@@ -151,7 +151,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edges]:
         wait_until(running.registered, 40, what="all agents registered")
         one = intent("one")
         running.controller.wish([(one, placed(one, "w1", "w2", "e1", "t", "e2"))])
-        running.drive(lambda: running.settled() and running.labels(), "the circuit set up", 60)
+        running.drive(lambda: running.settled() and running.labels(), "the circuit set up")
         running.drive(lambda: running.reaches("w1", "w2"), "a ping from w1 to w2")
         yield running
 
