@@ -158,14 +158,20 @@ class Switches:
                 return tuple(path), ends[0]
             if len(path) > 1 and not any({source, destination} == set(t.addresses) for t in config.transits):
                 raise Dropped(path[-1], f"{source} > {destination} is not relayed here")
-            towards = [peer.gateway for peer in config.hop_peers if destination in peer.labels]
+            towards = [peer for peer in config.hop_peers if destination in peer.labels]
             if not towards:
                 raise Dropped(path[-1], f"no neighbour has {destination}")
             assert len(towards) == 1, f"{path[-1]} has {destination} in the direction of {towards}"
-            following = self._host(towards[0])
-            if not any(peer.gateway == path[-1] and source in peer.labels for peer in following.hop_peers):
-                raise Dropped(towards[0], f"{source} may not come from {path[-1]}")
-            path.append(towards[0])
+            way = towards[0]
+            following = self._host(way.gateway)
+            # A tunnel is a network and a key of each side; a packet comes out at the peer of the same one.
+            tunnel = (path[-1], way.underlay, way.public_key, way.own_key)
+            if not any(
+                (peer.gateway, peer.underlay, peer.own_key, peer.public_key) == tunnel and source in peer.labels
+                for peer in following.hop_peers
+            ):
+                raise Dropped(way.gateway, f"{source} may not come from {path[-1]} by this tunnel")
+            path.append(way.gateway)
             assert len(path) <= len(self.configs), f"{source} > {destination} goes round in circles: {path}"
 
     def _peer(self, gateway: str, class_number: int, address: str) -> CircuitEnd:
