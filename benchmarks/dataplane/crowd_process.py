@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from foremesh.agent.failover.engine import Engine
-from foremesh.agent.failover.process import Hellos
+from foremesh.agent.failover.process import Hellos, hurry
 from foremesh.agent.probe import Prober
 
 CLONE_NEWNET = 0x40000000
@@ -72,6 +72,7 @@ class End:
 
 def hellos(told: list[dict[str, Any]]) -> None:
     """Send and hear hellos until standard input ends; a line of it is ``count`` or ``interval MS``."""
+    hurry()  # as fifty fail-over processes would
     ends = [End(one) for one in told]
     by_number = {end.hellos.socket.fileno(): end for end in ends}
     poll = select.epoll()
