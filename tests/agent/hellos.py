@@ -51,6 +51,7 @@ class Simulation:
         self._born = itertools.count(1)
         self._maps: dict[int, tuple[dict[str, str], dict[str, str]]] = {0: ({}, {}), 1: ({}, {})}
         self._lives = [0, 0]
+        self._deaf = [False, False]
         self._looks = [0, 0]
         self.engines: list[Engine] = [None, None]  # type: ignore[list-item]
         for side in (0, 1):
@@ -60,6 +61,7 @@ class Simulation:
     def start(self, side: int, after_s: float = 0.0) -> None:
         """Start an end's process, anew if it ran: what is in the maps is all that it knows."""
         self._lives[side] += 1
+        self._deaf[side] = False
         life = self._lives[side]
         self.engines[side] = Engine(next(self._born))
         self.configure(side)
@@ -68,6 +70,7 @@ class Simulation:
     def stop(self, side: int) -> None:
         self._lives[side] += 1
         self._looks[side] += 1
+        self._deaf[side] = True
 
     def configure(self, side: int, **changes: object) -> None:
         """Tell an end another table."""
@@ -119,7 +122,7 @@ class Simulation:
     def _arrive(self, side: int, packet: bytes, source: str) -> None:
         if (again_s := self._running_again_s(side)) is not None:
             self._at(again_s, lambda: self._arrive(side, packet, source))
-        elif self.engines[side].received(packet, source, self._clock_s(side)):
+        elif not self._deaf[side] and self.engines[side].received(packet, source, self._clock_s(side)):
             self._decide(side)
 
     def _decide(self, side: int) -> None:

@@ -203,8 +203,21 @@ def test_a_label_that_died_while_its_end_was_away_is_left_after_its_return() -> 
     simulation.run(3)
     for side in (0, 1):
         simulation.start(side)
-    simulation.run(6)
+    simulation.run(8)
     assert simulation.used() == (6, 6)
+
+
+def test_what_was_sent_before_a_process_began_does_not_count_against_a_fast_route() -> None:
+    """Found by chance: of hellos on their way, those of the slow route come in after it began, the others before."""
+    simulation = Simulation(ways={(5, 0): Way(0.25), (5, 1): Way(0.03), (6, 0): Way(0.25), (6, 1): Way(0.25)})
+    simulation.at(5.54, lambda: simulation.stop(0))
+    simulation.at(7.04, lambda: simulation.start(0))
+    simulation.at(7.06, lambda: simulation.stop(1))
+    simulation.run(9)
+    assert not simulation.engines[0].routes["label 5"].session.unheard(simulation._clock_s(0))
+    simulation.start(1)
+    simulation.run(14)
+    assert simulation.failovers() == []
 
 
 @settings(deadline=None, max_examples=150)

@@ -82,8 +82,12 @@ class Process:
         self._version = version
         self._engine = Engine(int.from_bytes(os.urandom(4), "big"))
         self._maps = nftables.Maps(table)
-        self._hellos = Hellos()
         self._listener = listen(control)
+        try:
+            self._hellos = Hellos()
+        except OSError:
+            os.unlink(control)
+            raise
         self._clients: dict[int, Client] = {}
         self._poll = select.epoll()
         self._poll.register(self._hellos.socket, select.EPOLLIN)
@@ -112,6 +116,8 @@ class Process:
             if ticked or urgent or (look_s is not None and now_s >= look_s):
                 self._decide(now_s)
                 look_s = self._engine.look_again_s(now_s)
+        # The socket file goes last: a successor may start as soon as it is gone.
+        self._hellos.socket.close()
         os.unlink(self._control)
 
     def _end(self, *_: object) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 
 from foremesh.agent.failover.wire import HEARD, LOST, UNKNOWN, Hello
 
@@ -114,6 +115,7 @@ class Session:
         self._up = False
         self._window = _WINDOW
         self._offset_s: float | None = None  # own clock minus far clock, with the delay of this direction in it
+        self._since_s: float | None = None  # when it was first judged
         self._newest_sent_ns = 0
         self._far_interval_s = 0.0
         self._word = UNKNOWN
@@ -186,11 +188,15 @@ class Session:
     def overdue(self, now_s: float) -> int:
         """Hellos that are known to have been sent this way, and should have come by now."""
         self._adopt()
+        if self._since_s is None:
+            self._since_s = now_s
         return sum(self._due_s(sent_s, seen_s) <= now_s for _, sent_s, seen_s in self.far.after(self._tick))
 
     def _due_s(self, sent_s: float, seen_s: float) -> float:
         if self._offset_s is None:
-            return seen_s + FIRST_GRACE_S
+            # What came by a slow route just after this process began may have been here before, by this one.
+            early = self._since_s is None or seen_s < self._since_s + FIRST_GRACE_S
+            return inf if early else seen_s + FIRST_GRACE_S
         late_s = LATE_SHARE * max(self.timing.interval_s, self._far_interval_s)
         return max(seen_s, min(sent_s + self._offset_s, seen_s + FIRST_GRACE_S)) + late_s
 
