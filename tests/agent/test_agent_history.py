@@ -192,8 +192,11 @@ def test_what_is_left_of_a_train_may_be_too_little() -> None:
         at_once.add(0, 1420)
     assert (few.bps, at_once.bps) == (None, None)
     estimate = Estimate()
-    for bps in (10e6, 90e6, 12e6):
+    for bps in (4e6, 90e6, 12e6, 9e6, 11e6):
         assert estimate.bps is None
         estimate.add(bps)
-    assert TRAINS == 3
+    assert TRAINS == 5
     assert estimate.bps == 12e6
+    estimate.add(11e6)
+    estimate.add(11e6)
+    assert estimate.bps == 11e6, "only the newest count"

@@ -76,8 +76,8 @@ class AgentSettings(Spec, frozen=True, kw_only=True):
     mtu_probe_interval: Seconds = Seconds(30)
     """Between two full-size probes of a link or circuit; path MTU changes with routes, not with load."""
     capacity_probe: Seconds | None = None
-    """Between two estimates of what a link carries, by three bursts of 90 kB each; none: never, as they compete with
-    traffic. Ten minutes cost 3.6 kbit/s a link; all links of a gateway together never over 0.7 Mbit/s."""
+    """Between two estimates of what a link carries, by five bursts of 90 kB each; none: never, as they compete with
+    traffic. Ten minutes cost 6 kbit/s a link; all links of a gateway together never over 0.7 Mbit/s."""
     beacon_interval: Seconds = Seconds(3)
     """Between two beacons; the API may ask for more, and forgets an agent after about three missed ones."""
     reconcile_interval: Seconds = Seconds(5)
