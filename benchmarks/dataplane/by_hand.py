@@ -75,6 +75,7 @@ class ByHand:
 
     def _wireguard(self, role: str, name: str, key: str, port: int, mtu: int) -> None:
         node = self._nodes[role]
+        # A session of its own, as those of agents have: the kernel may share its time out by session.
         node.exec("env", *(f"{k}={v}" for k, v in WIREGUARD_ENVIRONMENT.items()), "setsid", "wireguard-go", name)
         wait_until(lambda: node.exec("wg", "show", name, check=False).returncode == 0, 10, what=f"{name} answers")
         file = self._folder / f"hand-{key}.key"

@@ -14,13 +14,14 @@ import signal
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.mesh_api import FakeMeshApi
 from dataplane.by_hand import ByHand
-from dataplane.figures import Sheet, median_pair
+from dataplane.figures import Sheet, median_pair, processor_s
 from dataplane.mesh import END_TO_END_MTU, HOP_BY_HOP_MTU, Label, Mesh, State
 from foremesh.model.intent import Encryption
 from lab.nodes import Node
@@ -71,25 +72,42 @@ def measure(
             for name in ("wa", "wb", "hwa", "hwb"):
                 lab[name].exec("ip", "link", "set", "lan0", "mtu", MTUS[encryption])
             for streams in STREAMS:
-                ours, theirs = [], []
+                ours: list[Run] = []
+                theirs: list[Run] = []
                 for pair in range(1, pairs + 1):
-                    ours.append(_run(lab["wa"], lab["wb"], run_s, streams))
+                    ours.append(_run(lab, OURS, "w", run_s, streams))
                     with _standing_still([lab[name] for name in OURS.values()]):
-                        theirs.append(_run(lab["hwa"], lab["hwb"], run_s, streams))
-                    both = f"{ours[-1]:.0f} | {theirs[-1]:.0f} Mbit/s"
+                        theirs.append(_run(lab, HAND, "hw", run_s, streams))
+                    both = f"{ours[-1].mbit_s:.0f} | {theirs[-1].mbit_s:.0f} Mbit/s"
                     say(f"{encryption.value}, {streams} stream(s), pair {pair} of {pairs}: {both}")
-                sheet.add(
-                    median_pair(
-                        f"throughput {encryption.value}",
-                        f"LAN to LAN, {streams} TCP stream{'s' * (streams > 1)}; baseline by hand",
-                        ours,
-                        theirs,
-                        unit="Mbit/s",
-                        target=TARGETS[encryption],
-                        judged="ratio >= target",
-                        bound_by=_bound(ours, theirs),
-                    )
-                )
+                _add(sheet, encryption, streams, ours, theirs)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run carried, and the processor time that WireGuard of its three gateways took for a gigabyte: of the
+    processes, and of what the kernel forwards, filters and rewrites while it takes packets from them."""
+
+    mbit_s: float
+    processor_s_per_gb: float
+
+
+def _add(sheet: Sheet, encryption: Encryption, streams: int, ours: list[Run], theirs: list[Run]) -> None:
+    bench, how = f"throughput {encryption.value}", f"{streams} TCP stream{'s' * (streams > 1)}; baseline by hand"
+    carried = [run.mbit_s for run in ours], [run.mbit_s for run in theirs]
+    sheet.add(
+        median_pair(
+            bench,
+            f"LAN to LAN, {how}",
+            *carried,
+            unit="Mbit/s",
+            target=TARGETS[encryption],
+            judged="ratio >= target",
+            bound_by=_bound(*carried),
+        )
+    )
+    spent = [run.processor_s_per_gb for run in ours], [run.processor_s_per_gb for run in theirs]
+    sheet.add(median_pair(bench, f"processor time for a gigabyte, {how}", *spent, unit="s"))
 
 
 def _bound(ours: list[float], theirs: list[float]) -> str:
@@ -126,19 +144,41 @@ def _pid(node: Node) -> int:
     return int(node.exec("sh", "-c", "ip netns pids $0 | head -n 1", node.netns).stdout)
 
 
-def _run(client: Node, server: Node, run_s: int, streams: int) -> float:
-    """Mbit/s that arrive."""
-    listener = server.popen("iperf3", "-s", "-1", "-p", PORT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def _run(lab: Lab, names: Mapping[str, str], workloads: str, run_s: int, streams: int) -> Run:
+    """One run between the workloads behind gateways of these names by role."""
+    client, server = lab[f"{workloads}a"], lab[f"{workloads}b"]
+    wireguards = [pid for name in names.values() for pid in _wireguards(lab[name])]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    listener = server.popen("iperf3", "-s", "-1", "-p", PORT, **quiet)
     try:
         wait_until(lambda: server.exec("ss", "-Hltn", f"sport = :{PORT}").stdout, 10, what="iperf3 listens")
         ping = ("ping", "-c", 1, "-W", 1, server.lan_address)
         wait_until(lambda: client.exec(*ping, check=False).returncode == 0, 30, what="a ping before the run")
+        before_s, before = _processor_s(wireguards), _received(server)
         argv = ("iperf3", "-c", server.lan_address, "-p", PORT, "-t", run_s, "-O", WARM_UP_S, "-P", streams, "-J")
         said = json.loads(client.exec(*argv, timeout=run_s + 60).stdout)
-        return float(said["end"]["sum_received"]["bits_per_second"]) / 1e6
+        spent_s, octets = _processor_s(wireguards) - before_s, _received(server) - before
     finally:
         listener.kill()
         listener.wait()
+    return Run(float(said["end"]["sum_received"]["bits_per_second"]) / 1e6, spent_s / (octets / 1e9))
+
+
+def _wireguards(node: Node) -> list[int]:
+    found = []
+    for pid in map(int, node.exec("ip", "netns", "pids", node.netns).stdout.split()):
+        with suppress(FileNotFoundError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "wireguard-go":
+                found.append(pid)
+    return found
+
+
+def _processor_s(pids: list[int]) -> float:
+    return sum(processor_s(Path(f"/proc/{pid}/stat").read_text(), os.sysconf("SC_CLK_TCK")) for pid in pids)
+
+
+def _received(node: Node) -> int:
+    return int(node.exec("cat", "/sys/class/net/lan0/statistics/rx_bytes").stdout)
 
 
 @contextmanager
