@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from foremesh.agent.rulesets.matches import ECHO, NOBODY, allowed, prefixes, steered, steered_from_behind
+from foremesh.agent.rulesets.matches import ECHO, NOBODY, allowed, prefixes, set_of, steered, steered_from_behind
 from foremesh.agent.rulesets.names import EDGE, STRAY, drop_counter, pass_counter, police_counter, tag_of
 from foremesh.agent.rulesets.passage import passage
 from foremesh.agent.state import MARK_MASK, PROBE_PORT, Chain, Names, Table, mark_of
@@ -19,14 +19,23 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
     """
     classes = {end.circuit: end.class_number for end in config.circuits}
     ours = f'"{names.all}"'
-    others = ~MARK_MASK & 0xFFFFFFFF
     behind = {machine.address: targets[machine.resource] for machine in config.behind if machine.resource in targets}
     attached, outside = [], []
     for entry in config.steering:
-        mark = f"meta mark set meta mark & {others:#010x} | {mark_of(classes[entry.circuit]):#010x} accept"
+        mark = f"{_marked('meta', classes[entry.circuit])} {_marked('ct', classes[entry.circuit])} accept"
         attached.append(f"{steered(entry)} {mark}".strip())
         outside += [f"iifname != {ours} {match} {mark}" for match in steered_from_behind(entry, behind)]
-    steer = [*outside, f'iifname != "{names.attach}" return', *attached]
+    # An error about a packet has none of its ports: it goes back into the circuit that its conversation is in.
+    arrived = [Chain(f"arrived_{number}", (_marked("ct", number),)) for number in sorted(set(classes.values()))]
+    ways = set_of(f'"{names.circuit(number)}" : goto arrived_{number}' for number in sorted(set(classes.values())))
+    error = f"ct state related ct mark & {MARK_MASK:#010x} != 0 ip daddr {config.blocks.mesh}"
+    steer = [
+        *([f"iifname vmap {ways}"] if arrived else []),
+        f"{error} meta mark set ct mark & {MARK_MASK:#010x} accept",
+        *outside,
+        f'iifname != "{names.attach}" return',
+        *attached,
+    ]
 
     forward = [
         f"iifname != {ours} oifname != {ours} accept",
@@ -65,6 +74,7 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
     return Table(
         EDGE,
         (
+            *arrived,
             *firewalls,
             # After translation of destinations (-90): machines behind this gateway may call others by own addresses.
             Chain("steering", tuple(steer), "type filter hook prerouting priority -80; policy accept;"),
@@ -74,6 +84,11 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
         ),
         (STRAY, *(counter for end in config.circuits for counter in _counters(end))),
     )
+
+
+def _marked(what: str, class_number: int) -> str:
+    """Gives a packet (``meta``) or its conversation (``ct``) a class, and leaves others' bits alone."""
+    return f"{what} mark set {what} mark & {~MARK_MASK & 0xFFFFFFFF:#010x} | {mark_of(class_number):#010x}"
 
 
 def _counters(end: CircuitEnd) -> tuple[str, ...]:

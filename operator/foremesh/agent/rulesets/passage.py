@@ -9,13 +9,9 @@ from foremesh.agent.rulesets.names import pass_counter, police_counter, tag_of
 from foremesh.agent.state import MARK_MASK, Chain, Names
 from foremesh.model.config import CircuitEnd, GatewayConfig
 
-BURST_S = 0.25
-"""Seconds of the reserved rate that may come at once. TCP halves its window at every loss, so a policer that holds less
-than a round trip's worth keeps it far below the rate."""
-LEAST_BURST_BYTES = 128 * 1024
-"""Two of the largest packets that the kernel makes of many: one of them must not be more than the burst."""
-MOST_BURST_BYTES = 2**32 - 1
-"""What nftables holds."""
+BURST_BYTES = 128 * 1024
+"""What may come at once besides a second's worth of the rate, which nftables adds by itself: two of the largest packets
+that the kernel makes of many, or a small reservation would never let one pass."""
 
 
 def passage(names: Names, config: GatewayConfig) -> tuple[Chain, ...]:
@@ -49,8 +45,7 @@ def _sent(end: CircuitEnd) -> Iterable[str]:
     """Rules of what leaves by a circuit, in whichever direction its conversations were opened."""
     if end.police_bps is not None:
         rate = max(1, round(end.police_bps / 8))
-        burst = min(MOST_BURST_BYTES, max(LEAST_BURST_BYTES, round(rate * BURST_S)))
-        over = f"limit rate over {rate} bytes/second burst {burst} bytes"
+        over = f"limit rate over {rate} bytes/second burst {BURST_BYTES} bytes"
         yield f"{over} counter name {police_counter(end.circuit)} drop"
     yield f"counter name {pass_counter(end.circuit)}"
 
