@@ -99,7 +99,7 @@ class Liveness:
         )
         loss = GaugeMetricFamily("foremesh_label_loss_ratio", "Share of the newest hellos towards here", labels=LABELS)
         failovers = CounterMetricFamily(
-            "foremesh_circuit_failovers", "Labels changed by this end alone", labels=["src", "dst", "circuit"]
+            "foremesh_label_failovers", "Times that this end left a label by itself", labels=["src", "dst", "circuit"]
         )
         state = self.state
         routes = {number: route for route in state.routes.values() for number in route.labels}
