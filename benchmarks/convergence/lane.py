@@ -3,8 +3,8 @@
     python -m convergence.lane SYSTEM --first 0 --last 50 --faults 100 --seed 1 --rate 1000 --folder FOLDER
 
 The first line is of the system (versions, control bytes a second), each further one of a fault. A fault ends when the
-stream has been within 10 % of the best path for a second, or after :data:`HARD_S` or :data:`SOFT_S`; the next comes
-when the network is as before. All waiting is for what the stream shows, and bounded.
+stream has been within 10 % of the best path for a second, or after the seconds that the schedule gives it; the next
+comes when the network is as before. All waiting is for what the stream shows, and bounded.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from convergence import scene, stream
 from convergence.outcome import (
     CONVERGED_S,
     LOOK_S,
+    PROMPT_SHARE,
     Log,
     Outcome,
     converged_ms,
@@ -39,9 +40,9 @@ from convergence.system import Ends, System
 from convergence.systems import SYSTEMS
 from lab.internet import Internet
 
-HARD_S, SOFT_S = 15.0, 8.0
-"""Seconds that a fault lasts at most: links that carry nothing, and such that are worse. Enough for babeld's default
-to notice a cut link (12 s); more than anybody here takes to answer loss or delay, if they answer at all."""
+SETTLED_SHARE = 0.1
+"""Share of a second's packets that has to be on the best path for the network to be as before; no more than says which
+path it is, so that a busy machine holds nothing up."""
 SETTLE_S = 60.0
 """Seconds to wait at most for the network to be as before."""
 BEHIND_S = 0.3
@@ -98,17 +99,17 @@ class Stream:
         """The packets sent since then, and a few before."""
         return read(*self._files, int((time.time() - since_s + CONVERGED_S) * self._rate_hz))
 
-    def within(self, limit_ms: float, since_s: float) -> bool:
+    def within(self, limit_ms: float, since_s: float, share: float = PROMPT_SHARE) -> bool:
         """Whether that second is good, and began after ``since_s``."""
         log, from_s = self.newest()
-        return from_s >= since_s and len(log.sent) > self._rate_hz / 2 and good(log, limit_ms)
+        return from_s >= since_s and len(log.sent) > self._rate_hz / 2 and good(log, limit_ms, share)
 
     def path(self) -> scene.Path | None:
         """The path it takes, if it takes one without loss."""
         log, _ = self.newest()
         path = scene.path_of(float(np.nanmin(log.delay_ms))) if log.lost < len(log.sent) else None
         ms = scene.delay_ms(path) if path else None
-        return path if ms is not None and good(log, ms * scene.WITHIN) else None
+        return path if ms is not None and good(log, ms * scene.WITHIN, SETTLED_SHARE) else None
 
 
 def until(condition: Callable[[], bool], limit_s: float) -> bool:
@@ -157,7 +158,7 @@ class Lane:
     def settled(self, running: Stream, since_s: float) -> bool:
         """Whether the stream is on the best path, or on one where the system does not return, and the system ready."""
         if self.system.returns:
-            return running.within(scene.best_ms() * scene.WITHIN, since_s) and self.system.settled()
+            return running.within(scene.best_ms() * scene.WITHIN, since_s, SETTLED_SHARE) and self.system.settled()
         return time.time() - since_s > CONVERGED_S + BEHIND_S and running.path() is not None and self.system.settled()
 
     def prepare(self, control: bool) -> dict[str, object]:
@@ -169,12 +170,17 @@ class Lane:
         begun = time.monotonic()
         ends = self.system.start()
         with Stream(ends, self.folder / "first", self.rate_hz) as running:
-            good = scene.best_ms() * scene.WITHIN
-            if not until(lambda: running.within(good, 0.0) and self.system.settled(), self.system.start_s):
+            limit_ms = scene.best_ms() * scene.WITHIN
+
+            def ready() -> bool:
+                return running.within(limit_ms, 0.0, SETTLED_SHARE) and self.system.settled()
+
+            if not until(ready, self.system.start_s):
                 log, _ = running.newest()
                 raise TimeoutError(
                     f"{self.system.name}: no stream on the best path after {self.system.start_s:g} s: delay"
-                    f" {np.nanmedian(log.delay_ms) if len(log.sent) > log.lost else None} ms; nothing was measured"
+                    f" {np.nanpercentile(log.delay_ms, (0, 50, 75)) if len(log.sent) > log.lost else None} ms, lost"
+                    f" {log.lost} of {len(log.sent)}; nothing was measured"
                 )
         self.system.begin()
         self.ends = ends
@@ -203,7 +209,7 @@ class Lane:
 
     def _faults(self) -> None:
         for number, kind in enumerate(Kind):
-            fault = Fault(number, kind, 0.5, 0.0)
+            fault = Fault(number, kind, 0.5, 0.0, CONTROL_FAULT_S)
             with struck(self.system, kind, fault.target(scene.BEST)):
                 time.sleep(CONTROL_FAULT_S)
             time.sleep(CONTROL_FAULT_S)
@@ -224,7 +230,7 @@ class Lane:
         limit_ms = best_ms * scene.WITHIN
         began = time.time()
         with struck(self.system, kind, target):
-            until(lambda: running.within(limit_ms, began), HARD_S if kind.hard else SOFT_S)
+            until(lambda: running.within(limit_ms, began), fault.limit_s)
             cleared = time.time()
         self._settled = until(lambda: self.settled(running, cleared), SETTLE_S)
         ended = time.time()

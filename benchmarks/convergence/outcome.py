@@ -95,13 +95,13 @@ def _from(path: Path, row: int, columns: int) -> Seconds:
     return np.frombuffer(data, np.float64, whole).reshape(-1, columns)
 
 
-def good(log: Log, limit_ms: float) -> bool:
-    """Whether a stream is as it should be: hardly a packet lost, and most within ``limit_ms``."""
+def good(log: Log, limit_ms: float, share: float = PROMPT_SHARE) -> bool:
+    """Whether a stream is as it should be: hardly a packet lost, and such a share within ``limit_ms``."""
     delays = log.delay_ms
     return (
         len(delays) > 0
         and log.lost <= LOST_SHARE * len(delays)
-        and np.count_nonzero(delays <= limit_ms) >= PROMPT_SHARE * len(delays)
+        and np.count_nonzero(delays <= limit_ms) >= share * len(delays)
     )
 
 

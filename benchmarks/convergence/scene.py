@@ -54,6 +54,10 @@ LOSS = 0.3
 """Share of packets lost in a fault of that kind."""
 DELAY_MS = 100.0
 """Milliseconds added each way in a fault of that kind."""
+SHORT_S, LONG_S, LONG_EVERY = 5.0, 15.0, 5
+"""Seconds that faults last at most, and how many of those that stop packets for every one of the long ones: a link that
+is back after some seconds is what happens most, and nobody who answers in seconds is left out; in the long ones
+babeld's default, which needs 8 to 12 s, is seen to answer too."""
 WITHIN = 1.1
 """A stream has converged when its delay is at most so many times that of the best path: the issue is 10 %."""
 
@@ -82,12 +86,14 @@ class Fault:
     Attributes:
         number: From 0 on.
         phase_s: Seconds between the network being settled and the fault, so that it meets every timer at any moment.
+        limit_s: Seconds after which it ends although the stream is not as good as it could be.
     """
 
     number: int
     kind: Kind
     place: float
     phase_s: float
+    limit_s: float
 
     def target(self, path: Path) -> tuple[str, ...]:
         """The transit, or the two gateways of the link, that it strikes on ``path``; the direct way has no transit, so
@@ -104,7 +110,11 @@ def schedule(count: int, seed: int) -> list[Fault]:
     kinds: list[Kind] = []
     while len(kinds) < count:
         kinds += rng.sample(list(Kind), len(Kind))
-    return [Fault(n, kind, rng.random(), rng.uniform(0, 1)) for n, kind in enumerate(kinds[:count])]
+    made: list[Fault] = []
+    for number, kind in enumerate(kinds[:count]):
+        long = kind.hard and sum(fault.kind.hard for fault in made) % LONG_EVERY == 0
+        made.append(Fault(number, kind, rng.random(), rng.uniform(0, 1), LONG_S if long else SHORT_S))
+    return made
 
 
 def topology() -> Topology:

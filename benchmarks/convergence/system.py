@@ -51,12 +51,14 @@ class System(ABC):
         name: What options and figures call it.
         title: What people read.
         returns: Whether it goes back to the best path by itself once a fault is over.
+        slow: Whether its timers are seconds, so that what else the machine does then changes no figure.
         start_s: Seconds it may take until it carries the stream on the best path.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     returns: ClassVar[bool] = True
+    slow: ClassVar[bool] = False
     start_s: ClassVar[float] = 60.0
 
     lab: Lab
@@ -215,6 +217,7 @@ class Static(OnLinks):
     """Routes along the best path, set by hand: what nobody mends."""
 
     name, title = "static", "static routes"
+    slow = True
 
     def route(self, node: Node) -> None:
         for prefix, way in ((END[scene.DESTINATION], scene.BEST), (END[scene.SOURCE], scene.BEST[::-1])):

@@ -165,6 +165,8 @@ def test_a_schedule_is_the_same_for_all_and_has_every_kind_alike() -> None:
         assert set(target) <= set(BEST)
         assert set(target) != {"a"}
     assert len({fault.target(BEST) for fault in faults}) == 5
+    assert [fault.limit_s for fault in faults if fault.kind.hard].count(scene.LONG_S) == 10
+    assert {fault.limit_s for fault in faults if not fault.kind.hard} == {scene.SHORT_S}
 
 
 def test_the_direct_way_has_no_gateway_to_kill() -> None:
