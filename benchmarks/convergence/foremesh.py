@@ -31,6 +31,7 @@ class Foremesh(System):
     name, title = "foremesh", "Foremesh, hellos 50 ms x 3"
     returns = False
     start_s: ClassVar[float] = 120.0
+    _begun = False
 
     def start(self) -> Ends:
         manifests = self.folder / "manifests"
@@ -48,12 +49,16 @@ class Foremesh(System):
         return Ends(self.lab["src"], self.lab["dst"], self._mesh.mesh_address("dst"))
 
     def settled(self) -> bool:
-        """Whether the circuit has a standby that both ends hear."""
+        """Whether the circuit has a standby that both ends hear; at first, one that shares no gateway on the way."""
         with suppress(RuntimeError):
-            circuits = self._mesh.items("circuit")
-            conditions = {c["type"]: c["status"] for c in circuits[0]["status"].get("conditions", ())}
-            return conditions.get("Protected") == "True"
+            status = self._mesh.items("circuit")[0]["status"]
+            conditions = {c["type"]: c["status"] for c in status.get("conditions", ())}
+            shared = set(status["path"][1:-1]) & set(status.get("standbyPath", ())[1:-1])
+            return conditions.get("Protected") == "True" and (self._begun or not shared)
         return False
+
+    def begin(self) -> None:
+        self._begun = True
 
     def stop(self) -> None:
         if hasattr(self, "_mesh"):
@@ -67,18 +72,17 @@ class ForemeshAlone(Foremesh):
     """The same, its control plane stopped once everything is set up: the ends do all of it by themselves."""
 
     name, title = "foremesh-alone", "Foremesh, control plane stopped"
-    _alone = False
 
     def begin(self) -> None:
+        super().begin()
         self._mesh.operator.stop()
         self._mesh.api.stop()
         self._mesh.prometheus.daemon.stop()
         self._mesh.control_plane.stop_apiserver()
         self._mesh.etcd.daemon.stop()
-        self._alone = True
 
     def settled(self) -> bool:
-        return self._alone or super().settled()
+        return self._begun or super().settled()
 
 
 def _gateways() -> str:
