@@ -289,6 +289,7 @@ def watching(beacon: Beacon, config: GatewayConfig) -> Beacon:
         applied_revision=config.revision,
         sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
         heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
+        watching=True,
     )
 
 

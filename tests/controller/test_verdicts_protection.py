@@ -29,7 +29,7 @@ def deaf(mesh: Mesh) -> None:
 
 
 def without_processes(mesh: Mesh) -> None:
-    mesh.report(*ENDS, heard=(), sending={})
+    mesh.report(*ENDS, heard=(), watching=False)
 
 
 def silent(mesh: Mesh) -> None:

@@ -114,7 +114,7 @@ def test_both_paths_dead_takes_a_plan_and_gets_one() -> None:
         (lambda mesh: hear(mesh, BY_LON, BY_PAR), set()),
         (lambda mesh: hear(mesh, BY_LON), links(("ams", "par"), ("par", "fra"))),
         (lambda mesh: hear(mesh, BY_LON, of=("mesh/fra",)), set()),
-        (lambda mesh: mesh.report("mesh/fra", heard=(), sending={}), set()),
+        (lambda mesh: mesh.report("mesh/fra", heard=(), watching=False), set()),
         (lambda mesh: (hear(mesh), mesh.silence("mesh/fra")), set()),
     ],
     ids=["all-heard", "one-dead", "one-end-hears-it", "fail-over-process-down", "end-silent"],

@@ -142,12 +142,13 @@ class World:
         """It tells what it runs, sends on and hears."""
         config = self.runs.get(name)
         if config is None:
-            self.beacons[name] = Beacon()
+            self.beacons[name] = Beacon(watching=True)
             return
         self.beacons[name] = Beacon(
             applied_epoch=config.epoch,
             applied_revision=config.revision,
             labels=config.labels,
+            watching=True,
             sending={id_: number for (end, id_), number in self.uses.items() if end == name},
             heard=tuple(
                 sorted(

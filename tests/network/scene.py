@@ -225,4 +225,5 @@ def watching(config: GatewayConfig) -> Beacon:
         labels=config.labels,
         sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
         heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
+        watching=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from foremesh.model.circuit import LabelAllocation, LabelState, Route
@@ -84,7 +85,8 @@ def test_an_end_whose_fail_over_process_does_not_run_is_waited_for_in_vain_and_n
     for name in "abde":
         world.apply(name)
         world.acknowledge(name)
-        world.beacons[name] = type(world.beacons[name])(applied_epoch=world.runs[name].epoch)
+        world.report(name)
+        world.beacons[name] = msgspec.structs.replace(world.beacons[name], heard=(), watching=False)
     world.cycle()
     assert world.states()["aeb"] is LabelState.STAGING
     world.now_s += clock_s

@@ -322,6 +322,7 @@ class Agent:
             links=link_reports(histories),
             sending=self._liveness.sending(),
             heard=self._liveness.heard(),
+            watching=self._liveness.up,
         )
 
     def _outcome(self, acknowledgement: Acknowledgement) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from foremesh.agent.failover.client import Failover, FailoverError
-from foremesh.agent.failover.table import RouteState, State
+from foremesh.agent.failover.table import RouteState, State, failover_table
 from foremesh.model.config import GatewayConfig
 
 log = logging.getLogger(__name__)
@@ -76,8 +76,11 @@ class Liveness:
             self._take(state)
 
     def sending(self) -> dict[str, int]:
-        """Circuit to the number of the label that it sends on."""
-        return dict(self.state.used)
+        """Circuit to the number of the label that it sends on; empty if that is not known under the config that is set
+        up: what was used under another one would look like a fail-over."""
+        config = self._config()
+        table = failover_table(config) if config else None
+        return dict(self.state.used) if table and table.digest == self.state.digest else {}
 
     def heard(self) -> tuple[int, ...]:
         """Labels on which hellos pass both ways, sorted."""
@@ -123,7 +126,9 @@ class Liveness:
         yield from (alive, used, rtt, jitter, loss, failovers)
 
     def _take(self, state: State, *, up: bool = True) -> None:
-        changed = (state.used, state.alive) != (self.state.used, self.state.alive) or up != self.up
+        changed = up != self.up or any(
+            getattr(state, name) != getattr(self.state, name) for name in ("digest", "used", "alive")
+        )
         self.state, self.up = state, up
         if changed:
             self.news.set()

@@ -88,7 +88,10 @@ class Beacon(Wire, frozen=True, kw_only=True):
     links: dict[str, LinkReport] = {}
     """``gateway/underlay`` of the neighbour to what the link's probes say."""
     sending: dict[str, int] = {}
-    """Circuit id to the number of the label that this end sends on; not always the one it was told, see fail-over."""
+    """Circuit id to the number of the label that this end sends on under the config of ``applied_epoch``; not always
+    the one it was told, see fail-over. Empty while its fail-over process has not taken that config up."""
+    watching: bool = False
+    """Its fail-over process runs, so what ``heard`` does not list is dead."""
     heard: tuple[int, ...] = ()
     """Numbers of the labels that end here on which hellos pass in both directions, sorted."""
 

@@ -62,9 +62,9 @@ class Applied:
         return beacon is not None and number in beacon.heard
 
     def watches(self, gateway: str) -> bool:
-        """Whether an end says anything of its labels: it is present, and its fail-over process runs."""
+        """Whether what an end does not hear is dead: it is present, and its fail-over process runs."""
         beacon = self.beacons.get(gateway)
-        return beacon is not None and bool(beacon.heard or beacon.sending)
+        return beacon is not None and beacon.watching
 
 
 def ends_of(spec: CircuitSpec) -> tuple[str, str]:

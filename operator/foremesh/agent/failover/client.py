@@ -103,7 +103,7 @@ class Failover:
         self._socket.unlink(missing_ok=True)
 
     async def watch(self) -> AsyncIterator[State]:
-        """Its state now, and at every change of what is used or alive; ends when the process does.
+        """Its state now, and at every change of its table, of what is used or alive; ends when the process does.
 
         Raises:
             FailoverError: If it does not answer.

@@ -157,7 +157,8 @@ class Process:
             else:
                 self._refused = ""
                 self._settle(choice)
-        told = (self._used(), self._engine.alive(now_s))
+        # What is used means something under the table it is used under.
+        told = (self._engine.digest, self._used(), self._engine.alive(now_s))
         if told != self._told:
             self._told = told
             self._push(now_s)
