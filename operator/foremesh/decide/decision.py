@@ -17,6 +17,7 @@ from foremesh.forecast.queueing import queueing_ms
 from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Intent
+from foremesh.model.link import LinkId
 from foremesh.model.mesh import Member, MeshState, PlacedCircuit
 from foremesh.model.series import Metric
 from foremesh.network.allocate import Held, enrol
@@ -101,9 +102,10 @@ def carry_on(
     epoch = next_epoch(observed, declared, now_s=now_s)
     intents = _served(declared)
     wanted = desired_circuits(chosen.plan, intents, members, blocks=settings.blocks)
+    recorded = _on_record(declared, observed, settings, intents)
     placed = place_circuits(
         [circuit for circuit in wanted.circuits if circuit.id not in (refused or {})],
-        _on_record(declared, observed, settings, intents),
+        recorded,
         applied(observed),
         held,
         members=members,
@@ -134,17 +136,14 @@ def carry_on(
         configs={**changes.configs, **farewells},
         changed=(*changes.changed, *farewells),
         removed=gone,
-        outdated=_outdated(chosen, placed.circuits, declared, observed, now_s=now_s),
+        outdated=_outdated(chosen, placed.circuits, silent_links(recorded.values(), observed, now_s=now_s)),
     )
 
 
-def _outdated(
-    chosen: Chosen, placed: Iterable[PlacedCircuit], declared: Declared, observed: Observed, *, now_s: float
-) -> str:
+def _outdated(chosen: Chosen, placed: Iterable[PlacedCircuit], silent: frozenset[LinkId]) -> str:
     switched = [circuit.id for circuit in placed if circuit.failed_over]
     if switched:
         return f"failed over: {', '.join(switched)}"
-    silent = silent_links(declared.circuits.values(), observed, now_s=now_s)
     if silent == chosen.silent:
         return ""
     return f"links without hellos: {', '.join(sorted(map(str, silent))) or 'none any more'}"
