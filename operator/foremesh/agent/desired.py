@@ -166,9 +166,9 @@ def check(config: GatewayConfig) -> None:
             refuse(f"circuit {end.circuit}: class number {end.class_number} is not within 0 and {MAX_CLASS}")
         if not ATTACH_MTU <= end.mtu <= HOP_MTU:
             refuse(f"circuit {end.circuit}: MTU {end.mtu} is not within {ATTACH_MTU} and {HOP_MTU}")
-        for number in (end.send_label, end.standby_label):
-            if number is not None and end.label(number) is None:
-                refuse(f"circuit {end.circuit}: sends on label {number} that it does not accept")
+        for label in (end.send_label, end.standby_label):
+            if label is not None and end.label(label) is None:
+                refuse(f"circuit {end.circuit}: sends on label {label} that it does not accept")
     for end in config.circuits:
         rivals = [e.circuit for e in config.circuits if e.class_number == end.class_number and e is not end]
         if end.encryption is Encryption.HOP_BY_HOP and rivals:

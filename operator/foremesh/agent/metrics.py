@@ -148,13 +148,13 @@ class Metrics:
     def _at_circuits(self, config: GatewayConfig) -> Iterator[Metric]:
         """What circuits' firewalls and reservations did at this end, in both directions."""
         for name, counter, what in (
-            ("passed", rulesets.pass_counter, "that passed a circuit's firewall at this end"),
-            ("dropped", rulesets.drop_counter, "that a circuit's firewall dropped at this end"),
-            ("policed", rulesets.police_counter, "dropped because they exceeded what was reserved for the circuit"),
+            ("foremesh_circuit_passed", rulesets.pass_counter, "that passed a circuit's firewall at this end"),
+            ("foremesh_circuit_dropped", rulesets.drop_counter, "that a circuit's firewall dropped at this end"),
+            ("foremesh_circuit_policed", rulesets.police_counter, "that exceeded what was reserved for a circuit"),
         ):
             labels = ["src", "dst", "circuit"]
-            packets = CounterMetricFamily(f"foremesh_circuit_{name}_packets", f"Packets {what}", labels=labels)
-            volume = CounterMetricFamily(f"foremesh_circuit_{name}_bytes", f"Bytes {what}", labels=labels)
+            packets = CounterMetricFamily(f"{name}_packets", f"Packets {what}", labels=labels)
+            volume = CounterMetricFamily(f"{name}_bytes", f"Bytes {what}", labels=labels)
             for end in config.circuits:
                 count = self.figures.counters.get((rulesets.EDGE, counter(end.circuit)))
                 if count:
