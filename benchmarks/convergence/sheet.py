@@ -39,6 +39,7 @@ class Group:
 
     def figures(self) -> dict[str, tuple[float | None, str]]:
         """Metric to value and unit; None where no fault has one."""
+        best = "-".join(scene.BEST)
         reached = [row["converged_ms"] for row in self.rows if row["converged_ms"] is not None]
         gaps = [row["gap_ms"] for row in self.rows]
         return {
@@ -50,6 +51,7 @@ class Group:
             "lost": (float(np.mean([row["lost"] for row in self.rows])), "packets a fault"),
             "within 10 % p50": (percentile(reached, 50) if len(reached) * 2 > len(self.rows) else None, "ms"),
             "within 10 %": (len(reached) / len(self.rows), "share of faults"),
+            "on the best path before": (float(np.mean([row["path"] == best for row in self.rows])), "share of faults"),
             "moves": (float(np.mean([row["moves"] for row in self.rows])), "a fault"),
         }
 
