@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
+from foremesh.agent.curve import new_secret, public_key
 from foremesh.agent.host import HostError
 from foremesh.agent.state import SLOTS, KeyRole
 from foremesh.model.registration import PublicKeys
@@ -42,9 +41,7 @@ class PrivateKey:
     @property
     def public(self) -> str:
         """The public key, base64."""
-        return base64.b64encode(
-            X25519PrivateKey.from_private_bytes(self._bytes).public_key().public_bytes_raw()
-        ).decode()
+        return base64.b64encode(public_key(self._bytes)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +167,7 @@ def _create(path: Path) -> None:
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()).decode() + "\n")
+        file.write(base64.b64encode(new_secret()).decode() + "\n")
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
