@@ -195,6 +195,20 @@ def test_agent_that_has_not_registered_is_left_out_until_it_has() -> None:
     assert walk(controller, "a1", "b1")[0] == "a t b"
 
 
+def test_nothing_is_laid_over_a_gateway_that_has_not_told_what_it_runs() -> None:
+    """The store was lost: the record of a circuit, too, and with it which numbers an agent may still send on."""
+    controller = five_gateways()
+    web = intent("web")
+    controller.wish([(web, placed(web, "a1", "b1", "a", "t", "b", standby=("a", "u", "b")))])
+    late = controller.beacons.pop("mesh/t")
+    controller.cycle()
+    assert [label.path for label in controller.placed.circuits[0].labels] == [("mesh/a", "mesh/u", "mesh/b")]
+    controller.configs, controller.circuits = {}, {}
+    controller.beacons["mesh/t"] = msgspec.structs.replace(late, labels=(0, 1))
+    controller.cycle()
+    assert [label.number for label in controller.placed.circuits[0].labels] == [2, 3], "it has 0 and 1"
+
+
 def test_pinned_path_stands_against_the_plan_if_it_joins_the_ends() -> None:
     controller = five_gateways()
     web = intent("web")
