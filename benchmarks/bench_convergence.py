@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,7 +118,9 @@ class Run:
 
     def tell(self, text: str) -> None:
         """A line of progress, with the minutes since the beginning."""
-        self.console.print(f"{(time.monotonic() - self._begun) / 60:5.1f} min  {text}", highlight=False, markup=False)
+        self.console.print(
+            f"{(time.monotonic() - self._begun) / 60:5.1f} min  {text}", highlight=False, markup=False, soft_wrap=True
+        )
 
     def report(self) -> bool:
         """Print and write everything; whether all targets that could be judged are met and every system ran."""
@@ -131,7 +134,7 @@ class Run:
         if judged:
             self.console.print(sheet.target_table(judged))
         for text in self.failed:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.tell(f"done; written: {OUT.relative_to(ROOT)}, {FAULTS_OUT.relative_to(ROOT)}")
         return not self.failed and all(one["ok"] for one in judged)
 
@@ -156,10 +159,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT / "tests"), str(ROOT / "benchmarks")))
     console = Console(width=96)
-    with tempfile.TemporaryDirectory(prefix="convergence-") as folder:
-        run = Run(systems, options, Path(folder), console)
+    folder = Path(tempfile.mkdtemp(prefix="convergence-"))
+    run = Run(systems, options, folder, console)
+    try:
         run.blocks()
         passed = run.report()
+    finally:
+        if not run.failed:  # else the logs in it say why
+            shutil.rmtree(folder)
     sys.exit(0 if passed else 1)
 
 

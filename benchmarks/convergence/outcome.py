@@ -59,6 +59,7 @@ class Outcome:
         converged_ms: From the fault to the first arrival of a second within 10 % of the best path; None if not before
             its end.
         moves: Changes of path until the network was as before.
+        after_ms: Delay of the fastest packet of those right after the gap: what the way it went to adds to a gap.
     """
 
     lost: int
@@ -67,6 +68,7 @@ class Outcome:
     return_gap_ms: float
     converged_ms: float | None
     moves: int
+    after_ms: float
 
 
 def read(sent: Path, received: Path, newest: int) -> Log:

@@ -42,6 +42,7 @@ def test_a_system_that_heals_is_judged_by_its_gap() -> None:
     assert outcome.lost == 100
     assert outcome.converged_ms == pytest.approx(200 + OTHER_MS + 1, abs=3)
     assert outcome.moves == 2  # there and back
+    assert outcome.after_ms == pytest.approx(OTHER_MS + 1, abs=0.1)
     assert outcome.return_gap_ms < 12
 
 

@@ -12,7 +12,14 @@ from rich.console import Console
 
 
 def fault(kind: str = "link cut", gap_ms: float = 200.0, **figures: Any) -> dict[str, Any]:
-    made: dict[str, Any] = {"kind": kind, "path": "a-t1-t2-b", "gap_ms": gap_ms, "open": False, "return_gap_ms": 5.0}
+    made: dict[str, Any] = {
+        "kind": kind,
+        "path": "a-t1-t2-b",
+        "gap_ms": gap_ms,
+        "open": False,
+        "return_gap_ms": 5.0,
+        "after_ms": 36.0,
+    }
     return made | {"lost": 100, "converged_ms": 220.0, "moves": 2, "settled_before": True} | figures
 
 
