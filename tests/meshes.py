@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from foremesh.decide import Decision, Declared, Forecasts, Observed
-from foremesh.model.circuit import Circuit, CircuitStatus
+from foremesh.model.circuit import Circuit, CircuitStatus, LabelState
+from foremesh.model.config import GatewayConfig
 from foremesh.model.forecast import Forecast
 from foremesh.model.intent import Intent
 from foremesh.model.link import LinkId
@@ -121,12 +123,28 @@ def forecasts(rtt_ms: Mapping[tuple[str, str], float] = RTT_MS) -> Forecasts:
 
 
 def acknowledged(seen: Observed, decision: Decision) -> Observed:
-    """The same a moment later: configs are in force and every agent has applied its own."""
+    """The same a moment later: configs are in force, every agent has applied its own and hears all its labels."""
     acks = {
         id_: Acknowledgement(gateway=id_, epoch=config.epoch, revision=config.revision, applied=True)
         for id_, config in decision.configs.items()
     }
-    return replace(seen, configs=dict(decision.configs), acks=acks)
+    beacons = {
+        id_: watching(beacon, decision.configs[id_]) if id_ in decision.configs else beacon
+        for id_, beacon in seen.beacons.items()
+    }
+    return replace(seen, configs=dict(decision.configs), acks=acks, beacons=beacons)
+
+
+def watching(beacon: Beacon, config: GatewayConfig) -> Beacon:
+    """What an end reports that runs a config, sends as it is told and hears every label."""
+    return msgspec.structs.replace(
+        beacon,
+        applied_epoch=config.epoch,
+        applied_revision=config.revision,
+        sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
+        heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
+        watching=True,
+    )
 
 
 def recorded(before: Declared, decision: Decision) -> Declared:
@@ -134,7 +152,7 @@ def recorded(before: Declared, decision: Decision) -> Declared:
     circuits = {}
     for placed in decision.state.circuits:
         ref = Ref.parse(placed.id)
-        path = placed.labels[0].path if placed.labels else ()
+        path = next((label.path for label in placed.labels if label.state is LabelState.ACTIVE), ())
         old = before.circuits.get(placed.id)
         status = {
             "number": placed.number,

@@ -36,9 +36,12 @@ def test_the_path_with_the_best_prediction_is_chosen_and_becomes_active_when_all
     of = declared(requirements={"maxLatency": "45ms"})
     first = decide(of, observed(of), forecasts(), SETTINGS, now_s=NOW_S)
     assert only(first).path.text == "ams > lon > fra"
-    assert [label.state for label in first.state.circuits[0].labels] == [LabelState.STAGING]
+    assert [label.state for label in first.state.circuits[0].labels] == [LabelState.STAGING] * 2, "and its standby"
     _, _, decision = settle(of, observed(of), forecasts())
-    assert [label.state for label in decision.state.circuits[0].labels] == [LabelState.ACTIVE]
+    assert {label.path[1]: label.state for label in decision.state.circuits[0].labels} == {
+        "lab/lon": LabelState.ACTIVE,
+        "lab/par": LabelState.STANDBY,
+    }
     assert decision.changed == ()
 
 
@@ -48,13 +51,13 @@ def test_equal_inputs_give_equal_decisions() -> None:
     assert (one.chosen.plan, one.state, one.configs) == (other.chosen.plan, other.state, other.configs)
 
 
-def test_a_slower_link_moves_the_circuit_by_a_second_label() -> None:
+def test_a_slower_link_moves_the_circuit_to_its_standby() -> None:
     of, seen, _ = settle(declared(), observed(declared()), forecasts())
     worse = forecasts({**RTT_MS, ("ams", "lon"): 118.0})
     moved = decide(of, seen, worse, SETTINGS, now_s=NOW_S)
     assert only(moved).path.text == "ams > par > fra"
     states = {label.path[1]: label.state for label in moved.state.circuits[0].labels}
-    assert states == {"lab/lon": LabelState.ACTIVE, "lab/par": LabelState.STAGING}
+    assert states == {"lab/lon": LabelState.STANDBY, "lab/par": LabelState.ACTIVE}
 
 
 def test_while_telemetry_is_away_every_placement_stays() -> None:

@@ -27,6 +27,7 @@ from foremesh.model.resource import Resource
 from foremesh.model.series import Metric
 from foremesh.model.status import IntentStatus, PlacementStatus, ResourceStatus
 from foremesh.settings import Settings
+from meshes import watching
 
 NOW_S = 2_000_000_000.0
 GATEWAYS = ("ams", "fra", "lon", "par")
@@ -279,18 +280,6 @@ class Mesh:
                 for one in placements
             )
         )
-
-
-def watching(beacon: Beacon, config: GatewayConfig) -> Beacon:
-    """What an end reports that runs a config, sends as it is told and hears every label."""
-    return msgspec.structs.replace(
-        beacon,
-        applied_epoch=config.epoch,
-        applied_revision=config.revision,
-        sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
-        heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
-        watching=True,
-    )
 
 
 def attached(id_: str) -> Beacon:
