@@ -1,8 +1,8 @@
 """(observed, desired) to an ordered list of changes. Pure, and empty when nothing differs.
 
 The order keeps traffic flowing and closed at once: first what stops leaks (unreachable routes, tables that are missing
-altogether), then everything that is new, then the tables that change (one transaction each), then the circuits' labels (the switch
-from an old one to a new one), and last what is no longer wanted.
+altogether), then everything that is new, then the tables that change (one transaction each), then the circuits' labels
+(the switch from an old one to a new one), and last what is no longer wanted.
 """
 
 from __future__ import annotations

@@ -139,14 +139,18 @@ class Failover:
                 start_new_session=True,
                 env={"PATH": os.environ.get("PATH", os.defpath)},
             )
-            async with asyncio.timeout(START_TIMEOUT_S):
-                code = await process.wait()
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    status = await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
         except (OSError, TimeoutError) as error:
             raise FailoverError(
                 f"failover process not started ({error or 'timeout'}); circuits stay on the labels they use"
             ) from error
-        if code:
-            raise FailoverError(f"failover process not started (exit {code}, see above); circuits stay as they are")
+        if status:
+            raise FailoverError(f"failover process not started (exit {status}, see above); circuits stay as they are")
 
     async def _answers(self) -> bool:
         try:
