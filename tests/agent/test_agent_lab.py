@@ -154,7 +154,7 @@ def test_a_move_to_another_label_loses_nothing(mesh: Mesh) -> None:
         mesh.offer(label=6, labels=(5,))
         mesh.offer(label=6)
 
-    sent, answered = mesh.flooding(move)
+    sent, answered = mesh.flooding(move, count=3000)
     assert answered == sent
     assert "100.112.0.10" not in mesh.lab["t"].exec("nft", "list", "ruleset").stdout
     assert [mesh.differences(host) for host in HOSTS] == [""] * len(HOSTS)
