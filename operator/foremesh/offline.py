@@ -222,11 +222,12 @@ def _on_its_way(state: MeshState) -> bool:
 
 
 def _moves(labels: tuple[LabelAllocation, ...]) -> bool:
-    return not labels or any(label.state is not LabelState.ACTIVE for label in labels)
+    return not labels or any(label.state not in (LabelState.ACTIVE, LabelState.STANDBY) for label in labels)
 
 
 def _acknowledged(observed: Observed, decision: Decision) -> Observed:
-    """The same a moment later: every config is in force and applied, and who has left is forgotten."""
+    """The same a moment later: every config is in force and applied, ends hear each other, and who has left is
+    forgotten."""
     configs = {id_: config for id_, config in decision.configs.items() if id_ not in decision.removed}
     acks = {
         id_: Acknowledgement(
@@ -234,7 +235,19 @@ def _acknowledged(observed: Observed, decision: Decision) -> Observed:
         )
         for id_, config in configs.items()
     }
-    return replace(observed, configs=configs, acks=acks)
+    beacons = {
+        id_: msgspec.structs.replace(
+            beacon,
+            applied_epoch=configs[id_].epoch,
+            sending={end.circuit: end.send_label for end in configs[id_].circuits if end.send_label is not None},
+            heard=tuple(sorted(label.number for end in configs[id_].circuits for label in end.labels)),
+            watching=True,
+        )
+        if id_ in configs
+        else beacon
+        for id_, beacon in observed.beacons.items()
+    }
+    return replace(observed, configs=configs, acks=acks, beacons=beacons)
 
 
 def _recorded(declared: Declared, decision: Decision) -> Declared:

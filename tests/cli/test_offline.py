@@ -98,15 +98,18 @@ def test_configs_are_such_that_agents_would_apply_them_and_nothing_is_on_its_way
     decision = plan_bundle(read_bundle(folder), SETTINGS)
     for config in decision.configs.values():
         check(config)
+    standbys = {circuit.id: circuit.standby for circuit in decision.desired.circuits}
+    assert any(standbys.values())
     for circuit in decision.state.circuits:
-        assert [label.state for label in circuit.labels] == [LabelState.ACTIVE]
+        wanted = {LabelState.ACTIVE} | ({LabelState.STANDBY} if standbys[circuit.id] else set())
+        assert {label.state for label in circuit.labels} == wanted
         assert all(pair.steered for pair in circuit.pairs)
 
 
 def test_what_is_on_record_keeps_its_numbers() -> None:
     decision = plan_bundle(read_bundle(INPUT / "plan-in-place"), SETTINGS)
     numbers = {circuit.id: (circuit.number, circuit.class_number) for circuit in decision.state.circuits}
-    assert numbers == {"lab/ams-fra-27f30d97": (7, 3), "lab/ams-fra-02fb8c40": (8, 4)}
+    assert numbers == {"lab/ams-fra-27f30d97": (7, 3), "lab/ams-fra-69e96c79": (8, 4)}
 
 
 def test_planning_again_from_what_was_decided_changes_nothing() -> None:

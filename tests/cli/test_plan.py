@@ -124,7 +124,8 @@ def test_configs_are_those_that_gateways_end_up_with() -> None:
     for circuit in circuits.values():
         for end in (circuit["from"], circuit["to"]):
             (mine,) = [one for one in found["configs"][end]["circuits"] if one["circuit"] == circuit["circuit"]]
-            assert mine["sendLabel"], "both ends send"
+            assert mine["sendLabel"] is not None, "both ends send"
+            assert (mine["standbyLabel"] is not None) == (circuit["standby"] is not None)
         for relay in circuit["path"][1:-1]:
             assert circuit["circuit"] in [one["circuit"] for one in found["configs"][relay]["transits"]]
 

@@ -143,8 +143,10 @@ def test_while_it_is_set_up_it_is_not_ready() -> None:
 
 
 def test_who_asked_for_less_encryption_is_told_that_he_has_more() -> None:
-    for asked, told in (("HopByHop", True), ("EndToEnd", False)):
-        ready = find(of_intent(settled(intent_body(requirements={"encryption": asked}))).conditions, "Ready")
+    strict = policy_body(minimumEncryption="EndToEnd")
+    hop_by_hop, end_to_end = (intent_body(requirements={"encryption": one}) for one in ("HopByHop", "EndToEnd"))
+    for told, *bodies in ((True, hop_by_hop, strict), (False, hop_by_hop), (False, end_to_end, strict)):
+        ready = find(of_intent(settled(*bodies)).conditions, "Ready")
         assert ready is not None
         assert ("encrypted from end to end" in ready.message) is told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -64,7 +65,7 @@ def test_every_epoch_is_later_than_all_that_anybody_has_heard_of() -> None:
 
 
 @pytest.mark.parametrize("asked", ["HopByHop", "EndToEnd", None])
-def test_circuits_are_encrypted_end_to_end_whatever_would_do(asked: str | None) -> None:
+def test_circuits_are_encrypted_end_to_end_where_a_policy_says_so(asked: str | None) -> None:
     requirements = {"encryption": asked} if asked else {}
     mesh = Mesh.of(intent_body(requirements=requirements), policy_body(minimumEncryption="EndToEnd"))
     mesh.settle()
@@ -72,6 +73,20 @@ def test_circuits_are_encrypted_end_to_end_whatever_would_do(asked: str | None) 
     same = Mesh.of(intent_body())
     same.settle()
     assert mesh.circuit.id == same.circuit.id
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param({}, id="one-without-a-word-on-it"),
+        pytest.param({"minimumEncryption": "HopByHop"}, id="one-that-is-content"),
+        pytest.param({"minimumEncryption": "EndToEnd", "match": {"namespaces": ["else"]}}, id="one-about-others"),
+    ],
+)
+def test_who_asks_for_hop_by_hop_gets_it_under(policy: dict[str, Any]) -> None:
+    mesh = Mesh.of(intent_body(requirements={"encryption": "HopByHop"}), policy_body(**policy))
+    mesh.settle()
+    assert mesh.circuit.spec.encryption is Encryption.HOP_BY_HOP
 
 
 def test_policies_count_the_intents_that_they_are_about() -> None:

@@ -51,7 +51,15 @@ class Host:
         hosts_file: Where names are written; None: nowhere.
     """
 
-    def __init__(self, names: Names, wireguard: WireGuardDriver, keys: Keys, failover: Failover, *, hosts_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        names: Names,
+        wireguard: WireGuardDriver,
+        keys: Keys,
+        failover: Failover,
+        *,
+        hosts_file: Path | None = None,
+    ) -> None:
         self._names = names
         self._hosts_file = hosts_file
         self._wireguard = wireguard

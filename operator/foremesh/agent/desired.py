@@ -108,9 +108,7 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
     names = tuple((name.address, name.name) for name in config.names)
     flows = translation.flows(config, targets)
     circuits = failover_table(config)
-    return Desired(
-        interfaces, frozenset(routes), frozenset(rules), tables, sysctls, names, flows, failover=circuits
-    )
+    return Desired(interfaces, frozenset(routes), frozenset(rules), tables, sysctls, names, flows, failover=circuits)
 
 
 def guarded(config: GatewayConfig) -> tuple[str, ...]:

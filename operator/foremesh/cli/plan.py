@@ -71,7 +71,7 @@ def _uncollected() -> Iterator[None]:
 def plan(path: Path, history: Path | None, output: str, against: Path | None, config: Path | None) -> None:
     """Say what the operator would do with the manifests in DIR, without a cluster.
 
-    For each Intent and source: the circuit, its path and where it falls over to (not set up yet), the figures predicted
+    For each Intent and source: the circuit, its path and where it falls over to, the figures predicted
     for it, why this path and what the next best would cost more; or why there is none, and the nearest figure that
     could be had. An agent is taken to run on every gateway and workload. What is not measured is unknown: it meets no
     requirement, and never counts as 0.

@@ -36,9 +36,6 @@ UNKNOWN_NAMES = {
     "attachment": "round trip to the gateway",
 }
 
-NOT_YET = "(not\xa0set\xa0up\xa0yet)"
-"""Said of paths to fall over to; on one line, whatever else is not."""
-
 Document = Mapping[str, Any]
 
 
@@ -150,10 +147,7 @@ def _placement(one: Document, page: Page) -> Iterator[Line]:
         return
     yield from path_line(page, "  ", one)
     if one["standby"]:
-        # Plans name it; agents cannot switch to it by themselves yet.
-        other = {**one["standby"], "pathText": f"{one['standby']['pathText']} {NOT_YET}"}
-        for line, style in path_line(page, "  falls over to ", other, "dim"):
-            yield line.replace("\xa0", " "), style
+        yield from path_line(page, "  falls over to ", one["standby"], "dim")
     if one["circuit"]:
         forecast = one["forecastModel"] or "unknown"
         yield from page.wrapped("  circuit: ", f"{name(one['circuit'])}, class {one['class']}, forecast {forecast}")

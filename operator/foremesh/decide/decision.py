@@ -194,7 +194,7 @@ def _unserved(
 
 
 def _served(declared: Declared) -> dict[str, Intent]:
-    return {id_: as_served(intent) for id_, intent in declared.intents.items()}
+    return {id_: as_served(intent, declared.policies.values()) for id_, intent in declared.intents.items()}
 
 
 def _on_record(

@@ -10,7 +10,7 @@ import msgspec
 from foremesh.decide.values import Declared, Observed, Problem, Resolution
 from foremesh.discovery.matching import match_destinations, match_sources
 from foremesh.model.addresses import Blocks
-from foremesh.model.intent import Intent, Steering
+from foremesh.model.intent import Encryption, Intent, Steering
 from foremesh.model.mesh import Call, Member
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
@@ -21,14 +21,27 @@ from foremesh.routing.demand import Candidate, Demand
 from foremesh.routing.policy import matches
 
 
-def as_served(intent: Intent) -> Intent:
-    """The Intent as circuits are made for it: all of them are encrypted end to end, the only way that agents have.
+def as_served(intent: Intent, policies: Iterable[Policy]) -> Intent:
+    """The Intent as circuits are made for it: encrypted hop by hop only where it asks for that, and no MeshPolicy that
+    may be about it demands more.
 
-    Who would be content with HopByHop gets more than he asked for, and shares circuits with the others; what a
-    MeshPolicy demands at least holds as well.
+    Which sources and destinations a policy is about is not looked at: a circuit carries several pairs, and too much
+    encryption harms nobody. End to end is what is meant where nothing is said, so that both share circuits.
     """
-    requirements = msgspec.structs.replace(intent.spec.requirements, encryption=None)
+    asked = intent.spec.requirements.encryption
+    if asked is not Encryption.HOP_BY_HOP or any(_demands_end_to_end(policy, intent) for policy in policies):
+        asked = None
+    requirements = msgspec.structs.replace(intent.spec.requirements, encryption=asked)
     return msgspec.structs.replace(intent, spec=msgspec.structs.replace(intent.spec, requirements=requirements))
+
+
+def _demands_end_to_end(policy: Policy, intent: Intent) -> bool:
+    match, applications = policy.spec.match, {traffic.application for traffic in intent.spec.traffic}
+    return (
+        policy.spec.minimum_encryption is Encryption.END_TO_END
+        and (not match.namespaces or intent.meta.namespace in match.namespaces)
+        and (not match.application or match.application in applications)
+    )
 
 
 def resolve(

@@ -95,8 +95,8 @@ def at_least(median: float | None, p90: float | None) -> float | None:
 
 
 def falls_over(path: str) -> str:
-    """What a standby path is until agents switch to it by themselves: chosen in plans, and nothing on any host."""
-    return f"falls over to {path} (not set up yet)"
+    """What a standby path is for."""
+    return f"falls over to {path}"
 
 
 def circuit_lines(circuit: DrawnCircuit) -> list[str]:

@@ -35,7 +35,7 @@ def circuit_table(mesh: MeshPicture) -> Markup:
     heads = [("Intent", ""), ("Path", ""), ("Round trip", "n"), ("p90", "n"), ("Loss", "n"), ("Free", "n")]
     # Who plans with standby paths finds one or says that there is none; who plans without has no word on them.
     standby = any(one.standby for one in mesh.circuits)
-    heads += [("Falls over to (not set up yet)", "")] if standby else []
+    heads += [("Falls over to", "")] if standby else []
     rows = [_circuit_row(index, one, standby) for index, one in enumerate(mesh.circuits)]
     for intent in mesh.local:
         rows.append(row(short(intent), ("both ends at one gateway: no circuit is needed", "soft"), title=intent))

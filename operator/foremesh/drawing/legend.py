@@ -45,7 +45,7 @@ def entries(mesh: MeshPicture) -> list[tuple[Markup, str]]:
     if active:
         found.append((tag("path", class_="active c0", d="M0 8h34"), "path of a circuit"))
     if standby:
-        found.append((tag("path", class_="standby c0", d="M0 8h34"), "where a circuit falls over to (not set up yet)"))
+        found.append((tag("path", class_="standby c0", d="M0 8h34"), "where a circuit falls over to"))
     if any(edge.key not in active | standby for edge in mesh.edges):
         found.append((tag("path", class_="edge", d="M0 8h34"), "link without a circuit"))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -139,12 +139,14 @@ def _ready(
                 why = ready.message if ready else "it has not been set up"
                 return state("Ready", status, "CircuitNotReady", f"circuit {id_}: {why}")
     paths = ", ".join(dict.fromkeys(_path_in_use(one, decision, circuits) for one in placements))
-    return state("Ready", True, "Placed", f"traffic takes {paths}{_stronger(intent)}")
+    stronger = _stronger(intent, (circuits[id_] for id_ in used if id_ in circuits))
+    return state("Ready", True, "Placed", f"traffic takes {paths}{stronger}")
 
 
-def _stronger(intent: Intent) -> str:
-    if intent.spec.requirements.encryption is Encryption.HOP_BY_HOP:
-        return ", encrypted from end to end: gateways have no other way yet, and it is more than was asked for"
+def _stronger(intent: Intent, circuits: Iterable[Circuit]) -> str:
+    asked = intent.spec.requirements.encryption
+    if asked is Encryption.HOP_BY_HOP and any(c.spec.encryption is Encryption.END_TO_END for c in circuits):
+        return ", encrypted from end to end, as a MeshPolicy demands: more than was asked for"
     return ""
 
 
