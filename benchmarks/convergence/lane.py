@@ -283,7 +283,7 @@ def judge(log: Log, began: float, cleared: float, ended: float, kind: Kind, targ
     return Outcome(
         lost=log.between(began - EDGE_S, ended).lost,
         gap_ms=round(gap_ms, 1),
-        open=gap_end_s >= cleared,
+        open=gap_end_s >= cleared and gap_end_s - gap_ms / 1e3 < began + EDGE_S + BEHIND_S,
         return_gap_ms=round(longest_gap_ms(log, max(cleared, gap_end_s), ended)[0], 1),
         converged_ms=converged_ms(log, began, cleared, scene.best_ms(kind, target) * scene.WITHIN),
         moves=moves(log, began - 1.0, ended, path_at),

@@ -148,12 +148,14 @@ def table(
         " quiet / in faults; all but gaps are medians or means a fault",
     )
     for column in ("fault", "n", "gap p50", "p99 ms", "lost", "10 % ms", "moves"):
-        made.add_column(column, justify="left" if column == "fault" else "right")
+        left = column == "fault"
+        made.add_column(column, justify="left" if left else "right", min_width=36 if left else 7)
     for system in faults:
         line = about.get(system, {})
-        control = f"{line['control_Bps']:,.0f} / {line['control_fault_Bps']:,.0f} B/s" if "control_Bps" in line else "-"
         made.add_section()
-        made.add_row(f"[bold]{classes[system].title}[/bold]; control {control}")
+        made.add_row(f"[bold]{classes[system].title}[/bold]")
+        if "control_Bps" in line:
+            made.add_row(f"  control {line['control_Bps']:,.0f} / {line['control_fault_Bps']:,.0f} B/s")
         for group in groups([system], faults):
             values = {name: value for name, (value, _) in group.figures().items()}
             still = values["gaps ended only by the fault's end"] or 0
