@@ -62,6 +62,7 @@ def test_every_object_says_how_it_is(satisfied: MeshLab) -> None:
     assert conditions(satisfied, "intent", INTENT) == {"Resolved": "True", "Satisfied": "True", "Ready": "True"}
     assert conditions(satisfied, "circuit", circuit_of(satisfied)) == {
         "Planned": "True",
+        "Protected": "True",
         "Programmed": "True",
         "Forwarding": "True",
         "Ready": "True",

@@ -45,6 +45,11 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     if config.transits:
         ways = [(transit.addresses, label_counter(transit.label)) for transit in config.transits]
         elements = [f'{x} . {y} : "{name}"' for (a, b), name in ways for x, y in ((a, b), (b, a))]
+        relayed = set_of(f"{x} . {y}" for (a, b), _ in ways for x, y in ((a, b), (b, a)))
+        # What is counted is what circuits carry: a standby on which hellos alone pass has relayed nothing.
+        forward.append(
+            f'{on_hop} oifname "{names.hops}" udp dport {FAILOVER_PORT} ip saddr . ip daddr {relayed} accept'
+        )
         forward.append(
             f'{on_hop} oifname "{names.hops}" counter name ip saddr . ip daddr map {set_of(elements)} accept'
         )
