@@ -148,8 +148,7 @@ def table(
         " quiet / in faults; all but gaps are medians or means a fault",
     )
     for column in ("fault", "n", "gap p50", "p99 ms", "lost", "10 % ms", "moves"):
-        left = column == "fault"
-        made.add_column(column, justify="left" if left else "right", min_width=36 if left else 7)
+        made.add_column(column, justify="left" if column == "fault" else "right", no_wrap=column != "fault")
     for system in faults:
         line = about.get(system, {})
         made.add_section()
