@@ -67,7 +67,7 @@ def test_a_file_line_has_all_fields_and_is_json() -> None:
 
 def test_the_table_fits_a_terminal_and_marks_gaps_that_only_the_fault_ended() -> None:
     rows = [fault(kind, 15_000.0, open=True, lost=7500) for kind in ("link cut", "gateway killed")]
-    about = dict.fromkeys(SYSTEMS, {"control_Bps": 193_593.0, "control_fault_Bps": 184_602.0})
+    about = {name: {"control_Bps": 193_593.0, "control_fault_Bps": 184_602.0} for name in SYSTEMS}
     console = Console(width=96, record=True, file=None)
     with console.capture() as captured:
         console.print(sheet.table(SYSTEMS, dict.fromkeys(SYSTEMS, rows), about, 500.0))
