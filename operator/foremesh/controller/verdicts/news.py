@@ -90,7 +90,7 @@ def _without_figures(status: Any) -> dict[str, Any]:
         if name in fields:
             fields[name] = fields[name] is not None
     if isinstance(status, IntentStatus):
-        fields["runners_up"] = ()
+        fields["runners_up"] = bool(status.runners_up)
         fields["placements"] = tuple((p.source, p.destination, p.circuit, p.path) for p in status.placements)
     return fields
 
