@@ -1,7 +1,7 @@
 """Where a circuit falls over to: the path between the same two gateways that shares the least with the one in use.
 
-A path on which the circuit already has a label stays the standby while none shares less: it need not be the cheapest,
-and every change of it leaves the circuit with less for a while.
+A path on which the circuit already has a label stays the standby while none shares less, or is much better: a change
+of it costs every gateway on the way a config.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ SHARED = "shared"
 """Name of the limit on what a standby may share, beside those that come from requirements."""
 
 
+STAYS = 1.25
+"""A standby stays up to this many times the cost of the best that shares as little. Forecasts of a path differ by less
+from plan to plan; above it, traffic would spend the minutes after a fail-over on a way that is needlessly bad."""
+
+
 def stand_by(placing: Placing) -> None:
     """Give every circuit of a plan its standby, one for all that share it.
 
     It meets the requirements of all of them, on what is left if they give up the path they have, as long as any other
     path does; else only those on its gateways. Links known to be dead are passed over while there are others. Of what
-    would do equally, the standby on record stays, or else the path that is left; then the cheapest is taken.
+    would do about equally, the standby on record stays, or else the path that is left; then the cheapest is taken.
     """
     for (_, pair), members in placing.sharing.items():
         route = members[0].route
@@ -66,7 +71,8 @@ def _standby(placing: Placing, pair: Pair, members: Sequence[Job], route: Route)
         if found is not None:
             answers = (problem.route(steps) for steps in there)
             least = sharing.count(found)
-            return next((one for one in answers if one is not None and sharing.count(one) <= least), found)
+            good = (one for one in answers if one is not None and sharing.count(one) <= least)
+            return next((one for one in good if one.cost <= STAYS * found.cost), found)
     return None
 
 

@@ -13,6 +13,8 @@ from foremesh.agent.failover.session import FarEnd, Session, Timing
 
 LOOK_AGAIN_SHARE = 0.2
 """Share of an interval after which a silent route is looked at again, whose loss is not proven yet."""
+LONGEST_INTERVAL_S = 65.0
+"""What a hello has room for; see ``wire``."""
 PROOF_WAIT_S = 1.0
 """Seconds for which that is done; what comes later is seen with the next hellos."""
 
@@ -115,8 +117,8 @@ class Engine:
                 for name, route in table["routes"].items()
             }
             digest = str(table["digest"])
-            if timing.interval_s <= 0 or timing.missed < 1:
-                raise ValueError("hellos never, or none missed")
+            if not 0 < timing.interval_s <= LONGEST_INTERVAL_S or timing.missed < 1:
+                raise ValueError(f"an interval that is not within 0 and {LONGEST_INTERVAL_S} s, or none missed")
             if missing := firm - {label.number for _, labels in parts.values() for label in labels}:
                 raise ValueError(f"circuits on labels {sorted(missing)}, which are on no route")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
