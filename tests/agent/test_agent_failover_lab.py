@@ -284,4 +284,4 @@ def test_leaving_ends_the_process(mesh: TwoWays) -> None:
     assert mesh.agents["a"].stop() == 0
     pid = mesh.failover_pid("a")
     mesh.lab["a"].exec(sys.executable, "-c", AGENT, "leave", mesh.folder / "a.yaml")
-    assert not Path(f"/proc/{pid}").exists()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 10, what="failover process gone")

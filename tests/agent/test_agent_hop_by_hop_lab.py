@@ -145,7 +145,7 @@ def _icmp(source: str, target: str) -> bytes:
 def test_what_was_damaged_is_mended(mesh: Mesh, damage: str) -> None:
     mesh.lab["a"].exec(*damage.split())
     wait_until(lambda: mesh.ping(count=1).returncode == 0, 20, what=f"a ping after {damage}")
-    assert mesh.differences("a") == ""
+    wait_until(lambda: mesh.differences("a") == "", 20, what="nothing left to mend")
 
 
 def test_leaving_leaves_nothing(mesh: Mesh) -> None:
