@@ -169,11 +169,11 @@ class World:
             self.report(name)
 
     def settle(self) -> None:
-        """All goes well for long enough, under a plan of now."""
-        self.planned = self.epoch + 1
+        """All goes well for long enough, with plans that keep coming."""
         self.cut = set()
         names = [member.id for member in self.members]
         for _ in range(8):
+            self.planned = self.epoch + 1
             self.cycle(seconds=60.0)
             self.obey(*names)
             for name in names:
