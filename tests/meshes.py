@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from foremesh.decide import Decision, Declared, Forecasts, Observed
+from foremesh.decide import Decision, Declared, Forecasts, Observed, as_told
 from foremesh.model.circuit import Circuit, CircuitStatus, LabelState
-from foremesh.model.config import GatewayConfig
 from foremesh.model.forecast import Forecast
 from foremesh.model.intent import Intent
 from foremesh.model.link import LinkId
@@ -129,22 +127,10 @@ def acknowledged(seen: Observed, decision: Decision) -> Observed:
         for id_, config in decision.configs.items()
     }
     beacons = {
-        id_: watching(beacon, decision.configs[id_]) if id_ in decision.configs else beacon
+        id_: as_told(beacon, decision.configs[id_]) if id_ in decision.configs else beacon
         for id_, beacon in seen.beacons.items()
     }
     return replace(seen, configs=dict(decision.configs), acks=acks, beacons=beacons)
-
-
-def watching(beacon: Beacon, config: GatewayConfig) -> Beacon:
-    """What an end reports that runs a config, sends as it is told and hears every label."""
-    return msgspec.structs.replace(
-        beacon,
-        applied_epoch=config.epoch,
-        applied_revision=config.revision,
-        sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
-        heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
-        watching=True,
-    )
 
 
 def recorded(before: Declared, decision: Decision) -> Declared:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from foremesh.decide import Decision, Declared, Forecasts, Observed, carry_on, decide, joined, pinning_policies
+from foremesh.decide import Decision, Declared, Forecasts, Observed, as_told, carry_on, decide, joined, pinning_policies
 from foremesh.forecast import quantile_forecast
 from foremesh.model.circuit import Circuit, CircuitStatus, LabelAllocation, LabelState
 from foremesh.model.forecast import QUANTILES, UNKNOWN, Forecast
@@ -236,16 +236,7 @@ def _acknowledged(observed: Observed, decision: Decision) -> Observed:
         for id_, config in configs.items()
     }
     beacons = {
-        id_: msgspec.structs.replace(
-            beacon,
-            applied_epoch=configs[id_].epoch,
-            sending={end.circuit: end.send_label for end in configs[id_].circuits if end.send_label is not None},
-            heard=tuple(sorted(label.number for end in configs[id_].circuits for label in end.labels)),
-            watching=True,
-        )
-        if id_ in configs
-        else beacon
-        for id_, beacon in observed.beacons.items()
+        id_: as_told(beacon, configs[id_]) if id_ in configs else beacon for id_, beacon in observed.beacons.items()
     }
     return replace(observed, configs=configs, acks=acks, beacons=beacons)
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from foremesh.decide import Decision, Declared, Forecasts, Observed, Problem, carry_on, decide
+from foremesh.decide import Decision, Declared, Forecasts, Observed, Problem, as_told, carry_on, decide
 from foremesh.model.circuit import Circuit, CircuitStatus, LabelState
 from foremesh.model.config import GatewayConfig
 from foremesh.model.forecast import Forecast
@@ -27,7 +27,6 @@ from foremesh.model.resource import Resource
 from foremesh.model.series import Metric
 from foremesh.model.status import IntentStatus, PlacementStatus, ResourceStatus
 from foremesh.settings import Settings
-from meshes import watching
 
 NOW_S = 2_000_000_000.0
 GATEWAYS = ("ams", "fra", "lon", "par")
@@ -199,7 +198,7 @@ class Mesh:
         for id_ in ids:
             config = self.observed.configs[id_]
             if id_ in beacons and not error:
-                beacons[id_] = watching(beacons[id_], config)
+                beacons[id_] = as_told(beacons[id_], config)
             acks[id_] = Acknowledgement(
                 gateway=id_,
                 epoch=config.epoch,

@@ -20,11 +20,10 @@ from controller.scene import (
     forecasts,
     mesh_bodies,
     registration,
-    watching,
 )
 from foremesh.controller.operator import Operator
 from foremesh.controller.replanner import Work
-from foremesh.decide import Forecasts
+from foremesh.decide import Forecasts, as_told
 from foremesh.discovery.memory import MemoryStore
 from foremesh.discovery.registry import Registry
 from foremesh.model.registration import Acknowledgement, ProbeReport
@@ -83,7 +82,7 @@ class World:
                 )
                 await self.registry.acknowledge(ack)
                 if id_ in beacons and not error:
-                    await self.registry.beacon(id_, watching(beacons[id_], config))
+                    await self.registry.beacon(id_, as_told(beacons[id_], config))
 
     async def probe(self) -> None:
         """Ends of circuits report on them."""

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-import msgspec
-
+from foremesh.decide import as_told
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Circuit, CircuitStatus, Figures
 from foremesh.model.config import GatewayConfig
@@ -214,16 +213,5 @@ class Controller:
             self.acknowledgements[id_] = Acknowledgement(
                 gateway=id_, epoch=config.epoch, revision=config.revision, applied=True, labels=config.labels
             )
-            self.beacons[id_] = msgspec.structs.replace(watching(config), links=dict(self.links.get(id_, {})))
-
-
-def watching(config: GatewayConfig) -> Beacon:
-    """What an end reports that runs a config, and hears every label."""
-    return Beacon(
-        applied_revision=config.revision,
-        applied_epoch=config.epoch,
-        labels=config.labels,
-        sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
-        heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
-        watching=True,
-    )
+            said = Beacon(labels=config.labels, links=dict(self.links.get(id_, {})))
+            self.beacons[id_] = as_told(said, config)

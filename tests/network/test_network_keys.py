@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from foremesh.decide import as_told
 from foremesh.model.config import GatewayConfig
-from foremesh.model.registration import HopInterface
-from network.scene import Controller, gateway, intent, placed, watching, workload
+from foremesh.model.registration import Beacon, HopInterface
+from network.scene import Controller, gateway, intent, placed, workload
 from network.switches import Packet, Switches
 
 NAMES = ("a", "t", "b")
@@ -58,7 +59,7 @@ def test_no_packet_is_lost_whoever_applies_first(rotating: tuple[str, ...], orde
                 switches.flows = {id_: {packet} for id_ in hosts}
                 assert switches.send(source, sent).arrived
             controller.acknowledge(name)
-            controller.beacons[name] = watching(hosts[name])
+            controller.beacons[name] = as_told(Beacon(labels=hosts[name].labels), hosts[name])
     for name in rotating:
         assert own_keys(controller, name) == {f"new:{name}"}, "the old one can go"
         register(controller, name, f"new:{name}")

@@ -4,7 +4,7 @@ Pure functions of their inputs, clock included: no I/O, no Kubernetes, no global
 and the command line run the same code; ``pipeline`` brings the inputs in and hands the configs out.
 """
 
-from foremesh.decide.assume import joined
+from foremesh.decide.assume import as_told, joined
 from foremesh.decide.decision import carry_on, decide, next_epoch
 from foremesh.decide.links import narrow_links, sizes_text
 from foremesh.decide.pinning import Pinned, pinning_policies
@@ -22,6 +22,7 @@ __all__ = [
     "Pinned",
     "Problem",
     "Resolution",
+    "as_told",
     "attachment_rtt_ms",
     "carry_on",
     "decide",

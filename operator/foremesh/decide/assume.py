@@ -6,7 +6,10 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
+import msgspec
+
 from foremesh.decide.values import Observed
+from foremesh.model.config import GatewayConfig
 from foremesh.model.registration import Beacon, ProbeReport, PublicKeys, Registration
 from foremesh.model.resource import Resource
 
@@ -32,6 +35,18 @@ def joined(resources: Mapping[str, Resource], attachment_rtt_ms: Mapping[tuple[s
     return Observed(
         registrations={id_: _registration(resource) for id_, resource in resources.items()},
         beacons={id_: Beacon(probes=probes.get(id_, {})) for id_ in resources},
+    )
+
+
+def as_told(beacon: Beacon, config: GatewayConfig) -> Beacon:
+    """What an agent reports that runs a config, sends as it is told and hears every label that ends at it."""
+    return msgspec.structs.replace(
+        beacon,
+        applied_epoch=config.epoch,
+        applied_revision=config.revision,
+        sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
+        heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
+        watching=True,
     )
 
 
