@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 
 from agent.configs import CIRCUIT, FAKE_KEYS, SECOND, configs
 from agent.fake_host import after
+from foremesh.agent import reconciler
 from foremesh.agent.apply import Sight
 from foremesh.agent.desired import Local, desired
 from foremesh.agent.diff import SetFailover
@@ -187,8 +188,11 @@ async def test_a_process_that_cannot_start_is_an_error(tmp_path: Path, capfd: py
     await failover.end()
 
 
-async def test_without_the_process_a_config_is_refused_with_the_cause_and_tried_again(tmp_path: Path) -> None:
-    """Everything before it is set up: packets go as the maps, which nobody has changed, say."""
+async def test_without_the_process_a_config_is_refused_with_the_cause_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "PAUSE_S", 0.0)
+    time_s = 0.0
     said: list[Acknowledgement] = []
 
     class Host:
@@ -208,13 +212,14 @@ async def test_without_the_process_a_config_is_refused_with_the_cause_and_tried_
                 self.state = after(self.state, change)  # type: ignore[arg-type]
 
     host = Host()
-    reconciler = Reconciler(host, ConfigStore(tmp_path), Local(public_keys=FAKE_KEYS["a"]), on_outcome=said.append)
-    await reconciler.take(CONFIG)
+    local = Local(public_keys=FAKE_KEYS["a"])
+    bench = Reconciler(host, ConfigStore(tmp_path), local, on_outcome=said.append, clock=lambda: time_s)
+    await bench.take(CONFIG)
     assert [ack.applied for ack in said] == [False]
     assert "failover process not started" in said[0].error
-    assert "foremesh_hop" in host.state.tables
     host.works = True
-    await reconciler.reconcile()
+    time_s += reconciler.SHORTEST_REFUSAL_S
+    await bench.reconcile()
     assert [ack.applied for ack in said] == [False, True]
     assert TABLE
     assert host.state.failover == TABLE.digest

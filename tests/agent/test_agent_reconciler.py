@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -10,9 +12,10 @@ import pytest
 
 from agent.configs import FAKE_KEYS, configs, resource
 from agent.fake_host import after
+from foremesh.agent import reconciler
 from foremesh.agent.apply import Sight, _endpoint
-from foremesh.agent.desired import Local
-from foremesh.agent.diff import Change, SetPeer, SetTable
+from foremesh.agent.desired import Local, desired
+from foremesh.agent.diff import Change, DropAllowed, ForgetFlows, SetPeer, SetTable
 from foremesh.agent.host import HostError
 from foremesh.agent.reconciler import Reconciler
 from foremesh.agent.state import Desired, Observed
@@ -22,7 +25,8 @@ from foremesh.model.registration import Acknowledgement
 
 
 class FakeHost:
-    """A host of values; ``foreign`` are routes of others, ``obstacle`` may raise before a change is made."""
+    """A host of values; ``foreign`` are routes of others, ``obstacle`` may raise before a change is made, and peers
+    have talked just now if ``alive``."""
 
     def __init__(self) -> None:
         self.state = Observed()
@@ -30,10 +34,25 @@ class FakeHost:
         self.told: dict[str, str] = {}
         self.foreign: list[tuple[str, str]] = []
         self.obstacle: Callable[[Change], None] = lambda _: None
+        self.alive = False
 
     async def observe(self, wanted: Desired | None, told: dict[str, str], *, now_s: float) -> Sight:
         self.told = dict(told)
-        return Sight(self.state, {}, dict.fromkeys(self.state.interfaces, 1))
+        return Sight(self._seen(told) if self.alive else self.state, {}, dict.fromkeys(self.state.interfaces, 1))
+
+    def _seen(self, told: dict[str, str]) -> Observed:
+        """Peers that talk count as being where they were told to be."""
+        interfaces = {
+            name: replace(
+                seen,
+                peers={
+                    key: replace(peer, endpoint=told.get(f"{name} {key}", peer.endpoint))
+                    for key, peer in seen.peers.items()
+                },
+            )
+            for name, seen in self.state.interfaces.items()
+        }
+        return replace(self.state, interfaces=interfaces)
 
     async def foreign_routes(self) -> list[tuple[str, str]]:
         return self.foreign
@@ -42,7 +61,8 @@ class FakeHost:
         for change in changes:
             self.obstacle(change)
             self.state = after(self.state, change)
-            self.made.append(change)
+            if not isinstance(change, ForgetFlows):  # which changes nothing that can be seen
+                self.made.append(change)
 
 
 class Bench:
@@ -50,16 +70,25 @@ class Bench:
         self.host = FakeHost()
         self.said: list[Acknowledgement] = []
         self.store = ConfigStore(folder)
+        self.time_s = 0.0
+        self.local = Local(public_keys=FAKE_KEYS["t"])
         self.reconciler = self.restarted()
 
     def restarted(self) -> Reconciler:
-        local = Local(public_keys=FAKE_KEYS["t"])
-        self.reconciler = Reconciler(self.host, self.store, local, on_outcome=self.said.append)
+        self.reconciler = Reconciler(
+            self.host, self.store, self.local, on_outcome=self.said.append, clock=lambda: self.time_s
+        )
         return self.reconciler
+
+    async def refusal_over(self) -> None:
+        """Look again when a refused config is to be tried again."""
+        self.time_s += reconciler.LONGEST_REFUSAL_S
+        await self.reconciler.reconcile()
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(reconciler, "PAUSE_S", 0.0)
     return Bench(tmp_path / "state")
 
 
@@ -121,26 +150,193 @@ async def test_overlapping_blocks_are_not_joined(bench: Bench) -> None:
     assert bench.store.load() is None
 
 
-async def test_a_failed_application_is_said_and_tried_again(bench: Bench) -> None:
-    await bench.reconciler.take(configs(epoch=1)["t"])
+def refuse(*kinds: type, times: int = 1 << 30) -> Callable[[Change], None]:
+    """An obstacle to changes of some kinds, so many times."""
+    left = [times]
 
-    def refuse_tables(change: Change) -> None:
-        if isinstance(change, SetTable):
+    def obstacle(change: Change) -> None:
+        if isinstance(change, kinds) and left[0] > 0:
+            left[0] -= 1
             raise HostError("nft: exit 1: no")
 
-    bench.host.obstacle = refuse_tables
+    return obstacle
+
+
+async def test_a_config_that_fails_is_rolled_back_said_and_tried_again_later(bench: Bench) -> None:
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    before = bench.host.state
+    bench.host.obstacle = refuse(SetTable)
     await bench.reconciler.take(configs(epoch=2, label=6)["t"])
     assert (bench.said[-1].epoch, bench.said[-1].applied, bench.said[-1].labels) == (2, False, (5,))
-    # What was there before still stands beside what is new.
-    allowed = {p for peer in bench.host.state.interfaces["fm-hop"].peers.values() for p in peer.allowed}
-    assert {"100.112.0.10/32", "100.112.0.12/32"} <= allowed
+    assert "nft: exit 1: no" in bench.said[-1].error
+    assert bench.said[-1].error.endswith("epoch 1 is in force")
+    assert bench.host.state == before
+    assert (bench.reconciler.applied, bench.reconciler.wanted) == (
+        configs(epoch=1)["t"],
+        configs(epoch=2, label=6)["t"],
+    )
     stored = bench.store.load()
     assert stored is not None
     assert stored.epoch == 1
 
     bench.host.obstacle = lambda _: None
+    made, said = len(bench.host.made), len(bench.said)
+    bench.time_s += reconciler.SHORTEST_REFUSAL_S - 1
+    await bench.reconciler.reconcile()
+    assert (len(bench.host.made), len(bench.said)) == (made, said)
+    bench.time_s += 1
     await bench.reconciler.reconcile()
     assert (bench.said[-1].epoch, bench.said[-1].applied, bench.said[-1].labels) == (2, True, (6,))
+    assert bench.reconciler.failure == ""
+
+
+async def test_what_fails_once_is_tried_again_before_it_is_refused(bench: Bench) -> None:
+    bench.host.obstacle = refuse(SetTable, times=reconciler.ATTEMPTS - 1)
+    await bench.reconciler.take(configs()["t"])
+    assert [ack.applied for ack in bench.said] == [True]
+
+
+async def test_a_refused_config_is_tried_less_and_less_often(bench: Bench) -> None:
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    tried: list[float] = []
+
+    def note(change: Change) -> None:
+        if isinstance(change, SetTable):
+            tried.append(bench.time_s)
+            raise HostError("no")
+
+    bench.host.obstacle = note
+    await bench.reconciler.take(configs(epoch=2, label=6)["t"])
+    for _ in range(1000):
+        bench.time_s += 1
+        await bench.reconciler.reconcile()
+    times = sorted(set(tried))
+    assert [now - before for before, now in pairwise(times)] == [10, 20, 40, 80, 160, 300, 300]
+    assert [ack.applied for ack in bench.said] == [True, False]  # and said once
+
+
+async def test_what_breaks_under_a_refused_config_is_mended(bench: Bench) -> None:
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    before = bench.host.state
+    bench.host.obstacle = refuse(SetTable)
+    await bench.reconciler.take(configs(epoch=2, label=6)["t"])
+    bench.host.state = replace(before, routes=frozenset())
+    await bench.reconciler.reconcile()
+    assert bench.host.state == before
+    assert not bench.said[-1].applied
+
+
+async def test_a_newer_config_ends_the_wait_of_a_refused_one(bench: Bench) -> None:
+    bench.host.obstacle = refuse(SetTable)
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    bench.host.obstacle = lambda _: None
+    await bench.reconciler.take(configs(epoch=2)["t"])
+    assert [(ack.epoch, ack.applied) for ack in bench.said] == [(1, False), (2, True)]
+
+
+async def test_a_first_config_that_fails_leaves_nothing(bench: Bench) -> None:
+    bench.host.obstacle = refuse(SetTable, times=reconciler.ATTEMPTS * 2)
+    await bench.reconciler.take(configs()["t"])
+    left = bench.host.state
+    assert (left.interfaces, left.routes, left.rules, left.tables) == ({}, frozenset(), frozenset(), {})
+    assert bench.said[-1].error.endswith("nothing of it is left")
+    assert bench.said[-1].labels == ()
+
+
+async def test_what_an_unknown_config_has_set_up_is_not_torn_down_by_one_that_fails(bench: Bench) -> None:
+    """The state folder was lost while traffic flows."""
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    bench.store.forget()
+    bench.restarted()
+    bench.host.obstacle = refuse(SetTable)
+    await bench.reconciler.take(configs(epoch=2, label=6)["t"])
+    allowed = {p for peer in bench.host.state.interfaces["fm-hop"].peers.values() for p in peer.allowed}
+    assert {"100.112.0.10/32", "100.112.0.12/32"} <= allowed
+    assert "not known" in bench.said[-1].error
+    assert bench.said[-1].labels == (6,)  # nobody may have it meanwhile
+
+
+async def test_a_rollback_that_fails_is_said_and_happens_later(bench: Bench) -> None:
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    before = bench.host.state
+    bench.host.obstacle = refuse(SetTable, DropAllowed)
+    await bench.reconciler.take(configs(epoch=2, label=6)["t"])
+    assert "epoch 1 failed as well and is tried again" in bench.said[-1].error
+    assert bench.said[-1].labels == (5, 6)
+    bench.host.obstacle = refuse(SetTable)
+    await bench.reconciler.reconcile()
+    assert bench.host.state == before
+    assert bench.said[-1].error.endswith("epoch 1 is in force")
+    assert bench.said[-1].labels == (5,)
+
+
+async def test_a_config_that_cannot_be_remembered_is_not_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart would go back behind what was acknowledged."""
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    before = bench.host.state
+
+    def full(_: object) -> None:
+        raise HostError("config.json cannot be written (no space)")
+
+    monkeypatch.setattr(bench.store, "save", full)
+    await bench.reconciler.take(configs(epoch=2, label=6)["t"])
+    assert "no space" in bench.said[-1].error
+    assert bench.host.state == before
+
+
+async def test_a_peer_is_called_back_to_where_it_was_when_a_config_fails(bench: Bench) -> None:
+    """It is alive at its new place, so that looking at WireGuard does not tell who sent it there."""
+    config = configs(epoch=1)["t"]
+    await bench.reconciler.take(config)
+    a, b = config.hop_peers
+    moved = msgspec.structs.replace(
+        config, epoch=2, hop_peers=(msgspec.structs.replace(a, endpoint="203.0.113.77:51820"), b)
+    )
+    bench.host.alive = True
+    bench.host.obstacle = refuse(SetTable)
+    moved = msgspec.structs.replace(moved, transits=())
+    await bench.reconciler.take(moved)
+    assert bench.host.state.interfaces["fm-hop"].peers[a.public_key].endpoint == a.endpoint
+    bench.host.obstacle = lambda _: None
+    await bench.refusal_over()
+    assert bench.host.state.interfaces["fm-hop"].peers[a.public_key].endpoint == "203.0.113.77:51820"
+
+
+async def test_flows_follow_the_rules_after_an_application_that_ended_half_way(bench: Bench) -> None:
+    forgotten: list[object] = []
+
+    def note(change: Change) -> None:
+        if isinstance(change, ForgetFlows):
+            forgotten.append(change.flows)
+
+    bench.host.obstacle = note
+    config = configs(epoch=1)["t"]
+    await bench.reconciler.take(config)
+    await bench.reconciler.reconcile()
+    assert forgotten == [desired(config, bench.local).flows]  # once: an earlier agent may have ended before it
+    del forgotten[:]
+    bench.host.obstacle = refuse(SetTable, times=1)
+    await bench.reconciler.take(configs(epoch=2, label=6)["t"])
+    bench.host.obstacle = note
+    await bench.restarted().adopt()
+    assert forgotten
+
+
+async def test_a_route_of_others_that_goes_lets_a_refused_config_in(bench: Bench) -> None:
+    bench.host.foreign = [("100.64.0.0/10", "100.64.0.0/10 dev tun9")]
+    await bench.reconciler.take(configs()["t"])
+    bench.host.foreign = []
+    await bench.refusal_over()
+    assert [ack.applied for ack in bench.said] == [False, True]
+
+
+async def test_a_refusal_is_the_last_word_until_something_changes(bench: Bench) -> None:
+    await bench.reconciler.take(configs(epoch=1)["t"])
+    bench.host.foreign = [("100.64.0.0/10", "100.64.0.0/10 dev tun9")]
+    await bench.reconciler.take(configs(epoch=2)["t"])
+    for _ in range(3):
+        await bench.reconciler.reconcile()
+    assert [(ack.epoch, ack.applied) for ack in bench.said] == [(1, True), (2, False)]
 
 
 async def test_a_stored_config_that_cannot_be_read_is_none(bench: Bench, tmp_path: Path) -> None:

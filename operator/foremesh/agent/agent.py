@@ -315,7 +315,7 @@ class Agent:
         return Beacon(
             applied_revision=applied.revision if applied else "",
             applied_epoch=applied.epoch if applied else 0,
-            labels=applied.labels if applied else (),
+            labels=self._reconciler.labels,
             load=self._metrics.load_ratio,
             peers_up=links_up(histories),
             probes=probe_reports(histories),
