@@ -24,6 +24,7 @@ class Way(namedtuple("Way", "alive dead missed", defaults=(False, False, 0.0))):
 
 
 NOTHING_KNOWN = Way()
+WELL = Way(alive=True)
 
 
 def choose(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from foremesh.agent.failover import wire
-from foremesh.agent.failover.choice import Way, choose
+from foremesh.agent.failover.choice import WELL, Way, choose
 from foremesh.agent.failover.session import FarEnd, Session, Timing
 
 LOOK_AGAIN_SHARE = 0.2
@@ -27,12 +27,16 @@ class Label:
     """A label as its end has it. ``firm``: a circuit sends on it or may switch to it, so no gateway on its way may
     forget it; others come and go."""
 
+    __slots__ = ("far", "firm", "number", "own")
+
     def __init__(self, number: int, own: str, far: str, firm: bool) -> None:
         self.number, self.own, self.far, self.firm = number, own, far, firm
 
 
 class Route:
     """Labels that live and die together, and the session that speaks for them."""
+
+    __slots__ = ("_firm", "_heard_on", "_turn", "labels", "session")
 
     def __init__(self, labels: list[Label], session: Session) -> None:
         self.labels = labels
@@ -66,6 +70,8 @@ class Circuit:
         failovers: How often it was changed without the config's word.
     """
 
+    __slots__ = ("failovers", "local", "remote", "renamed", "send", "standby", "used")
+
     def __init__(self, local: str, remote: str, send: int | None, standby: int | None) -> None:
         self.local, self.remote, self.send, self.standby = local, remote, send, standby
         self.renamed = False
@@ -78,6 +84,10 @@ class Engine:
 
     Args:
         incarnation: A number that no earlier process of this host had.
+
+    Attributes:
+        changes: Counts up when ``decide`` finds another state of any route than before, and when a table or a choice
+            was taken: as long as it stays, there is nothing new to do or to tell.
     """
 
     def __init__(self, incarnation: int) -> None:
@@ -91,6 +101,9 @@ class Engine:
         self._route_of: dict[int, Route] = {}
         self._incarnation = incarnation
         self._tick = 0
+        self.changes = 0
+        self._ways: list[Way] = []
+        self._choice: dict[str, int | None] | None = None
 
     def configure(self, table: dict, written: tuple[dict[str, str], dict[str, str]]) -> None:
         """Take a table as ``client.table`` makes it.
@@ -130,7 +143,7 @@ class Engine:
             before = self.routes.get(name)
             kept = before.session if before and before.session.far is self._fars[far] else None
             routes[name] = Route(labels, kept or Session(self._fars[far], timing))
-            routes[name].session.timing = timing
+            routes[name].session.retime(timing)
         self.routes, self.timing, self.digest = routes, timing, digest
         self.labels = {label.number: label for route in routes.values() for label in route.labels}
         self._by_address = {label.far: route for route in routes.values() for label in route.labels}
@@ -143,6 +156,11 @@ class Engine:
             circuit.renamed = known is not None and (known.renamed or known.send != circuit.send)
             circuit.failovers = known.failovers if known else 0
         self.circuits = circuits
+        self._choose_anew()
+
+    def _choose_anew(self) -> None:
+        self.changes += 1
+        self._choice = None
 
     def received(self, packet: bytes, source: str, now_s: float) -> bool:
         """A packet came from an address; whether somebody should decide at once."""
@@ -162,7 +180,8 @@ class Engine:
     def urgent(self, now_s: float) -> Iterator[tuple[Label, bytes]]:
         """Hellos of the routes whose other direction has just been found dead: the far end must not wait for a tick."""
         for route in self.routes.values():
-            if route.session.said != wire.LOST and route.session.unheard(now_s):
+            session = route.session
+            if now_s >= session.silent_from_s and session.said != wire.LOST and session.unheard(now_s):
                 yield self._hello(route, now_s)
 
     def _hello(self, route: Route, now_s: float) -> tuple[Label, bytes]:
@@ -170,15 +189,19 @@ class Engine:
 
     def decide(self, now_s: float) -> dict[str, int | None]:
         """The label for every circuit."""
-        ways: dict[int, Way] = {}
-        for route in self.routes.values():
-            session = route.session
-            way = Way(session.alive(now_s), session.dead(now_s), session.missed(now_s))
-            for label in route.labels:
-                ways[label.number] = way
-        return {
-            name: choose(c.used, c.send, c.standby, renamed=c.renamed, ways=ways) for name, c in self.circuits.items()
-        }
+        sessions = [route.session for route in self.routes.values()]
+        ways = [WELL if s.well(now_s) else Way(s.alive(now_s), s.dead(now_s), s.missed(now_s)) for s in sessions]
+        if ways != self._ways:
+            self._ways = ways
+            self._choose_anew()
+        if self._choice is None:
+            pairs = zip(self.routes.values(), ways, strict=True)
+            known = {label.number: way for route, way in pairs for label in route.labels}
+            self._choice = {
+                name: choose(c.used, c.send, c.standby, renamed=c.renamed, ways=known)
+                for name, c in self.circuits.items()
+            }
+        return self._choice
 
     def elements(self, choice: dict[str, int | None]) -> tuple[dict[str, str], dict[str, str]]:
         """What the maps must hold for a choice: local to own address, remote to far address."""
@@ -200,6 +223,8 @@ class Engine:
                 circuit.failovers += alone
                 changed.append((name, circuit.used, number, alone))
             circuit.used, circuit.renamed = number, False
+        if changed:
+            self._choose_anew()
         return changed
 
     def alive(self, now_s: float) -> list[int]:
@@ -212,13 +237,11 @@ class Engine:
         """When to decide again though nothing was heard; None: with the next hellos."""
         soonest = None
         for route in self.routes.values():
-            session = route.session
-            if session.last_s is None:
-                continue
-            due_s = session.last_s + session.silence_s
+            due_s = route.session.silent_from_s
             if due_s <= now_s:
-                if now_s - due_s > PROOF_WAIT_S or session.unheard(now_s):
+                if now_s - due_s > PROOF_WAIT_S or route.session.unheard(now_s):
                     continue
                 due_s = now_s + LOOK_AGAIN_SHARE * self.timing.interval_s
-            soonest = due_s if soonest is None else min(soonest, due_s)
+            if soonest is None or due_s < soonest:
+                soonest = due_s
         return soonest

@@ -62,6 +62,8 @@ class FarEnd:
         clock: Changes when the far clock began anew, as its host did.
     """
 
+    __slots__ = ("_sent_ns", "clock", "incarnation", "newest", "ticks")
+
     def __init__(self) -> None:
         self.incarnation: int | None = None
         self.newest = 0
@@ -99,11 +101,18 @@ class Session:
         rtt_ms: Round trip, smoothed; None if not known.
         jitter_ms: Variation of the direction towards here.
         said: The word of the newest own hello.
+        silence_s: Seconds without a hello after which a route is silent; the slower of both ends decides.
+        silent_from_s: From when on it is, if nothing more is heard; ``-inf`` if nothing ever was.
     """
+
+    __slots__ = (
+        *("far", "jitter_ms", "last_s", "rtt_ms", "said", "silence_s", "silent_from_s", "timing"),
+        *("_clock", "_far_interval_ms", "_far_share", "_heard_said_s", "_incarnation", "_known", "_newest_sent_ns"),
+        *("_offset_s", "_row", "_since_s", "_tick", "_up", "_window", "_word"),
+    )
 
     def __init__(self, far: FarEnd, timing: Timing) -> None:
         self.far = far
-        self.timing = timing
         self.last_s: float | None = None
         self.rtt_ms: float | None = None
         self.jitter_ms: float | None = None
@@ -117,15 +126,22 @@ class Session:
         self._offset_s: float | None = None  # own clock minus far clock, with the delay of this direction in it
         self._since_s: float | None = None  # when it was first judged
         self._newest_sent_ns = 0
-        self._far_interval_s = 0.0
+        self._far_interval_ms = 0
         self._word = UNKNOWN
         self._heard_said_s: float | None = None
         self._far_share = 1.0
+        self.retime(timing)
+
+    def retime(self, timing: Timing) -> None:
+        """Send, and expect, hellos at this interval from now on."""
+        self.timing = timing
+        self.silence_s = timing.missed * self._interval_s
+        self.silent_from_s = -inf if self.last_s is None else self.last_s + self.silence_s
 
     @property
-    def silence_s(self) -> float:
-        """Seconds without a hello after which a route is silent; the slower of both ends decides."""
-        return self.timing.missed * max(self.timing.interval_s, self._far_interval_s)
+    def _interval_s(self) -> float:
+        """The longer of both ends'."""
+        return max(self.timing.interval_s, self._far_interval_ms / 1000)
 
     def heard(self, hello: Hello, now_s: float) -> bool:
         """A hello came by this route.
@@ -135,28 +151,47 @@ class Session:
         """
         if not self.far.note(hello, now_s):
             return False
-        self._adopt()
-        if self.silent(now_s):
+        word, share, interval_ms, incarnation, tick, sent_ns, _, _ = hello
+        if incarnation != self._incarnation:
+            self._adopt()
+        if now_s >= self.silent_from_s:
             self._row, self._up = 0, False
-        ahead = hello.tick - self._tick
-        if not self._known:
-            ahead = 1  # what was sent before, it may have been too late to hear
+        # What was sent before it was known, it may have been too late to hear.
+        ahead = tick - self._tick if self._known else 1
         if ahead > 0:
             self._row = self._row + 1 if ahead == 1 else 1
             self._window = ((self._window << min(ahead, SHARE_HELLOS)) | 1) & _WINDOW
-            self._tick, self._known = hello.tick, True
+            self._tick, self._known = tick, True
         elif -ahead < SHARE_HELLOS:
             self._window |= 1 << -ahead
-        self._up = self._up or self._row >= UP_HELLOS
+        if self._row >= UP_HELLOS:
+            self._up = True
         self.last_s = now_s
-        self._newest_sent_ns = hello.sent_ns
-        self._far_interval_s = hello.interval_ms / 1000
+        self._newest_sent_ns = sent_ns
+        if interval_ms != self._far_interval_ms:
+            self._far_interval_ms = interval_ms
+            self.retime(self.timing)
+        self.silent_from_s = now_s + self.silence_s
         self._measure(hello, now_s)
-        changed = hello.word != self._word
-        self._word, self._far_share = hello.word, hello.share
-        if hello.word == HEARD:
+        changed = word != self._word
+        self._word, self._far_share = word, share
+        if word == HEARD:
             self._heard_said_s = now_s
         return changed
+
+    def well(self, now_s: float) -> bool:
+        """Alive in both directions, and none of the newest hellos missed in either: what nearly always holds, told
+        without a closer look."""
+        far = self.far
+        return (
+            now_s < self.silent_from_s
+            and self._tick == far.newest
+            and self._window == _WINDOW
+            and self._word == HEARD
+            and self._far_share == 1.0
+            and self._up
+            and self._incarnation == far.incarnation
+        )
 
     def _adopt(self) -> None:
         """Start to count anew with another incarnation of the far end, which the other routes may have told of."""
@@ -183,7 +218,7 @@ class Session:
 
     def silent(self, now_s: float) -> bool:
         """Nothing was heard for so long that the route is not alive; says nothing about whose fault it is."""
-        return self.last_s is None or now_s - self.last_s >= self.silence_s
+        return now_s >= self.silent_from_s
 
     def overdue(self, now_s: float) -> int:
         """Hellos that are known to have been sent this way, and should have come by now."""
@@ -197,7 +232,7 @@ class Session:
             # What came by a slow route just after this process began may have been here before, by this one.
             early = self._since_s is None or seen_s < self._since_s + FIRST_GRACE_S
             return inf if early else seen_s + FIRST_GRACE_S
-        late_s = LATE_SHARE * max(self.timing.interval_s, self._far_interval_s)
+        late_s = LATE_SHARE * self._interval_s
         return max(seen_s, min(sent_s + self._offset_s, seen_s + FIRST_GRACE_S)) + late_s
 
     def unheard(self, now_s: float) -> bool:
@@ -232,14 +267,9 @@ class Session:
     def hello(self, incarnation: int, tick: int, now_s: float) -> Hello:
         """The next hello to send."""
         held_us = int((now_s - self.last_s) * 1e6) if self.last_s is not None else 0
-        self.said = self.word(now_s)
-        return Hello(
-            self.said,
-            self.share(now_s),
-            int(self.timing.interval_s * 1000),
-            incarnation,
-            tick,
-            int(now_s * 1e9),
-            self._newest_sent_ns,
-            held_us,
-        )
+        if self.well(now_s):
+            self.said, share = HEARD, 1.0
+        else:
+            self.said, share = self.word(now_s), self.share(now_s)
+        interval_ms = int(self.timing.interval_s * 1000)
+        return Hello(self.said, share, interval_ms, incarnation, tick, int(now_s * 1e9), self._newest_sent_ns, held_us)

@@ -52,7 +52,7 @@ def unpack(packet: bytes) -> Hello | None:
     """The hello in a packet; None if it is none, or of a version that is not spoken here."""
     if len(packet) != PACKET.size:
         return None
-    magic, version, word, steps, *rest = PACKET.unpack(packet)
+    magic, version, word, steps, interval_ms, incarnation, tick, sent_ns, echo_ns, held_us = PACKET.unpack(packet)
     if magic != MAGIC or version != VERSION or word > LOST:
         return None
-    return Hello(word, steps / SHARE_STEPS, *rest)
+    return Hello(word, steps / SHARE_STEPS, interval_ms, incarnation, tick, sent_ns, echo_ns, held_us)
