@@ -28,6 +28,17 @@ def _without_prefixes(peers: dict[str, Peer], prefixes: set[str]) -> dict[str, P
     return {key: replace(peer, allowed=peer.allowed - prefixes) for key, peer in peers.items()}
 
 
+def killed(state: Observed, name: str) -> Observed:
+    """The host after the WireGuard of an interface was killed: the kernel takes routes and settings along."""
+    return replace(
+        state,
+        interfaces={other: seen for other, seen in state.interfaces.items() if other != name},
+        routes=frozenset(route for route in state.routes if route.device != name),
+        sysctls={setting: value for setting, value in state.sysctls.items() if f".{name}." not in setting},
+        abandoned=state.abandoned | {name},
+    )
+
+
 def after(state: Observed, change: d.Change) -> Observed:
     """The host after one change."""
     match change:
@@ -37,7 +48,9 @@ def after(state: Observed, change: d.Change) -> Observed:
             if name in state.interfaces:
                 raise Impossible(f"{name} is there")
             made = Interface("", 1420, 0, up=False, vxlan=vxlan, offload=vxlan is not None)
-            return replace(state, interfaces={**state.interfaces, name: made})
+            settings = {**state.sysctls, f"net.ipv4.conf.{name}.rp_filter": "2"}  # as distributions have it
+            interfaces = {**state.interfaces, name: made}
+            return replace(state, interfaces=interfaces, sysctls=settings, abandoned=state.abandoned - {name})
         case d.DisableOffload(name):
             return _with(state, name, offload=False)
         case d.SetNeighbour(name, address, mac):
@@ -49,8 +62,7 @@ def after(state: Observed, change: d.Change) -> Observed:
             others = {pair for pair in state.interfaces[name].neighbours if pair[0] != address}
             return _with(state, name, neighbours=frozenset(others))
         case d.DeleteInterface(name):
-            routes = frozenset(route for route in state.routes if route.device != name)
-            return replace(state, interfaces={k: v for k, v in state.interfaces.items() if k != name}, routes=routes)
+            return replace(killed(state, name), abandoned=state.abandoned - {name})
         case d.SetMtu(name, mtu):
             return _with(state, name, mtu=mtu)
         case d.SetUp(name):
@@ -137,6 +149,7 @@ def as_observed(wanted: Desired) -> Observed:
         },
         sysctls=dict(wanted.sysctls),
         failover=wanted.failover.digest if wanted.failover else None,
+        names=wanted.names,
     )
 
 

@@ -99,6 +99,10 @@ class Host:
             try:
                 device = devices[name] = await self._wireguard.read(name)
             except WireGuardError as error:
+                if link.tun and name not in (desired.interfaces if desired else ()):
+                    # Hung, or just starting: nobody needs to know more of it to remove it.
+                    interfaces[name] = Interface("", link.mtu, 0, link.addresses, up=link.up)
+                    continue
                 raise WireGuardError(f"{error}; remove the interface if it is not foremesh's, or restart it") from error
             peers = {
                 key: Peer(_endpoint(peer, told.get(f"{name} {key}"), now_s), peer.keepalive_s, peer.allowed)
@@ -111,8 +115,20 @@ class Host:
         tables = await nft.tables(rulesets.OWNED)
         known = hosts.read(self._hosts_file, self._names.prefix) if self._hosts_file else None
         holds = await self._failover.state()
-        digest = holds.digest if holds else None
-        observed = Observed(interfaces, await ip.routes(), await ip.rules(), tables, sysctls, known, failover=digest)
+        # Killed, it leaves a socket behind: to be ended, or started anew.
+        digest = holds.digest if holds else "" if self._failover.socket.exists() else None
+        abandoned = {name for name in self._wireguard.abandoned() if self._names.owns(name)}
+        abandoned -= {*links, self._failover.socket.stem}
+        observed = Observed(
+            interfaces,
+            await ip.routes(),
+            await ip.rules(),
+            tables,
+            sysctls,
+            known,
+            failover=digest,
+            abandoned=frozenset(abandoned),
+        )
         return Sight(observed, devices, indexes)
 
     async def foreign_routes(self) -> list[tuple[str, str]]:

@@ -31,6 +31,8 @@ class CreateInterface:
 
 @dataclass(frozen=True, slots=True)
 class DeleteInterface:
+    """Remove an interface, or what is left of one."""
+
     name: str
 
 
@@ -244,6 +246,7 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
             yield from _interface_removals(name, seen, desired.interfaces[name])
         else:
             yield DeleteInterface(name)
+    yield from (DeleteInterface(name) for name in sorted(observed.abandoned) if name not in desired.interfaces)
     yield from (DeleteTable(name) for name in sorted(observed.tables) if name not in desired.tables)
     if translated := desired.tables.get(TRANSLATE):
         changed = _revision(observed, TRANSLATE) != translated.revision
@@ -257,9 +260,11 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
 
 
 def _without(observed: Observed, names: list[str]) -> Observed:
-    """The host when interfaces are gone: the kernel takes their routes along."""
+    """The host when interfaces are gone: the kernel takes their routes and settings along."""
+    settings = tuple(f".{name}." for name in names)
     return replace(
         observed,
+        sysctls={name: value for name, value in observed.sysctls.items() if not any(one in name for one in settings)},
         interfaces={name: seen for name, seen in observed.interfaces.items() if name not in names},
         routes=frozenset(route for route in observed.routes if route.device not in names),
     )

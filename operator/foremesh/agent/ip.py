@@ -21,7 +21,7 @@ LOCAL_TABLE = "255"
 @dataclass(frozen=True, slots=True)
 class Link:
     """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes, bytes received and sent;
-    ``vxlan`` if it is that."""
+    ``vxlan`` if it is that, ``tun`` if a process drives it."""
 
     index: int
     mtu: int
@@ -30,6 +30,7 @@ class Link:
     vxlan: Vxlan | None = None
     receive_bytes: int = 0
     transmit_bytes: int = 0
+    tun: bool = False
 
 
 async def _query(*arguments: str) -> list[dict[str, Any]]:
@@ -60,6 +61,7 @@ def parse_links(items: Iterable[Mapping[str, Any]], names: Names) -> dict[str, L
                 _vxlan(kind["info_data"], item["address"]) if kind.get("info_kind") == "vxlan" else None,
                 traffic.get("rx", {}).get("bytes", 0),
                 traffic.get("tx", {}).get("bytes", 0),
+                kind.get("info_kind") == "tun",
             )
     return found
 

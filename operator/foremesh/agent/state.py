@@ -34,6 +34,10 @@ UNREACHABLE_METRIC = 4_000_000_000
 """Metric of the routes that stop what no tunnel carries: the last to be chosen."""
 UPLINK_METRIC = 100
 """Metric of routes through the first uplink; the next ones count up, so the first is preferred while it exists."""
+SPARED_METRIC = 100
+"""Metric of routes that the failover process may take over, with a lower one."""
+UPLINK_TABLE_BASE = 56_200
+"""Answers that go by uplink N route by table 56200 + N; above those of classes."""
 
 CIRCUIT_PORT_BASE = 51_840
 """Class N's inner WireGuard listens on 51840 + N; the same at both ends."""
@@ -41,6 +45,8 @@ PROBE_PORT = 51_830
 """UDP port of probes inside the tunnels; the same everywhere."""
 FAILOVER_PORT = 51_831
 """UDP port of hellos inside the tunnels; the same everywhere."""
+UPLINK_PORT = 51_833
+"""UDP port at which gateways answer hellos of their workloads; the same everywhere."""
 VXLAN_PORT = 51_832
 """UDP port of all VXLAN inside the links; not 4789, which the host's own overlay may have."""
 
@@ -283,8 +289,11 @@ class Observed:
     tables: Mapping[str, SeenTable] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     failover: str | None = field(default=None, kw_only=True)
-    """Digest of the table that the failover process holds circuits to, empty if it does not; None: it does not run."""
+    """Digest of the table that the failover process holds circuits to, empty if it does not; None: it does not run, and
+    nothing is left of it."""
     names: tuple[tuple[str, str], ...] | None = None
+    abandoned: frozenset[str] = field(default=frozenset(), kw_only=True)
+    """Names of interfaces that are gone, of whose WireGuard something is left."""
 
 
 def mark_of(class_number: int) -> int:
@@ -294,6 +303,10 @@ def mark_of(class_number: int) -> int:
 
 def table_of(class_number: int) -> int:
     return CLASS_TABLE_BASE + class_number
+
+
+def uplink_table_of(number: int) -> int:
+    return UPLINK_TABLE_BASE + number
 
 
 def port_of(class_number: int) -> int:

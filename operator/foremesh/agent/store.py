@@ -18,6 +18,7 @@ class ConfigStore:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "config.json"
+        self._draft = self._path.with_suffix(".new")
 
     def load(self) -> GatewayConfig | None:
         """The config of before; None if there is none, or none that can be read."""
@@ -35,7 +36,7 @@ class ConfigStore:
         Raises:
             HostError: If it cannot be written.
         """
-        draft = self._path.with_suffix(".new")
+        draft = self._draft
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with draft.open("wb") as file:
@@ -47,4 +48,5 @@ class ConfigStore:
             raise HostError(f"{self._path} cannot be written ({error}); a restart would forget the config") from error
 
     def forget(self) -> None:
-        self._path.unlink(missing_ok=True)
+        for path in (self._path, self._draft):
+            path.unlink(missing_ok=True)

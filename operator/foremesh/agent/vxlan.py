@@ -42,9 +42,6 @@ async def create(name: str, wanted: Vxlan) -> None:
     """
     argv = f"ip link add name {name} address {wanted.mac} type vxlan id {wanted.identifier} local {wanted.local}"
     await run_command(f"{argv} remote {wanted.remote} dstport {wanted.port} nolearning".split())
-    # The kernel would send router solicitations into the circuit. A host without IPv6 has nothing to turn off.
-    with contextlib.suppress(HostError):
-        write_sysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1")
 
 
 def offload(name: str) -> bool:
@@ -53,7 +50,13 @@ def offload(name: str) -> bool:
 
 
 def disable_offload(name: str) -> None:
-    """Have the kernel compute them; segmentation offload, which needs them, goes with it."""
+    """Have the kernel compute them; segmentation offload, which needs them, goes with it.
+
+    Every new interface comes by here before it is up, also if the agent was killed after it had made it. So here it
+    is kept from sending router solicitations into the circuit, too; a host without IPv6 has nothing to turn off.
+    """
+    with contextlib.suppress(HostError):
+        write_sysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1")
     _ethtool(name, ETHTOOL_STXCSUM)
 
 

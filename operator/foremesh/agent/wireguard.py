@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import errno
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +30,7 @@ SOCKET_TIMEOUT_S = 5.0
 """Seconds for one exchange on the control socket; it is local."""
 POLL_S = 0.02
 """Seconds between two looks at a socket that is to come or go."""
+LIMITS = "it has too little memory, or its user too few inotify instances (sysctl fs.inotify.max_user_instances)"
 
 
 class WireGuardError(HostError):
@@ -81,7 +84,11 @@ class WireGuardDriver(Protocol):
         ...
 
     async def destroy(self, name: str) -> None:
-        """Remove an interface, and return when another of the name can be made."""
+        """Remove an interface, or what is left of one, and return when another of the name can be made."""
+        ...
+
+    def abandoned(self) -> frozenset[str]:
+        """Names of interfaces whose WireGuard was killed and left something behind; others' among them."""
         ...
 
     async def read(self, name: str) -> Device: ...
@@ -118,10 +125,12 @@ class UserspaceWireGuard:
         # It puts itself into the background; a session of its own keeps the agent's signals away from it.
         environment = {"PATH": os.environ.get("PATH", os.defpath), "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}
         await run_command([self._program, name], env=environment, start_new_session=True, timeout_s=START_TIMEOUT_S)
-        if not await self._until(name, answers=True):
+        # The device is there when the command ends, and goes with the process.
+        if not await self._until(name, answers=True, while_=lambda: _exists(name)):
+            how = f"does not answer after {START_TIMEOUT_S:.0f} s" if _exists(name) else f"is dead: {LIMITS}"
             raise WireGuardError(
-                f"interface {name}: {self._program} started but {self._socket(name)} does not answer after"
-                f" {START_TIMEOUT_S:.0f} s; the interface cannot be set up"
+                f"interface {name}: {self._program} was started, and at {self._socket(name)} {how}; the interface"
+                " cannot be set up"
             )
 
     async def destroy(self, name: str) -> None:
@@ -130,11 +139,15 @@ class UserspaceWireGuard:
             await run_command(["ip", "link", "delete", "dev", name])
         if not await self._until(name, answers=False):
             raise WireGuardError(f"interface {name}: its WireGuard still answers after the device was deleted")
+        self._socket(name).unlink(missing_ok=True)  # of one that was killed
 
-    async def _until(self, name: str, *, answers: bool) -> bool:
+    def abandoned(self) -> frozenset[str]:
+        return frozenset(path.stem for path in self._control_dir.glob("*.sock") if _is_refused(path))
+
+    async def _until(self, name: str, *, answers: bool, while_: Callable[[], bool] = lambda: True) -> bool:
         deadline = asyncio.get_running_loop().time() + START_TIMEOUT_S
         while await self._answers(name) is not answers:
-            if asyncio.get_running_loop().time() > deadline:
+            if asyncio.get_running_loop().time() > deadline or not while_():
                 return False
             await asyncio.sleep(POLL_S)
         return True
@@ -181,6 +194,21 @@ class UserspaceWireGuard:
             code = lines[-1].strip() if lines else "no answer"
             raise WireGuardError(f"interface {name}: WireGuard refused a change ({code}); it may be made in part")
         return "".join(lines)
+
+
+def _exists(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
+
+
+def _is_refused(path: Path) -> bool:
+    """Whether nobody listens on a socket: whoever made it was killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) == errno.ECONNREFUSED
 
 
 def render(peers: Iterable[PeerUpdate]) -> str:

@@ -66,6 +66,10 @@ class Failover:
         self._socket = socket
         self._nft_table = nft_table
 
+    @property
+    def socket(self) -> Path:
+        return self._socket
+
     async def state(self) -> State | None:
         """What it says; None if it does not run. One of another version has an empty digest."""
         try:
