@@ -55,7 +55,8 @@ class Liveness:
         while True:
             try:
                 async for state in self._failover.watch():
-                    self._take(state)
+                    # News has no figures of routes: those that were asked for last stay.
+                    self._take(state if state.routes else msgspec.structs.replace(state, routes=self.state.routes))
                     pause_s = SHORTEST_LOOK_S
             except FailoverError as error:
                 log.debug("failover process not followed error=%s", error)

@@ -30,7 +30,7 @@ class State(msgspec.Struct, frozen=True):
         used: Circuit to the number of the label that it sends on.
         failovers: Circuit to how often its label was changed without the config's word.
         alive: Numbers of labels on which hellos pass both ways, sorted.
-        routes: By the name that the table gives them.
+        routes: By the name that the table gives them; none where it tells of a change without being asked.
     """
 
     version: str = ""
