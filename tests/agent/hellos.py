@@ -12,6 +12,7 @@ import msgspec
 
 from agent.pairs import address, table
 from foremesh.agent.failover.engine import Engine
+from foremesh.agent.failover.process import REST_S
 
 CIRCUIT = "c"
 BOOTED_S = (1000.0, 77.0)
@@ -33,7 +34,7 @@ class Simulation:
 
     Attributes:
         ways: Label and sender to how hellos travel.
-        paused: End to spans in which its process does not run; hellos wait in its socket.
+        paused: End to spans in which its process does not run; hellos wait in its socket, and it sees when they came.
         switches: When, which end, from and to.
     """
 
@@ -52,6 +53,7 @@ class Simulation:
         self._maps: dict[int, tuple[dict[str, str], dict[str, str]]] = {0: ({}, {}), 1: ({}, {})}
         self._lives = [0, 0]
         self._deaf = [False, False]
+        self._unread: tuple[list[tuple[bytes, str, float]], ...] = ([], [])
         self._looks = [0, 0]
         self.engines: list[Engine] = [None, None]  # type: ignore[list-item]
         for side in (0, 1):
@@ -71,6 +73,7 @@ class Simulation:
         self._lives[side] += 1
         self._looks[side] += 1
         self._deaf[side] = True
+        self._unread[side].clear()
 
     def configure(self, side: int, **changes: object) -> None:
         """Tell an end another table."""
@@ -108,6 +111,7 @@ class Simulation:
             # Behind what waits in the socket, which is read first.
             self._at(again_s + 1e-6, lambda: self._tick(side, life))
             return
+        self._drain(side)
         for label, packet in self.engines[side].hellos(self._clock_s(side)):
             self._send(side, label.number, packet)
         self._decide(side)
@@ -120,10 +124,26 @@ class Simulation:
             self._at(self.now_s + delay_s, lambda: self._arrive(1 - side, packet, address(number, side)))
 
     def _arrive(self, side: int, packet: bytes, source: str) -> None:
+        if self._deaf[side]:
+            return
+        if not self._unread[side]:
+            again_s = self._running_again_s(side)
+            self._at(
+                self.now_s + self.random.uniform(0, REST_S) if again_s is None else again_s, lambda: self._read(side)
+            )
+        self._unread[side].append((packet, source, self._clock_s(side)))
+
+    def _read(self, side: int) -> None:
         if (again_s := self._running_again_s(side)) is not None:
-            self._at(again_s, lambda: self._arrive(side, packet, source))
-        elif not self._deaf[side] and self.engines[side].received(packet, source, self._clock_s(side)):
+            self._at(again_s, lambda: self._read(side))
+        elif self._drain(side):
             self._decide(side)
+
+    def _drain(self, side: int) -> bool:
+        """Read all that has come, as the process does before it judges anybody; whether it asks for a decision."""
+        changed = [self.engines[side].received(*hello) for hello in self._unread[side]]
+        self._unread[side].clear()
+        return any(changed)
 
     def _decide(self, side: int) -> None:
         engine, now_s = self.engines[side], self._clock_s(side)
@@ -141,6 +161,7 @@ class Simulation:
 
     def _look(self, side: int, this: int) -> None:
         if this == self._looks[side] and self._running_again_s(side) is None:
+            self._drain(side)
             self._decide(side)
 
     def failovers(self) -> list[tuple[float, int, int | None, int | None]]:

@@ -18,6 +18,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator
 
 from foremesh.agent.failover import nftables
 from foremesh.agent.failover.engine import Engine, Label, TableError
@@ -29,6 +30,9 @@ SEND_OWN, SEND_FAR = "send_own", "send_far"
 
 PACKETS_AT_ONCE = 512
 """Hellos read before others get their turn."""
+REST_S = 0.005
+"""Seconds in which hellos gather after some were read, to be read together: waking up costs more than reading one.
+Short against the silence of a dead route, and no part of a round trip, since the kernel notes when a hello came."""
 RECEIVE_BYTES = 4 << 20
 """Of the hellos' socket: what a hundred routes send in a second while this process does not run."""
 REALTIME_PRIORITY = 1
@@ -36,20 +40,43 @@ REALTIME_PRIORITY = 1
 CLIENT_BYTES = 8 << 20
 """Longest line of a client: thousands of circuits."""
 IP_PKTINFO, PKTINFO = 8, struct.Struct("=I4s4s")
-SO_RCVBUFFORCE = 33
+SO_RCVBUFFORCE, SO_TIMESTAMPNS, TIMESPEC = 33, 35, struct.Struct("@qq")
 """Not among Python's names: linux/in.h, asm-generic/socket.h."""
 
 
 class Hellos:
-    """The socket for hellos. Which interface they may come by is nftables' to say."""
+    """The socket for hellos. Which interface they may come by is nftables' to say.
+
+    Attributes:
+        read_s: Monotonic time before which all that came has been read.
+    """
 
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         with contextlib.suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xC0)  # CS6, network control
         self.socket.bind(("0.0.0.0", PORT))
         self._ways: dict[Label, tuple[list, tuple[str, int]]] = {}
+        self._oldest_s = self.read_s = time.monotonic()
+
+    def read(self) -> Iterator[tuple[bytes, str, float]]:
+        """What has come, oldest first, but not more than ``PACKETS_AT_ONCE``: packet, where from, and monotonic time of
+        its arrival."""
+        receive, timespec, oldest_s, now_s = self.socket.recvmsg, TIMESPEC.unpack, self._oldest_s, time.monotonic()
+        ahead_s = now_s - time.time()  # of the clock that the kernel notes
+        try:
+            for _ in range(PACKETS_AT_ONCE):
+                packet, ((_, _, noted),), _, (source, _) = receive(64, 64)
+                seconds, nanoseconds = timespec(noted)
+                came_s = seconds + nanoseconds / 1e9 + ahead_s
+                if not oldest_s <= came_s <= now_s:  # it came just now, or somebody has set the clock
+                    came_s = time.monotonic()
+                self.read_s = came_s
+                yield packet, source, came_s
+        except OSError:
+            self._oldest_s, self.read_s = now_s, time.monotonic()
 
     def send(self, label: Label, packet: bytes) -> None:
         way = self._ways.get(label)
@@ -104,11 +131,15 @@ class Process:
         signal.signal(signal.SIGTERM, self._end)
         next_tick_s = time.monotonic()
         look_s: float | None = None  # when to judge although nothing has come, since nothing has come
+        heard = False
         while not self._ending:
             wake_s = next_tick_s if look_s is None else min(next_tick_s, look_s)
+            if heard:
+                time.sleep(max(0.0, min(REST_S, wake_s - time.monotonic())))
             urgent = self._serve(self._poll.poll(max(0.0, wake_s - time.monotonic())))
             # What has come is read before anybody is judged, however late it is.
-            urgent |= self._read()
+            heard, changed = self._read()
+            urgent |= changed
             now_s = time.monotonic()
             ticked = now_s >= next_tick_s
             if ticked:
@@ -117,8 +148,9 @@ class Process:
                 for label, packet in self._engine.hellos(now_s):
                     self._hellos.send(label, packet)
             if ticked or urgent or (look_s is not None and now_s >= look_s):
-                self._decide(now_s)
-                look_s = self._engine.look_again_s(now_s)
+                # Not as of now, if there is more to read than could be.
+                self._decide(self._hellos.read_s)
+                look_s = self._engine.look_again_s(self._hellos.read_s)
         # The socket file goes last: a successor may start as soon as it is gone.
         self._hellos.socket.close()
         os.unlink(self._control)
@@ -126,16 +158,13 @@ class Process:
     def _end(self, *_: object) -> None:
         self._ending = True
 
-    def _read(self) -> bool:
-        urgent = False
-        receive, received = self._hellos.socket.recvfrom, self._engine.received
-        try:
-            for _ in range(PACKETS_AT_ONCE):
-                packet, (source, _) = receive(64)
-                urgent |= received(packet, source, time.monotonic())
-        except OSError:
-            pass
-        return urgent
+    def _read(self) -> tuple[bool, bool]:
+        """Whether any hellos came, and whether they ask for a decision."""
+        heard = urgent = False
+        for packet, source, came_s in self._hellos.read():
+            heard = True
+            urgent |= self._engine.received(packet, source, came_s)
+        return heard, urgent
 
     def _decide(self, now_s: float) -> None:
         for label, packet in self._engine.urgent(now_s):

@@ -266,7 +266,7 @@ class Session:
 
     def hello(self, incarnation: int, tick: int, now_s: float) -> Hello:
         """The next hello to send."""
-        held_us = int((now_s - self.last_s) * 1e6) if self.last_s is not None else 0
+        held_us = max(0, int((now_s - self.last_s) * 1e6)) if self.last_s is not None else 0
         if self.well(now_s):
             self.said, share = HEARD, 1.0
         else:
