@@ -98,6 +98,8 @@ def after(state: Observed, change: d.Change) -> Observed:
                 raise Impossible(f"{route} has no device")
             if route.gateway and route.gateway not in dict(state.interfaces[route.device].neighbours):
                 raise Impossible(f"{route} has a next hop that nobody knows")
+            if route.gateway and any(f"{route.gateway}/32" in i.addresses for i in state.interfaces.values()):
+                raise Impossible(f"{route} has a next hop that is here")
             if route.source and not any(f"{route.source}/32" in i.addresses for i in state.interfaces.values()):
                 raise Impossible(f"{route} has a source that is not here")
             others = frozenset(other for other in state.routes if other.slot != route.slot)
@@ -118,7 +120,7 @@ def after(state: Observed, change: d.Change) -> Observed:
             failover = "" if emptied else state.failover
             return replace(state, tables={**state.tables, table.name: seen}, failover=failover)
         case d.SetFailover(table):
-            if not any(seen.maps for seen in state.tables.values()):
+            if table.circuits and not any(seen.maps for seen in state.tables.values()):
                 raise Impossible("there are no maps to write")
             return replace(state, failover=table.digest)
         case d.EndFailover():

@@ -227,3 +227,22 @@ def test_what_vxlan_needs_is_mended(lost: dict[str, object], change: type) -> No
     seen = as_observed(wanted)
     damaged = replace(seen, interfaces={**seen.interfaces, "fm-c1": replace(seen.interfaces["fm-c1"], **lost)})
     assert [type(c) for c in diff(damaged, wanted)] == [change]
+
+
+def test_an_address_of_this_end_may_become_one_of_a_far_end() -> None:
+    """A circuit's addresses are used again, with its ends the other way round."""
+    config = configs(encryption=Encryption.HOP_BY_HOP)["a"]
+    (end,) = config.circuits
+    turned = msgspec.structs.replace(
+        end,
+        circuit="default/b-a",
+        local_address=end.remote_address,
+        remote_address=end.local_address,
+        initiator=not end.initiator,
+    )
+    steering = tuple(msgspec.structs.replace(entry, circuit="default/b-a") for entry in config.steering)
+    other = msgspec.structs.replace(config, circuits=(turned,), steering=steering)
+    before, wanted = desired(config, LOCAL), desired(other, LOCAL)
+    end_state = carry_out(as_observed(before), diff(as_observed(before), wanted))
+    assert end_state.routes == wanted.routes
+    assert diff(end_state, wanted) == ()

@@ -216,12 +216,19 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
         if name in observed.interfaces and observed.interfaces[name].vxlan != wanted.vxlan
     )
     observed = _without(observed, wrong)
+    # An address of this end's that is one of a far end's from now on: the kernel takes no gateway that is its own.
+    here = {address for interface in desired.interfaces.values() for address in interface.addresses}
+    there = {f"{route.gateway}/32" for route in desired.routes if route.gateway} - here
+    before, observed = observed, _without_addresses(observed, there)
     added = sorted(desired.routes - observed.routes)
     yield from (SetRoute(route) for route in added if not route.device)
     tables = [t for t in desired.tables.values() if _revision(observed, t.name) != t.revision]
     yield from (SetTable(table, None) for table in tables if table.name not in observed.tables)
 
     yield from (DeleteInterface(name) for name in wrong)
+    yield from (DeleteRoute(route) for route in sorted(before.routes - observed.routes))
+    for name, seen in sorted(before.interfaces.items()):
+        yield from (DeleteAddress(name, address) for address in sorted(seen.addresses & there))
     for name, interface in sorted(desired.interfaces.items()):
         yield from _interface_additions(name, observed.interfaces.get(name), interface)
     # After the interfaces: some settings are named after them. What holds for all comes before the single ones.
@@ -267,6 +274,18 @@ def _without(observed: Observed, names: list[str]) -> Observed:
         sysctls={name: value for name, value in observed.sysctls.items() if not any(one in name for one in settings)},
         interfaces={name: seen for name, seen in observed.interfaces.items() if name not in names},
         routes=frozenset(route for route in observed.routes if route.device not in names),
+    )
+
+
+def _without_addresses(observed: Observed, gone: set[str]) -> Observed:
+    """The host without addresses, and without the routes that have them as a source: the kernel takes them along."""
+    return replace(
+        observed,
+        interfaces={
+            name: replace(seen, addresses=seen.addresses - gone) if seen.addresses & gone else seen
+            for name, seen in observed.interfaces.items()
+        },
+        routes=frozenset(route for route in observed.routes if f"{route.source}/32" not in gone),
     )
 
 
