@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-lab test lint bench-plan bench-convergence bench-dataplane lock charts clean
+.PHONY: help setup demo demo-lab test lint bench-plan bench-convergence bench-dataplane bench-robustness lock charts clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -48,6 +48,10 @@ bench-convergence: setup ## how fast paths heal, beside babeld, OSPF and static 
 bench-dataplane: setup ## what moves lose, what a circuit carries, what an agent costs (Linux, root; BENCH_ARGS=--quick)
 	@tests/lab/install-packages
 	@PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/bench_dataplane.py $(BENCH_ARGS)
+
+bench-robustness: setup ## 1,000 random config changes and kills, and what they leave behind (Linux, root; BENCH_ARGS=--quick)
+	@tests/lab/install-packages
+	@PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/bench_robustness.py $(BENCH_ARGS)
 
 charts: setup ## regenerate charts/foremesh-crds and the schemas for files from crds/
 	$(BIN)/python charts/generate.py

@@ -1,0 +1,1 @@
+"""Random config changes and kills on a real host, see ``soak``."""
