@@ -147,7 +147,7 @@ def recorded(before: Declared, decision: Decision) -> Declared:
             "intents": decision.served.get(placed.id, ()),
         }
         circuit = Circuit(meta=old.meta if old else Meta(name=ref.name, namespace=ref.namespace), spec=placed.spec)
-        full = read(CircuitStatus, {**status, "labels": write(placed.labels)})
+        full = read(CircuitStatus, {**status, "labels": write(placed.labels), "tunnels": write(placed.tunnels)})
         circuits[placed.id] = Circuit(meta=circuit.meta, spec=circuit.spec, status=full)
     placements = decision.chosen.plan.placements
     statuses = {

@@ -269,6 +269,7 @@ def _recorded(declared: Declared, decision: Decision) -> Declared:
             status=CircuitStatus(
                 number=placed.number,
                 class_number=placed.class_number,
+                tunnels=placed.tunnels,
                 path=active,
                 labels=placed.labels,
                 intents=served.get(placed.id, ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -54,6 +55,11 @@ class PlanningSettings(Spec, frozen=True, kw_only=True):
     """A fitted model is used this long; level correction keeps it current meanwhile."""
     margin: Ratio = Ratio(0.1)
     """Predicted gain below which a circuit stays where it is; keeps it from flapping between equals."""
+    key_rotation: Seconds = Seconds(7 * 86_400)
+    """Age at which the keys of circuits are replaced, without a lost packet; 0: never. A week bounds what a stolen key
+    is good for; the keys of links are each gateway's own matter."""
+    keys_not_before: Annotated[datetime, msgspec.Meta(tz=True)] = datetime.fromtimestamp(0, UTC)
+    """Keys of circuits that were made before this moment, such as ``2030-01-31T12:00:00Z``, are replaced at once."""
     policing: bool = True
     """Whether a circuit may send no more than its Intents reserved; off, reservations only count when planning."""
     full_mesh: int = 12

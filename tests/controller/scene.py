@@ -259,6 +259,7 @@ class Mesh:
             status=CircuitStatus(
                 number=placed.number,
                 class_number=placed.class_number,
+                tunnels=placed.tunnels,
                 labels=placed.labels,
                 intents=decision.served.get(id_, ()),
                 path=active or (before.status.path if before else ()) or placed.labels[0].path,

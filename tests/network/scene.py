@@ -32,6 +32,7 @@ from foremesh.network.circuits import Desired, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.place import Placed, place_circuits
 from foremesh.network.programmed import Applied
+from foremesh.network.tunnels import NEVER, Rotation
 from foremesh.routing.adjacency import adjacency
 
 HTTPS = Traffic(protocol=Protocol.TCP, ports=(443,))
@@ -122,6 +123,7 @@ class Controller:
     registrations: dict[str, Registration]
     intents: dict[str, Intent] = field(default_factory=dict)
     placements: tuple[Placement, ...] = ()
+    backups: tuple[Placement, ...] = ()
     blocks: Blocks = field(default_factory=Blocks)
     statuses: dict[str, ResourceStatus] = field(default_factory=dict)
     circuits: dict[str, Circuit] = field(default_factory=dict)
@@ -131,6 +133,7 @@ class Controller:
     links: dict[str, dict[str, LinkReport]] = field(default_factory=dict)
     """What beacons go on saying of links."""
     epoch: int = 0
+    rotation: Rotation = NEVER
     desired: Desired = field(default_factory=Desired)
     placed: Placed = field(default_factory=lambda: Placed((), ()))
     state: MeshState = field(default_factory=lambda: MeshState(epoch=0))
@@ -167,7 +170,7 @@ class Controller:
             m.id: ResourceStatus(number=m.number, mesh_address=m.address or "", attached_to=m.gateways) for m in members
         }
         plan = Plan(made_at_s=0.0, placements=self.placements)
-        self.desired = desired_circuits(plan, self.intents, members, blocks=self.blocks)
+        self.desired = desired_circuits(plan, self.intents, members, blocks=self.blocks, backups=self.backups)
         self.placed = place_circuits(
             self.desired.circuits,
             self.circuits,
@@ -177,6 +180,7 @@ class Controller:
             epoch=self.epoch,
             now_s=float(self.epoch),
             blocks=self.blocks,
+            rotation=self.rotation,
         )
         self.state = MeshState(
             epoch=self.epoch,
@@ -185,12 +189,18 @@ class Controller:
             links=adjacency(m.resource for m in members if m.is_gateway and m.registration),
             circuits=self.placed.circuits,
             local=self.desired.local,
+            circuit_keys_since=self.rotation.since_s(self.epoch),
         )
         self.circuits = {
             circuit.id: Circuit(
                 meta=Meta(name=Ref.parse(circuit.id).name, namespace=Ref.parse(circuit.id).namespace),
                 spec=circuit.spec,
-                status=CircuitStatus(number=circuit.number, class_number=circuit.class_number, labels=circuit.labels),
+                status=CircuitStatus(
+                    number=circuit.number,
+                    class_number=circuit.class_number,
+                    tunnels=circuit.tunnels,
+                    labels=circuit.labels,
+                ),
             )
             for circuit in self.placed.circuits
         }

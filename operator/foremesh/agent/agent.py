@@ -101,6 +101,7 @@ def local_of(settings: AgentSettings, names: Names, keys: Keys) -> Local:
         public_keys=keys.public,
         names=names,
         hop_keys=tuple((one.key.public, one.slot) for one in keys.hops),
+        circuit_keys=tuple(one.key.public for one in keys.circuits),
         underlays={
             name: Underlay(ports, dialled=endpoints[name] is not None)
             for name, ports in settings_ports(settings).items()
@@ -216,11 +217,11 @@ class Agent:
                     await self._reconciler.reconcile()
 
     def _rotate(self) -> None:
-        """Make or drop a hop key if it is time to, and tell the mesh."""
+        """Make or drop keys if it is time to, and tell the mesh."""
         try:
             changed = self._rotation.step(self._reconciler.applied, now_s=time.time())
         except HostError as error:
-            log.error("hop key not changed error=%s", error)
+            log.error("keys not changed error=%s", error)
             return
         if changed:
             self._reconciler.use(local_of(self._settings, self._names, self._keys))
@@ -241,6 +242,7 @@ class Agent:
             keys=self._keys.wire,
             endpoint=settings.endpoint,
             hops=hop_interfaces(settings, self._keys),
+            circuits=self._keys.circuits_wire,
             attach_endpoint=settings.attach_endpoint,
             metrics_endpoint=settings.metrics_endpoint,
             version=self._version,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from foremesh.agent import hops, rulesets, translation, vxlan
+from foremesh.agent import hops, rulesets, translation, tunnels, vxlan
 from foremesh.agent.failover.table import failover_table
 from foremesh.agent.state import (
     ATTACH_MTU,
-    CIRCUIT_MTU,
     HOP_MTU,
     KEEPALIVE_S,
     MAX_CLASS,
@@ -26,10 +24,9 @@ from foremesh.agent.state import (
     Route,
     Rule,
     mark_of,
-    port_of,
     table_of,
 )
-from foremesh.model.config import CircuitEnd, GatewayConfig
+from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Encryption
 
 DEFAULT_ROUTE_BITS = 8
@@ -53,6 +50,7 @@ class Local:
         names: Names of its interfaces.
         public_keys: The agent's own, by role.
         hop_keys: Its hop keys and the slot of each, the newest first; none: the one in ``public_keys``, in slot 0.
+        circuit_keys: Its circuit keys, the newest first; none: the one in ``public_keys``.
         underlays: How it sits on each network that links run over; ``hops.OWN`` is the gateway's own.
         attach_port: UDP port.
         endpoints: ``host:port`` as configs have it to ``address:port``, or to None if the name is not known; what is
@@ -62,6 +60,7 @@ class Local:
     public_keys: Mapping[KeyRole, str]
     names: Names = field(default_factory=Names)
     hop_keys: tuple[tuple[str, int], ...] = ()
+    circuit_keys: tuple[str, ...] = ()
     underlays: Mapping[str, hops.Underlay] = field(
         default_factory=lambda: {hops.OWN: hops.Underlay((51820, 51822), dialled=True)}
     )
@@ -71,6 +70,10 @@ class Local:
     @property
     def hop_keys_held(self) -> tuple[tuple[str, int], ...]:
         return self.hop_keys or ((self.public_keys[KeyRole.HOP], 0),)
+
+    @property
+    def circuit_keys_held(self) -> tuple[str, ...]:
+        return self.circuit_keys or (self.public_keys[KeyRole.CIRCUIT],)
 
     def endpoint(self, wanted: str | None) -> str | None:
         return self.endpoints.get(wanted, wanted) if wanted else None
@@ -93,7 +96,7 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
     sysctls: dict[str, str] = {}
     if config.hop_address is not None:
         interfaces |= hops.interfaces(config, local)
-        interfaces |= _circuits(config, local)
+        interfaces |= tunnels.interfaces(config, local) | dict(_hop_by_hop(config, local.names))
         if config.attached:
             interfaces[local.names.attach] = _attach(config, local)
         routes |= {*hops.routes(config, local), *_attach_routes(config, local.names)}
@@ -154,11 +157,8 @@ def check(config: GatewayConfig) -> None:
         refuse("links, labels, circuits or workloads without a hop address")
     if (config.circuits or config.attached) and config.mesh_address is None:
         refuse("circuits or workloads without a mesh address")
-    for cause in hops.contradictions(config):
+    for cause in (*hops.contradictions(config), *tunnels.contradictions(config)):
         refuse(cause)
-    for (number, _), count in Counter((e.class_number, e.public_key) for e in config.circuits).items():
-        if count > 1:
-            refuse(f"class {number} has {count} circuits to the same far end")
     for end in config.circuits:
         if not 0 <= end.class_number <= MAX_CLASS:
             refuse(f"circuit {end.circuit}: class number {end.class_number} is not within 0 and {MAX_CLASS}")
@@ -172,7 +172,9 @@ def check(config: GatewayConfig) -> None:
         if end.encryption is Encryption.HOP_BY_HOP and rivals:
             refuse(f"circuit {end.circuit} is VXLAN and shares class {end.class_number} with {rivals[0]}")
     for number in sorted({end.class_number for end in config.circuits}):
-        reached = [(IPv4Network(p), e.circuit) for e in config.circuits if e.class_number == number for p in _behind(e)]
+        reached = [
+            (IPv4Network(p), e.circuit) for e in config.circuits if e.class_number == number for p in tunnels.behind(e)
+        ]
         for i, (network, circuit) in enumerate(reached):
             for other, rival in reached[:i]:
                 if circuit != rival and network.overlaps(other):
@@ -216,36 +218,16 @@ def _host(address: str) -> str:
     return f"{address}/32"
 
 
-def _behind(end: CircuitEnd) -> tuple[str, ...]:
-    """Prefixes reached through a circuit: those behind its far end, and the address there that answers probes."""
-    probe = IPv4Address(end.probe_address)
-    if any(probe in IPv4Network(prefix) for prefix in end.remote_prefixes):
-        return end.remote_prefixes
-    return (*end.remote_prefixes, _host(end.probe_address))
-
-
 def _attach(config: GatewayConfig, local: Local) -> Interface:
     # One address a peer: WireGuard drops what a workload sends from any other.
     peers = {w.public_key: Peer(allowed=frozenset({_host(w.address)})) for w in config.attached}
     return Interface(local.public_keys[KeyRole.ATTACH], ATTACH_MTU, local.attach_port, peers=peers)
 
 
-def _circuits(config: GatewayConfig, local: Local) -> dict[str, Interface]:
-    interfaces = {}
-    for number in sorted({end.class_number for end in config.circuits}):
-        ends = [end for end in config.circuits if end.class_number == number]
-        mtu = min(end.mtu for end in ends)
-        if ends[0].encryption is Encryption.HOP_BY_HOP:
-            interfaces[local.names.circuit(number)] = vxlan.interface(ends[0], min(VXLAN_MTU, mtu))
-            continue
-        port = port_of(number)
-        peers = {
-            end.public_key: Peer(f"{end.remote_address}:{port}", allowed=frozenset(_networks(_behind(end))))
-            for end in ends
-        }
-        key = local.public_keys[KeyRole.CIRCUIT]
-        interfaces[local.names.circuit(number)] = Interface(key, min(CIRCUIT_MTU, mtu), port, peers=peers)
-    return interfaces
+def _hop_by_hop(config: GatewayConfig, names: Names) -> Iterable[tuple[str, Interface]]:
+    for end in config.circuits:
+        if end.encryption is Encryption.HOP_BY_HOP:
+            yield names.circuit(end.class_number), vxlan.interface(end, min(VXLAN_MTU, end.mtu))
 
 
 def _uplinks(config: GatewayConfig, local: Local) -> Iterable[tuple[str, Interface]]:
@@ -282,8 +264,8 @@ def _attach_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
 
 def _class_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
     for end in config.circuits:
-        for prefix in _networks(_behind(end)):
-            device, table = names.circuit(end.class_number), table_of(end.class_number)
+        for prefix in _networks(tunnels.behind(end)):
+            device, table = names.circuit(end.class_number, end.slot), table_of(end.class_number)
             gateway = end.remote_address if end.encryption is Encryption.HOP_BY_HOP else ""
             yield Route(prefix, device, config.mesh_address or "", table, gateway=gateway)
 
@@ -297,5 +279,7 @@ def _uplink_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
 def _rules(config: GatewayConfig, names: Names) -> Iterable[Rule]:
     for number in {end.class_number for end in config.circuits}:
         yield Rule(table_of(number), mark=mark_of(number))
-        # Probes are bound to the interface of their class.
-        yield Rule(table_of(number), device=names.circuit(number))
+    # Probes are bound to an interface of their class. An answer by one that the table does not lead through goes out by
+    # it all the same: to the kernel, everything is on the link that a socket is bound to.
+    for device, number in tunnels.classes(config, names).items():
+        yield Rule(table_of(number), device=device)

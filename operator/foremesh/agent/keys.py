@@ -1,18 +1,23 @@
-"""WireGuard key pairs: kept in the state folder, never sent and never printed; ``rotation`` decides when one of hops is
-replaced."""
+"""WireGuard key pairs: kept in the state folder, never sent and never printed; ``rotation`` decides when one of links
+or of circuits is replaced."""
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from foremesh.agent.curve import new_secret, public_key
 from foremesh.agent.host import HostError
 from foremesh.agent.state import SLOTS, KeyRole
-from foremesh.model.registration import PublicKeys
+from foremesh.model.registration import CircuitKey, PublicKeys
+
+REPLACED = (KeyRole.HOP, KeyRole.CIRCUIT)
+"""Roles that have more than one key while the next takes over."""
 
 
 class KeyFileError(HostError):
@@ -26,10 +31,11 @@ class KeyFileError(HostError):
 class PrivateKey:
     """32 secret bytes that no representation shows."""
 
-    __slots__ = ("_bytes",)
+    __slots__ = ("_bytes", "_public")
 
     def __init__(self, secret: bytes) -> None:
         self._bytes = secret
+        self._public = ""
 
     def __repr__(self) -> str:
         return "PrivateKey(...)"
@@ -41,12 +47,15 @@ class PrivateKey:
     @property
     def public(self) -> str:
         """The public key, base64."""
-        return base64.b64encode(public_key(self._bytes)).decode()
+        if not self._public:  # milliseconds in plain Python, and asked for with every comparison of the host
+            self._public = base64.b64encode(public_key(self._bytes)).decode()
+        return self._public
 
 
 @dataclass(frozen=True, slots=True)
-class HopKey:
-    """A hop key in its slot; ``made_s`` is the Unix time of its file, so that its age survives restarts."""
+class KeptKey:
+    """A key of links or circuits in its slot; ``made_s`` is the Unix time of its file, so that its age survives
+    restarts."""
 
     slot: int
     key: PrivateKey
@@ -54,31 +63,43 @@ class HopKey:
 
 
 class Keys:
-    """The agent's key pairs: one for each role, and a second one for hops while that is being replaced.
+    """The agent's key pairs: one for each role, and more of links and circuits while they are replaced.
 
     Args:
-        private: By role, without hops.
-        hops: In their slots.
+        private: By role, without those that are replaced.
+        kept: Those, in their slots.
         folder: Where they are kept.
     """
 
     def __init__(
-        self, private: Mapping[KeyRole, PrivateKey], hops: Iterable[HopKey] = (), folder: Path = Path()
+        self,
+        private: Mapping[KeyRole, PrivateKey],
+        kept: Mapping[KeyRole, Iterable[KeptKey]] | None = None,
+        folder: Path = Path(),
     ) -> None:
         self._private = dict(private)
-        self._hops = list(hops)
+        self._kept = {role: list((kept or {}).get(role, ())) for role in REPLACED}
         self._folder = folder
 
     @property
     def public(self) -> Mapping[KeyRole, str]:
-        """By role; of hops the newest."""
-        hops = {KeyRole.HOP: self.hops[0].key.public} if self._hops else {}
-        return hops | {role: key.public for role, key in self._private.items()}
+        """By role; of links the newest, of circuits the oldest."""
+        found = {role: key.public for role, key in self._private.items()}
+        if self.hops:
+            found[KeyRole.HOP] = self.hops[0].key.public
+        if self.circuits:
+            found[KeyRole.CIRCUIT] = self.circuits[-1].key.public
+        return found
 
     @property
-    def hops(self) -> tuple[HopKey, ...]:
-        """The newest first."""
-        return tuple(sorted(self._hops, key=lambda one: (one.made_s, one.slot), reverse=True))
+    def hops(self) -> tuple[KeptKey, ...]:
+        """Keys of links, the newest first."""
+        return _newest_first(self._kept[KeyRole.HOP])
+
+    @property
+    def circuits(self) -> tuple[KeptKey, ...]:
+        """Keys of circuits, the newest first."""
+        return _newest_first(self._kept[KeyRole.CIRCUIT])
 
     def of(self, public_key: str) -> PrivateKey:
         """The private half of a key of this agent's.
@@ -86,33 +107,43 @@ class Keys:
         Raises:
             KeyError: If it is not this agent's.
         """
-        every = [*self._private.values(), *(one.key for one in self._hops)]
+        every = [*self._private.values(), *(one.key for kept in self._kept.values() for one in kept)]
         return {key.public: key for key in every}[public_key]
 
-    def make_hop(self) -> HopKey:
+    def make_hop(self) -> KeptKey:
         """Make the next hop key, in the first free slot.
 
         Raises:
             KeyFileError: If it cannot be written; the old one stays the only one.
         """
-        slot = min(set(range(SLOTS)) - {one.slot for one in self._hops})
-        made = _load_hop(self._folder, slot)
-        self._hops.append(made)
-        return made
+        return self._make(KeyRole.HOP, min(set(range(SLOTS)) - {one.slot for one in self._kept[KeyRole.HOP]}))
 
-    def drop_hop(self, public_key: str) -> None:
-        """Destroy a hop key that no link uses any more.
+    def make_circuit(self, made_s: float) -> KeptKey:
+        """Make the next circuit key.
+
+        Args:
+            made_s: Unix time that it is to be of.
+
+        Raises:
+            KeyFileError: If it cannot be written; those there are stay.
+        """
+        taken = {one.slot for one in self._kept[KeyRole.CIRCUIT]}
+        return self._make(KeyRole.CIRCUIT, next(slot for slot in count() if slot not in taken), made_s)
+
+    def drop(self, public_key: str) -> None:
+        """Destroy a key that no link and no circuit uses any more.
 
         Raises:
             KeyFileError: If its file cannot be removed.
         """
-        for one in [one for one in self._hops if one.key.public == public_key]:
-            path = _hop_path(self._folder, one.slot)
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise KeyFileError(path, str(error)) from error
-            self._hops.remove(one)
+        for role, kept in self._kept.items():
+            for one in [one for one in kept if one.key.public == public_key]:
+                path = _path(self._folder, role, one.slot)
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise KeyFileError(path, str(error)) from error
+                kept.remove(one)
 
     @property
     def wire(self) -> PublicKeys:
@@ -123,6 +154,11 @@ class Keys:
             attach=public[KeyRole.ATTACH],
         )
 
+    @property
+    def circuits_wire(self) -> tuple[CircuitKey, ...]:
+        """What the mesh is told of the keys of circuits."""
+        return tuple(CircuitKey(key=one.key.public, made_s=int(one.made_s)) for one in self.circuits)
+
     @classmethod
     def load(cls, folder: Path) -> Keys:
         """Read the keys in a folder, making what is missing.
@@ -130,20 +166,38 @@ class Keys:
         Raises:
             KeyFileError: If a file cannot be read or made, holds no key, or others may read it.
         """
-        slots = [slot for slot in range(SLOTS) if _hop_path(folder, slot).exists()] or [0]
-        lasting: list[KeyRole] = [KeyRole.CIRCUIT, KeyRole.ATTACH]
-        private = {role: _load(folder / f"{role.value}.key") for role in lasting}
-        return cls(private, [_load_hop(folder, slot) for slot in slots], folder)
+        attach = _load(_path(folder, KeyRole.ATTACH, 0))
+        kept = {role: [_load_kept(folder, role, slot) for slot in _slots(folder, role) or [0]] for role in REPLACED}
+        return cls({KeyRole.ATTACH: attach}, kept, folder)
+
+    def _make(self, role: KeyRole, slot: int, made_s: float | None = None) -> KeptKey:
+        made = _load_kept(self._folder, role, slot, made_s)
+        self._kept[role].append(made)
+        return made
 
 
-def _hop_path(folder: Path, slot: int) -> Path:
-    return folder / f"{KeyRole.HOP.value}{f'-{slot}' if slot else ''}.key"
+def _newest_first(kept: Iterable[KeptKey]) -> tuple[KeptKey, ...]:
+    return tuple(sorted(kept, key=lambda one: (one.made_s, one.slot), reverse=True))
 
 
-def _load_hop(folder: Path, slot: int) -> HopKey:
-    path = _hop_path(folder, slot)
+def _path(folder: Path, role: KeyRole, slot: int) -> Path:
+    return folder / f"{role.value}{f'-{slot}' if slot else ''}.key"
+
+
+def _slots(folder: Path, role: KeyRole) -> list[int]:
+    found = (re.fullmatch(rf"{role.value}(?:-([1-9][0-9]*))?\.key", path.name) for path in folder.glob("*.key"))
+    return sorted(int(match[1] or 0) for match in found if match)
+
+
+def _load_kept(folder: Path, role: KeyRole, slot: int, made_s: float | None = None) -> KeptKey:
+    path = _path(folder, role, slot)
     key = _load(path)
-    return HopKey(slot, key, path.stat().st_mtime)
+    if made_s is not None:
+        try:
+            os.utime(path, (made_s, made_s))
+        except OSError as error:
+            raise KeyFileError(path, str(error)) from error
+    return KeptKey(slot, key, path.stat().st_mtime)
 
 
 def _load(path: Path) -> PrivateKey:

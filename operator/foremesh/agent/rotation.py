@@ -1,8 +1,12 @@
-"""When a hop key is made and when the one before it goes: make-before-break on a schedule.
+"""When keys of links and circuits are made and when those before them go: make-before-break on a schedule.
 
 1. The key has reached its age: the next one is made, in a file of its own, and the mesh is told of both.
-2. Configs name the new key beside the old one: the host has an interface for each, and labels move over one by one.
-3. The config in force names the new key alone: the old one's interface is gone, its file goes, and the mesh is told.
+2. Configs name the new key beside the old one: the host has an interface for each. Labels move over one by one, or
+   circuits do.
+3. The config in force names the old one no more: its interface is gone, its file goes, and the mesh is told.
+
+Links go by the age of their own key. Keys of circuits are asked for by configs, of all gateways at a time: circuits
+whose keys changed together go on sharing interfaces.
 
 Each step looks at what is there, not at what was done before: an agent killed between two of them goes on from there.
 """
@@ -18,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class Rotation:
-    """Replaces the hop key.
+    """Replaces the keys of links and circuits.
 
     Args:
         keys: The agent's; they are changed.
-        period_s: Seconds until a key is replaced; 0: never.
+        period_s: Seconds until a key of links is replaced; 0: never.
     """
 
     def __init__(self, keys: Keys, period_s: float) -> None:
@@ -30,7 +34,7 @@ class Rotation:
         self._period_s = period_s
 
     def step(self, applied: GatewayConfig | None, *, now_s: float) -> bool:
-        """Make or drop a key if it is time to.
+        """Make or drop keys if it is time to.
 
         Args:
             applied: The config that the host has in full.
@@ -42,7 +46,13 @@ class Rotation:
         Raises:
             KeyFileError: If a file cannot be written or removed; everything stays in use as it is.
         """
-        if applied is None or not applied.hop_peers:
+        if applied is None:
+            return False
+        links = self._links(applied, now_s)
+        return self._circuits(applied, now_s) or links
+
+    def _links(self, applied: GatewayConfig, now_s: float) -> bool:
+        if not applied.hop_peers:
             return False  # no link would ever use the new key
         named = {peer.own_key for peer in applied.hop_peers}
         if "" in named:
@@ -54,6 +64,22 @@ class Rotation:
             return True
         gone = [one.key.public for one in before if one.key.public not in named and newest.key.public in named]
         for key in gone:
-            self._keys.drop_hop(key)
+            self._keys.drop(key)
             log.info("hop key destroyed key=%s newest=%s", key, newest.key.public)
         return bool(gone)
+
+    def _circuits(self, applied: GatewayConfig, now_s: float) -> bool:
+        newest, *before = self._keys.circuits
+        if applied.circuit_key != newest.key.public:
+            return False  # whoever wrote this config does not know the newest yet, and may name any other
+        named = {tunnel.own_key for end in applied.circuits for tunnel in end.tunnels}
+        gone = [one.key.public for one in before if one.key.public not in named]
+        for key in gone:
+            self._keys.drop(key)
+            log.info("circuit key destroyed key=%s newest=%s", key, newest.key.public)
+        if applied.circuit_keys_since <= newest.made_s:
+            return bool(gone)
+        # Never of before it was asked for, whatever this host's clock says, or it would be asked for again.
+        made = self._keys.make_circuit(max(now_s, applied.circuit_keys_since))
+        log.info("circuit key made key=%s slot=%d before=%s", made.key.public, made.slot, newest.key.public)
+        return True

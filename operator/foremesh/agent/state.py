@@ -40,7 +40,12 @@ UPLINK_TABLE_BASE = 56_200
 """Answers that go by uplink N route by table 56200 + N; above those of classes."""
 
 CIRCUIT_PORT_BASE = 51_840
-"""Class N's inner WireGuard listens on 51840 + N; the same at both ends."""
+"""Class N's inner WireGuard listens on 51840 + N, and 100 more for each slot after the first; the same at both ends."""
+CIRCUIT_SLOTS = 4
+"""Places for the inner interfaces of a class: one in use, the next while keys change, and two more for circuits that
+cannot follow, as their other end is away or of an older version."""
+CIRCUIT_SLOT_PORTS = 100
+"""Inner interfaces of one slot: as many as there are classes of them."""
 PROBE_PORT = 51_830
 """UDP port of probes inside the tunnels; the same everywhere."""
 FAILOVER_PORT = 51_831
@@ -116,8 +121,9 @@ class Names:
         """A pattern for nftables that matches every uplink."""
         return f"{self.prefix}-up*"
 
-    def circuit(self, class_number: int) -> str:
-        return f"{self.prefix}-c{class_number}"
+    def circuit(self, class_number: int, slot: int = 0) -> str:
+        """The interface of a class, and of a place among its interfaces."""
+        return f"{self.prefix}-c{class_number}{f'-{slot}' if slot else ''}"
 
     def uplink(self, number: int) -> str:
         return f"{self.prefix}-up{number}"
@@ -309,5 +315,5 @@ def uplink_table_of(number: int) -> int:
     return UPLINK_TABLE_BASE + number
 
 
-def port_of(class_number: int) -> int:
-    return CIRCUIT_PORT_BASE + class_number
+def port_of(class_number: int, slot: int = 0) -> int:
+    return CIRCUIT_PORT_BASE + class_number + slot * CIRCUIT_SLOT_PORTS

@@ -28,7 +28,7 @@ def targets(config: GatewayConfig, wanted: Desired, names: Names) -> dict[Target
             device = device_of(peer, config, names, wanted.interfaces)
             found[Target(LINK, peer.underlay, own, peer.gateway, device, peer.hop_address)] = LINK_SIZES
     for end in config.circuits:
-        device = names.circuit(end.class_number)
+        device = names.circuit(end.class_number, end.slot)
         # A packet as large as the interface passes, which is the least of its circuits.
         mtu = wanted.interfaces[device].mtu
         found[Target(CIRCUIT, end.circuit, own, end.remote_gateway, device, end.probe_address)] = (mtu,)

@@ -26,6 +26,7 @@ from foremesh.network.circuits import Desired, class_of, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import note_fail_over
 from foremesh.network.place import place_circuits
+from foremesh.network.tunnels import Rotation
 from foremesh.routing.demand import PlannerSettings
 from foremesh.routing.graph import build_graph, capacities
 from foremesh.routing.planner import make_plan
@@ -103,6 +104,7 @@ def carry_on(
     intents = _served(declared)
     wanted = desired_circuits(chosen.plan, intents, members, blocks=settings.blocks)
     recorded = _on_record(declared, observed, settings, intents)
+    rotation = rotation_of(settings)
     placed = place_circuits(
         [circuit for circuit in wanted.circuits if circuit.id not in (refused or {})],
         recorded,
@@ -113,6 +115,7 @@ def carry_on(
         now_s=now_s,
         blocks=settings.blocks,
         planned=chosen.epoch,
+        rotation=rotation,
     )
     state = MeshState(
         epoch=epoch,
@@ -124,6 +127,7 @@ def carry_on(
         calls=calls_of(intents.values(), declared.resources),
         domain=settings.domain,
         policing=settings.planning.policing,
+        circuit_keys_since=rotation.since_s(now_s),
     )
     changes = diff(observed.configs, compile_configs(state))
     farewells, gone = take_leave(changes.removed, observed, epoch=epoch)
@@ -147,6 +151,11 @@ def _outdated(chosen: Chosen, placed: Iterable[PlacedCircuit], silent: frozenset
     if silent == chosen.silent:
         return ""
     return f"links without hellos: {', '.join(sorted(map(str, silent))) or 'none any more'}"
+
+
+def rotation_of(settings: Settings) -> Rotation:
+    """When keys of circuits are replaced."""
+    return Rotation(settings.planning.key_rotation, settings.planning.keys_not_before.timestamp())
 
 
 def take_leave(
@@ -176,7 +185,8 @@ def next_epoch(observed: Observed, declared: Declared, *, now_s: float) -> int:
     heard = [config.epoch for config in observed.configs.values()]
     heard += [ack.epoch for ack in observed.acks.values()]
     heard += [beacon.applied_epoch for beacon in observed.beacons.values()]
-    heard += [label.epoch for circuit in declared.circuits.values() for label in circuit.status.labels]
+    for circuit in declared.circuits.values():
+        heard += [one.epoch for one in (*circuit.status.labels, *circuit.status.tunnels)]
     return max(int(now_s), max(heard, default=0) + 1)
 
 

@@ -6,13 +6,23 @@ agents were told last shows all of them, so they are withdrawn in order, or go o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
 from foremesh.model.addresses import Blocks
-from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState, Route, key_name
+from foremesh.model.circuit import (
+    Circuit,
+    CircuitSpec,
+    CircuitStatus,
+    LabelAllocation,
+    LabelState,
+    Route,
+    Tunnel,
+    TunnelState,
+    key_name,
+)
 from foremesh.model.config import CircuitEnd, GatewayConfig
 from foremesh.model.meta import Meta, Ref
 from foremesh.network.circuits import circuit_id
@@ -112,9 +122,19 @@ def _status(gateway: str, end: CircuitEnd, configs: Mapping[str, GatewayConfig],
     return CircuitStatus(
         number=_pair_number(blocks.circuits, end.local_address),
         class_number=end.class_number,
+        tunnels=tuple(_tunnels(end, configs[gateway].epoch)),
         path=active,
         labels=tuple(labels),
     )
+
+
+def _tunnels(end: CircuitEnd, epoch: int) -> Iterable[Tunnel]:
+    """Its tunnels, of which the second one goes, whatever it was to become; none if keys are not named."""
+    for one in end.tunnels:
+        keys = (one.own_key, one.public_key) if end.initiator else (one.public_key, one.own_key)
+        if one.own_key:
+            state = TunnelState.DRAINING if one is end.second else TunnelState.ACTIVE
+            yield Tunnel(slot=one.slot, keys=tuple(map(key_name, keys)), state=state, epoch=epoch)
 
 
 def _state(end: CircuitEnd, number: int) -> LabelState:

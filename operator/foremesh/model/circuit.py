@@ -61,7 +61,7 @@ KEY_NAME = 8
 
 
 def key_name(public_key: str) -> str:
-    """What a route calls a hop key."""
+    """What a route calls a hop key, and a tunnel a circuit key."""
     return public_key[:KEY_NAME]
 
 
@@ -90,6 +90,28 @@ class LabelAllocation(Spec, frozen=True, kw_only=True):
     @property
     def route(self) -> Route:
         return Route(gateways=self.path, underlays=self.underlays, keys=self.keys)
+
+
+class TunnelState(StrEnum):
+    """Where an inner tunnel is in its life; ``network.tunnels`` has the transitions."""
+
+    STAGING = "Staging"
+    """Being set up at both ends; nobody may send through it."""
+    ACTIVE = "Active"
+    DRAINING = "Draining"
+    """Given up; it goes once both ends have confirmed that they do not send through it any more."""
+
+
+class Tunnel(Spec, frozen=True, kw_only=True):
+    """An inner WireGuard tunnel of a circuit: one interface and one key at each end."""
+
+    slot: int = 0
+    """Place of its interface among those of the class, the same at both ends."""
+    keys: tuple[str, ...] = ()
+    """Circuit keys of the ``from`` and the ``to`` end (``key_name``)."""
+    state: TunnelState = TunnelState.ACTIVE
+    epoch: int = 0
+    """The epoch of the config that last changed the state."""
 
 
 class Figures(Spec, frozen=True, kw_only=True):
@@ -123,6 +145,8 @@ class CircuitStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False
     """Number in the mesh's block of circuit addresses."""
     class_number: int | None = None
     """Number of the class's inner interface, the same at both ends."""
+    tunnels: tuple[Tunnel, ...] = ()
+    """Its inner tunnels: one, and two while keys change; none where it is hop by hop."""
     path: tuple[str, ...] = ()
     path_text: str = ""
     standby_path: tuple[str, ...] = ()

@@ -70,6 +70,18 @@ class LabelEnd(Wire, frozen=True, kw_only=True):
     for all of them."""
 
 
+class TunnelEnd(Wire, frozen=True, kw_only=True):
+    """An inner WireGuard tunnel of a circuit as one of its ends sees it."""
+
+    slot: int = 0
+    """Place of its interface among those of the class, the same at both ends: one for each key in use."""
+    own_key: str = ""
+    """Public half of the own circuit key; empty: the oldest that the gateway has, so that a config that knows of one
+    key alone stays true when there is another."""
+    public_key: str
+    """The far end's circuit key."""
+
+
 class CircuitEnd(Wire, frozen=True, kw_only=True):
     """One end of a circuit: the inner tunnel's peer and the labels it may use."""
 
@@ -80,7 +92,13 @@ class CircuitEnd(Wire, frozen=True, kw_only=True):
     """Fixed circuit address of this end, the outer address of the inner tunnel."""
     remote_address: str
     public_key: str
-    """The far end's circuit key."""
+    """The far end's circuit key, in the tunnel that this end sends through."""
+    slot: int = 0
+    own_key: str = ""
+    """See ``TunnelEnd``."""
+    second: TunnelEnd | None = None
+    """A second tunnel from which packets are taken and into which none are sent: while keys change, first the next one
+    and then the former one."""
     remote_gateway: str
     remote_prefixes: tuple[str, ...]
     """Mesh prefixes behind the far end."""
@@ -100,6 +118,14 @@ class CircuitEnd(Wire, frozen=True, kw_only=True):
     """Most that this end may send into the circuit, bit/s; None: no limit."""
     dscp: int | None = None
     """Differentiated services code point that packets in the circuit carry; None leaves it as it is."""
+
+    @property
+    def tunnels(self) -> tuple[TunnelEnd, ...]:
+        """The tunnel that this end sends through, and the second one if there is any; none if it is hop by hop."""
+        if self.encryption is Encryption.HOP_BY_HOP:
+            return ()
+        used = TunnelEnd(slot=self.slot, own_key=self.own_key, public_key=self.public_key)
+        return (used, self.second) if self.second else (used,)
 
     def label(self, number: int | None) -> LabelEnd | None:
         """The label of a number, if it may arrive here."""
@@ -197,6 +223,10 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     names: tuple[Name, ...] = ()
     """Names of those that applications here may talk to."""
     behind: tuple[Behind, ...] = ()
+    circuit_key: str = ""
+    """The newest of this gateway's circuit keys that the writer of this config knew of."""
+    circuit_keys_since: int = 0
+    """Unix time: a gateway whose newest circuit key is older makes another."""
 
     @property
     def revision(self) -> str:

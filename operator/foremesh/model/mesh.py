@@ -6,7 +6,7 @@ This is what the network room compiles into configs. Values only: nothing here d
 from __future__ import annotations
 
 from foremesh.model.addresses import Blocks
-from foremesh.model.circuit import CircuitSpec, LabelAllocation
+from foremesh.model.circuit import CircuitSpec, LabelAllocation, Tunnel
 from foremesh.model.intent import Traffic
 from foremesh.model.link import LinkId
 from foremesh.model.manifest import Wire
@@ -79,6 +79,8 @@ class PlacedCircuit(Wire, frozen=True, kw_only=True):
     """Number in the block of circuit addresses."""
     class_number: int
     """Number of the inner interface, the same at both ends."""
+    tunnels: tuple[Tunnel, ...] = ()
+    """None: one in slot 0, by the oldest key of both ends; or it is hop by hop."""
     labels: tuple[LabelAllocation, ...] = ()
     pairs: tuple[SteeredPair, ...] = ()
     failed_over: bool = False
@@ -102,3 +104,5 @@ class MeshState(Wire, frozen=True, kw_only=True):
     """What names of the mesh end with."""
     policing: bool = True
     """Whether a circuit's ends may send no more than was reserved for it."""
+    circuit_keys_since: int = 0
+    """Unix time from which on circuit keys are to be; 0: however old they are."""

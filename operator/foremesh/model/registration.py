@@ -11,7 +11,7 @@ class PublicKeys(Wire, frozen=True, kw_only=True):
     hop: str
     """Of the interfaces that carry the gateway's links; the newest while keys change."""
     circuit: str
-    """Of the inner interfaces that carry circuits end to end."""
+    """Of the inner interfaces that carry circuits end to end; the oldest while keys change."""
     attach: str
     """Of the interface between a workload and its gateways, at either side."""
 
@@ -30,6 +30,15 @@ class HopInterface(Wire, frozen=True, kw_only=True):
     interfaces need two ports. None: the endpoint's."""
 
 
+class CircuitKey(Wire, frozen=True, kw_only=True):
+    """A key that an agent has for the inner interfaces of circuits."""
+
+    key: str
+    """Public key, base64."""
+    made_s: int
+    """Unix time when it was made, never before the moment for which the mesh asked for it."""
+
+
 class Registration(Wire, frozen=True, kw_only=True):
     """An agent introducing itself; bound to one MeshResource by its token."""
 
@@ -41,6 +50,8 @@ class Registration(Wire, frozen=True, kw_only=True):
     hops: tuple[HopInterface, ...] = ()
     """Every underlay with every hop key in use, the newest key first; empty: one key, and no underlay besides the
     gateway's own."""
+    circuits: tuple[CircuitKey, ...] = ()
+    """Every circuit key, the newest first; empty: an agent that has one and cannot replace it."""
     attach_endpoint: str | None = None
     """``host:port`` where workloads of the site reach the gateway."""
     metrics_endpoint: str | None = None

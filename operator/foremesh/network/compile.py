@@ -18,6 +18,7 @@ from foremesh.network.circuits import firewall_of
 from foremesh.network.links import Links
 from foremesh.network.mtu import inner_mtu
 from foremesh.network.steering import Steering, steers
+from foremesh.network.tunnels import End, keys_of, tunnels_at
 
 
 def route_digest(route: Route) -> str:
@@ -141,6 +142,8 @@ class _Mesh:
             circuits=tuple(self._end(circuit, gateway) for circuit in self.ending[gateway.id]),
             steering=steers(self.ending[gateway.id], gateway.id),
             local=firewall_of(local.pair for local in self.state.local if local.gateway == gateway.id),
+            circuit_key=keys_of(gateway.registration)[0].key,
+            circuit_keys_since=self.state.circuit_keys_since,
             behind=tuple(
                 Behind(
                     resource=member.id,
@@ -205,13 +208,19 @@ class _Mesh:
         needs = circuit.spec.requirements
         reserved = needs.min_bandwidth if initiator else needs.reverse
         by_state = {label.state: label.number for label in circuit.labels}
+        used, second = tunnels_at(
+            circuit, End(gateway.id, 1 - initiator, gateway.registration), End(far.id, initiator, far.registration)
+        )
         return CircuitEnd(
             circuit=circuit.id,
             class_number=circuit.class_number,
             encryption=circuit.spec.encryption,
             local_address=local,
             remote_address=remote,
-            public_key=far.registration.keys.circuit,
+            public_key=used.public_key,
+            slot=used.slot,
+            own_key=used.own_key,
+            second=second,
             remote_gateway=far.id,
             # Nothing but what is spoken to: one interface serves all circuits of a class, and an address has one peer.
             remote_prefixes=tuple(sorted(f"{address}/32" for address in behind | {probe_address})),

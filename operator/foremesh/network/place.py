@@ -19,6 +19,7 @@ from foremesh.network.labels import Wanted, advance_all, joins
 from foremesh.network.links import route_of
 from foremesh.network.mtu import links_of, path_mtu
 from foremesh.network.programmed import Applied
+from foremesh.network.tunnels import NEVER, Rotation, advance_tunnels
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ def place_circuits(
     now_s: float,
     blocks: Blocks,
     planned: int | None = None,
+    rotation: Rotation = NEVER,
 ) -> Placed:
     """Give every circuit its numbers and take its labels one step further.
 
@@ -57,6 +59,7 @@ def place_circuits(
         epoch: Of the configs that will be compiled from the result.
         now_s: Unix time.
         planned: The epoch in which the plan was made; None: just now.
+        rotation: When keys of circuits are replaced.
     """
     wanted = {circuit.id: circuit for circuit in desired}
     specs = {id_: circuit.spec for id_, circuit in recorded.items() if circuit.status.labels}
@@ -91,11 +94,13 @@ def place_circuits(
             spec=specs[id_] if id_ in wanted else narrowed(specs[id_], handover.pairs[id_]),
             number=numbers[id_],
             class_number=classes[id_],
+            tunnels=recorded[id_].status.tunnels if id_ in recorded else (),
             labels=recorded[id_].status.labels if id_ in recorded else (),
             pairs=handover.pairs[id_],
         )
         for id_ in sorted(numbers.keys() & classes.keys())
     ]
+    circuits = advance_tunnels(circuits, by_id, applied, rotation, wanted=routes.keys(), epoch=epoch, now_s=now_s)
     circuits = advance_all(
         circuits,
         routes,
@@ -110,7 +115,7 @@ def place_circuits(
     )
     return Placed(
         circuits=tuple(msgspec.structs.replace(one, path_mtu=path_mtu(one, applied)) for one in circuits),
-        exhausted=tuple(sorted(specs.keys() - (numbers.keys() & classes.keys()))),
+        exhausted=tuple(sorted(specs.keys() - {circuit.id for circuit in circuits})),
     )
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from foremesh.agent.rulesets.matches import ECHO, NOBODY, allowed, prefixes, set_of, steered, steered_from_behind
+from foremesh.agent import tunnels
+from foremesh.agent.rulesets.matches import (
+    ECHO,
+    NOBODY,
+    allowed,
+    any_of,
+    prefixes,
+    set_of,
+    steered,
+    steered_from_behind,
+)
 from foremesh.agent.rulesets.names import EDGE, STRAY, drop_counter, pass_counter, police_counter, tag_of
 from foremesh.agent.rulesets.passage import passage
 from foremesh.agent.state import MARK_MASK, PROBE_PORT, Chain, Names, Table, mark_of
@@ -27,7 +37,7 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
         outside += [f"iifname != {ours} {match} {mark}" for match in steered_from_behind(entry, behind)]
     # An error about a packet has none of its ports: it goes back into the circuit that its conversation is in.
     arrived = [Chain(f"arrived_{number}", (_marked("ct", number),)) for number in sorted(set(classes.values()))]
-    ways = set_of(f'"{names.circuit(number)}" : goto arrived_{number}' for number in sorted(set(classes.values())))
+    ways = set_of(f'"{device}" : goto arrived_{number}' for device, number in tunnels.classes(config, names).items())
     error = f"ct state related ct mark & {MARK_MASK:#010x} != 0 ip daddr {config.blocks.mesh}"
     steer = [
         *([f"iifname vmap {ways}"] if arrived else []),
@@ -51,7 +61,7 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
     ]
     firewalls: list[Chain] = []
     for end in config.circuits:
-        device, tag = names.circuit(end.class_number), tag_of(end.circuit)
+        device, tag = any_of(tunnels.devices(end, names)), tag_of(end.circuit)
         remote = prefixes(end.remote_prefixes)
         drop = f"counter name {drop_counter(end.circuit)} drop"
         rules = tuple(f"{match} accept".strip() for rule in end.firewall for match in allowed(rule, behind))
@@ -59,8 +69,8 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
         leaving, arriving = (rules, ()) if end.initiator else ((), rules)
         firewalls += [Chain(f"out_{tag}", (*leaving, drop)), Chain(f"in_{tag}", (*arriving, drop))]
         note = f'comment "circuit {end.circuit[:100]}"'
-        forward.append(f'oifname "{device}" ip daddr {remote} goto out_{tag} {note}')
-        forward.append(f'iifname "{device}" ip saddr {remote} goto in_{tag} {note}')
+        forward.append(f"oifname {device} ip daddr {remote} goto out_{tag} {note}")
+        forward.append(f"iifname {device} ip saddr {remote} goto in_{tag} {note}")
     forward.append(f"counter name {STRAY} drop")
 
     receive = [f"iifname != {ours} accept", f'iifname "{names.hops}" accept']

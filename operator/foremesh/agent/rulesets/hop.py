@@ -13,7 +13,8 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     """Relays labels between neighbours, and exchanges labels for circuit addresses at the ends."""
     on_hop = f'iifname "{names.hops}"'
     hop_by_hop = [end for end in config.circuits if end.encryption is Encryption.HOP_BY_HOP]
-    ports = set_of(sorted({VXLAN_PORT if end in hop_by_hop else port_of(end.class_number) for end in config.circuits}))
+    inner = {port_of(end.class_number, tunnel.slot) for end in config.circuits for tunnel in end.tunnels}
+    ports = set_of(sorted(inner | ({VXLAN_PORT} if hop_by_hop else set())))
 
     arrive = [f"{on_hop} notrack"]
     accepted = [(label.own, label.far, end) for end in config.circuits for label in end.labels]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 from foremesh.model.circuit import FirewallRule
@@ -15,6 +15,11 @@ ECHO = "icmp type { echo-request, echo-reply, destination-unreachable, time-exce
 def set_of(items: Iterable[object]) -> str:
     """Items as an anonymous set or map."""
     return "{ " + ", ".join(str(item) for item in items) + " }"
+
+
+def any_of(interfaces: Sequence[str]) -> str:
+    """The match of one interface, or of several."""
+    return f'"{interfaces[0]}"' if len(interfaces) == 1 else set_of(f'"{name}"' for name in interfaces)
 
 
 def prefixes(wanted: Iterable[str]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from foremesh.agent.rulesets.matches import prefixes, set_of
+from foremesh.agent.rulesets.matches import any_of, prefixes, set_of
 from foremesh.agent.rulesets.names import pass_counter, police_counter, tag_of
 from foremesh.agent.state import MARK_MASK, Chain, Names
+from foremesh.agent.tunnels import classes, devices
 from foremesh.model.config import CircuitEnd, GatewayConfig
 
 BURST_BYTES = 128 * 1024
@@ -26,11 +27,11 @@ def passage(names: Names, config: GatewayConfig) -> tuple[Chain, ...]:
         chains += [Chain(f"to_{number}", tuple(to)), Chain(f"from_{number}", tuple(from_))]
     passed = []
     if by_class:
-        passed = [f"{way}ifname vmap {_jumps(names, by_class, to)}" for way, to in (("o", "to"), ("i", "from"))]
+        passed = [f"{way}ifname vmap {_jumps(names, config, to)}" for way, to in (("o", "to"), ("i", "from"))]
     # VXLAN looks up its own way with the mark of what it carries, which would lead back into the circuit.
     enter = [f'oifname "{names.circuits}" meta mark set meta mark & {~MARK_MASK & 0xFFFFFFFF:#010x}']
     enter += [
-        f'oifname "{names.circuit(end.class_number)}" ip daddr {prefixes(end.remote_prefixes)} ip dscp set {end.dscp}'
+        f"oifname {any_of(devices(end, names))} ip daddr {prefixes(end.remote_prefixes)} ip dscp set {end.dscp}"
         for end in config.circuits
         if end.dscp is not None
     ]
@@ -50,5 +51,5 @@ def _sent(end: CircuitEnd) -> Iterable[str]:
     yield f"counter name {pass_counter(end.circuit)}"
 
 
-def _jumps(names: Names, numbers: Iterable[int], to: str) -> str:
-    return set_of(f'"{names.circuit(number)}" : jump {to}_{number}' for number in numbers)
+def _jumps(names: Names, config: GatewayConfig, to: str) -> str:
+    return set_of(f'"{device}" : jump {to}_{number}' for device, number in classes(config, names).items())

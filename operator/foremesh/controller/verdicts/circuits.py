@@ -44,6 +44,7 @@ def circuit_status(
     return CircuitStatus(
         number=circuit.number,
         class_number=circuit.class_number,
+        tunnels=circuit.tunnels,
         path=path,
         path_text=text(path),
         standby_path=standby.path if standby else (),
