@@ -45,11 +45,14 @@ def measure(
 ) -> None:
     """Alternate runs of ours and by hand, and add a figure for each way to encrypt and number of streams.
 
+    Both sides run the ``wireguard-go`` that is on the PATH, and the figures name its version.
+
     Args:
         pairs: Runs of each side.
         run_s: Seconds of a run that count.
         wanted: The ways to encrypt.
     """
+    version = _version()
     names = [(prefix, role) for prefix in ("", "h") for role in "atb"]
     gateways = tuple(Gateway(p + r, "Transit" if r == "t" else "Core", f"s{p}{r}", "eu", 0.0) for p, r in names)
     workloads = tuple(Workload(f"{p}w{r}", f"s{p}{r}") for p, r in names if r != "t")
@@ -79,8 +82,8 @@ def measure(
                     with _standing_still([lab[name] for name in OURS.values()]):
                         theirs.append(_run(lab, HAND, "hw", run_s, streams))
                     both = f"{ours[-1].mbit_s:.0f} | {theirs[-1].mbit_s:.0f} Mbit/s"
-                    say(f"{encryption.value}, {streams} stream(s), pair {pair} of {pairs}: {both}")
-                _add(sheet, encryption, streams, ours, theirs)
+                    say(f"{version}, {encryption.value}, {streams} stream(s), pair {pair} of {pairs}: {both}")
+                _add(sheet, f"throughput {encryption.value}, {version}", encryption, streams, ours, theirs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,8 @@ class Run:
     processor_s_per_gb: float
 
 
-def _add(sheet: Sheet, encryption: Encryption, streams: int, ours: list[Run], theirs: list[Run]) -> None:
-    bench, how = f"throughput {encryption.value}", f"{streams} TCP stream{'s' * (streams > 1)}; baseline by hand"
+def _add(sheet: Sheet, bench: str, encryption: Encryption, streams: int, ours: list[Run], theirs: list[Run]) -> None:
+    how = f"{streams} TCP stream{'s' * (streams > 1)}; baseline by hand"
     carried = [run.mbit_s for run in ours], [run.mbit_s for run in theirs]
     sheet.add(
         median_pair(
@@ -117,6 +120,11 @@ def _bound(ours: list[float], theirs: list[float]) -> str:
         f"the {len(ratios)} pairs' own ratios are {', '.join(f'{r:.2f}' for r in ratios)} (median "
         f"{statistics.median(ratios):.2f}); by hand alone varies by {spread:.0%} from run to run"
     )
+
+
+def _version() -> str:
+    said = subprocess.run(("wireguard-go", "--version"), capture_output=True, text=True, check=True).stdout
+    return " ".join(said.split()[:2])
 
 
 def _lan(node: Node) -> str:

@@ -1,4 +1,5 @@
-"""Builds the programs that tests and the demo run: a Kubernetes control plane, etcd, helm, Lua; from pinned Go modules.
+"""Builds the programs that tests and the demo run: a Kubernetes control plane, etcd, helm, Lua, a userspace WireGuard;
+from pinned Go modules.
 
 Releases cannot be downloaded everywhere a test runs; Go modules can, and go.sum pins what they hold. Each program is
 built once per version into the user's cache folder. An older kubectl or etcd on PATH is never used: it would decide
@@ -93,6 +94,8 @@ TOOLS = {
             Tool(name, "controlplane", "k8s.io/kubernetes", f"k8s.io/kubernetes/cmd/{name}", KUBERNETES_STAMP)
             for name in ("kube-apiserver", "kube-controller-manager", "kubectl")
         ),
+        # Debian 12's is of 2022 and takes every packet by itself; this one takes many at once, as the kernel's does.
+        Tool("wireguard-go", "wireguard", "golang.zx2c4.com/wireguard", "golang.zx2c4.com/wireguard"),
         # The Lua that Argo CD runs health checks in.
         Tool("glua", "glua", "github.com/yuin/gopher-lua", "github.com/yuin/gopher-lua/cmd/glua"),
         Tool("helm", "helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm", HELM_STAMP),
@@ -151,6 +154,21 @@ def ensure(name: str, *, out: TextIO | None = None) -> Path:
         _failures[name] = str(error) if isinstance(error, BuildError) else f"needs {name}, and cannot build it: {error}"
         raise BuildError(_failures[name]) from error
     return tool.built
+
+
+@contextmanager
+def on_path(name: str) -> Iterator[None]:
+    """Have this process, and those it starts meanwhile, find the program built here before any other of its name.
+
+    Raises:
+        BuildError: If it has to be built and cannot be.
+    """
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = f"{ensure(name).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 @cache
