@@ -276,8 +276,8 @@ def test_metrics_of_a_transit() -> None:
     assert value("foremesh_link_transmit_bytes_total", 'dst="default/a"') == 22
     assert value("foremesh_link_last_handshake_seconds", 'dst="default/a"') == 1.7e9
     assert value("foremesh_link_last_handshake_seconds", 'dst="default/b"') is None, "no handshake is not one in 1970"
-    assert found['foremesh_label_forwarded_packets_total{circuit="default/a-b",gateway="default/t"}'] == 7
-    assert found['foremesh_label_forwarded_bytes_total{circuit="default/a-b",gateway="default/t"}'] == 700
+    assert found['foremesh_label_forwarded_packets_total{gateway="default/t",circuit="default/a-b"}'] == 7
+    assert found['foremesh_label_forwarded_bytes_total{gateway="default/t",circuit="default/a-b"}'] == 700
     assert found['foremesh_gateway_load_ratio{gateway="default/t"}'] == 0.25
     assert found['foremesh_agent_stopped_packets_total{reason="clear"}'] == 1
 

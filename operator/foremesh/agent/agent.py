@@ -12,8 +12,6 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from aiohttp import web
-
 from foremesh.agent import rulesets
 from foremesh.agent.apply import Host, Sight
 from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
@@ -22,10 +20,11 @@ from foremesh.agent.diff import diff
 from foremesh.agent.failover.client import Failover
 from foremesh.agent.hops import OWN, Underlay
 from foremesh.agent.host import HostError, address_towards
+from foremesh.agent.http import Server
 from foremesh.agent.keys import Keys
 from foremesh.agent.liveness import Liveness
 from foremesh.agent.load import ProcessorLoad
-from foremesh.agent.metrics import Figures, Metrics, application
+from foremesh.agent.metrics import Figures, Metrics, pages
 from foremesh.agent.probe import Prober
 from foremesh.agent.reconciler import Reconciler
 from foremesh.agent.roaming import Watch
@@ -174,7 +173,7 @@ class Agent:
         self._liveness = Liveness(
             _failover(settings), lambda: self._reconciler.applied, missing=self._reconciler.reconcile
         )
-        self._metrics.registry.register(self._liveness)
+        self._metrics.more = self._liveness.collect
         self._load = ProcessorLoad()
         self._unsent: asyncio.Queue[Acknowledgement] = asyncio.Queue()
         self._said: Acknowledgement | None = None
@@ -187,9 +186,8 @@ class Agent:
         client = MeshClient(
             settings.api_url, Path(settings.token_file), Path(settings.ca_file) if settings.ca_file else None
         )
-        exporter = web.AppRunner(application(self._metrics, self._refresh), access_log=None)
+        exporter = Server(pages(self._metrics, self._refresh))
         try:
-            await exporter.setup()
             await _listen(exporter, settings.metrics_listen)
             # First what was set up before, whatever the API does now.
             await self._reconciler.adopt()
@@ -200,14 +198,14 @@ class Agent:
                 group.create_task(self._converse(client))
         finally:
             self._prober.close()
-            await exporter.cleanup()
+            await exporter.close()
 
     async def _reconcile_forever(self) -> None:
         while True:
             await asyncio.sleep(self._settings.reconcile_interval)
             await self._reconciler.reconcile()
             self._rotate()
-            self._metrics.applied.set(not self._reconciler.failure and self._reconciler.applied is not None)
+            self._metrics.applied = not self._reconciler.failure and self._reconciler.applied is not None
 
     async def _follow_moves(self) -> None:
         with Watch() as watch:
@@ -250,7 +248,7 @@ class Agent:
         )
         wished_s = await until_done(lambda: client.register(registration), self._api_failed)
         self._beacon_interval_s = min(settings.beacon_interval, wished_s or settings.beacon_interval)
-        self._metrics.api_up.set(1)
+        self._metrics.api_up = True
         if self._said is not None and self._unsent.empty():  # an API that forgot the agent forgot its word too
             self._unsent.put_nowait(self._said)
         log.info("registered resource=%s api=%s", settings.resource, settings.api_url)
@@ -268,7 +266,7 @@ class Agent:
         while True:
             try:
                 await step()
-                self._metrics.api_up.set(1)
+                self._metrics.api_up = True
                 backoff.reset()
             except ApiError as error:
                 self._api_failed(error)
@@ -276,7 +274,7 @@ class Agent:
 
     def _api_failed(self, error: ApiError) -> None:
         if not isinstance(error, ApiRefused):
-            self._metrics.api_up.set(0)
+            self._metrics.api_up = False
         log.warning("mesh API error=%s; going on with what is set up", error)
 
     async def _beacon(self, client: MeshClient) -> None:
@@ -330,14 +328,14 @@ class Agent:
     def _outcome(self, acknowledgement: Acknowledgement) -> None:
         self._said = acknowledgement
         self._unsent.put_nowait(acknowledgement)
-        self._metrics.outcomes.labels(str(acknowledgement.applied).lower()).inc()
-        self._metrics.applied.set(acknowledgement.applied)
+        self._metrics.outcomes[acknowledgement.applied] += 1
+        self._metrics.applied = acknowledgement.applied
 
     def _set_up(self, config: GatewayConfig, wanted: Desired, sight: Sight) -> None:
         self._prober.retarget(
             targets(config, wanted, self._names), listening(config, wanted, sight.indexes, self._names)
         )
-        self._metrics.epoch.set(config.epoch)
+        self._metrics.epoch = config.epoch
         self._metrics.figures = Figures(config, sight.devices, self._metrics.figures.counters)
 
     async def _refresh(self) -> None:
@@ -346,10 +344,10 @@ class Agent:
         self._metrics.figures = Figures(self._reconciler.applied, devices, counters)
 
 
-async def _listen(exporter: web.AppRunner, where: str) -> None:
+async def _listen(exporter: Server, where: str) -> None:
     host, _, port = where.rpartition(":")
     try:
-        await web.TCPSite(exporter, host, int(port)).start()
+        await exporter.listen(host, int(port))
     except (OSError, ValueError) as error:
         raise HostError(f"metrics cannot be served at {where} ({error}); the agent does not start") from error
 

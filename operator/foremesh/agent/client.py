@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 
+from foremesh.agent.http import Client
 from foremesh.model.config import GatewayConfig
 from foremesh.model.manifest import ManifestError, decode, encode
 from foremesh.model.registration import Acknowledgement, Beacon, Registration
@@ -60,21 +61,19 @@ class MeshClient:
     """
 
     def __init__(self, url: str, token_file: Path, ca_file: Path | None) -> None:
-        self._url = url.rstrip("/")
+        self._url = url
         self._token_file = token_file
         self._ca_file = ca_file
         self._tls: tuple[int, ssl.SSLContext] | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._http = Client(url)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session:
-            await self._session.close()
+        self._http.close()
 
     async def register(self, registration: Registration) -> float | None:
         """Introduce the agent.
@@ -102,9 +101,9 @@ class MeshClient:
 
     async def config(self, revision: str, epoch: int) -> GatewayConfig | None:
         """Wait for a config other than the one known; None if there is none yet."""
-        query = {"revision": revision, "epoch": str(epoch), "wait": f"{CONFIG_WAIT_S:.0f}s"}
+        query = urlencode({"revision": revision, "epoch": epoch, "wait": f"{CONFIG_WAIT_S:.0f}s"})
         timeout_s = CONFIG_WAIT_S + REQUEST_TIMEOUT_S
-        body = await self._request("GET", "/v1/agents/config", query=query, timeout_s=timeout_s)
+        body = await self._request("GET", f"/v1/agents/config?{query}", timeout_s=timeout_s)
         if not body:
             return None
         try:
@@ -118,27 +117,20 @@ class MeshClient:
         route: str,
         content: msgspec.Struct | None = None,
         *,
-        query: dict[str, str] | None = None,
         timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> bytes:
-        if self._session is None:
-            raise AssertionError("the client is used outside of its context")
         try:
             headers = {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
-            async with self._session.request(
-                method,
-                self._url + route,
-                params=query,
-                data=encode(content) if content is not None else None,
-                headers=headers | ({"Content-Type": "application/json"} if content is not None else {}),
-                ssl=self._tls_context(),
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-                allow_redirects=False,  # a redirect would carry the token elsewhere
-            ) as response:
-                body = await response.read()
-        except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            if content is not None:
+                headers["Content-Type"] = "application/json"
+            sent = encode(content) if content is not None else b""
+            response = await self._http.request(
+                method, route, headers, sent, tls=self._tls_context(), timeout_s=timeout_s
+            )
+        except OSError as error:
             cause = str(error) or type(error).__name__
             raise ApiUnavailable(f"the mesh API at {self._url} cannot be asked ({cause})") from error
+        body, route = response.body, route.partition("?")[0]
         if response.status < 300:
             return body
         if response.status == 304:
@@ -148,13 +140,13 @@ class MeshClient:
         refusal = NotRegistered if response.status in (404, 410) else ApiRefused
         raise refusal(route, response.status, _message(body))
 
-    def _tls_context(self) -> ssl.SSLContext | bool:
-        """The context of the current CA file, which is read again when it changes."""
-        if self._ca_file is None:
-            return True
-        changed_ns = self._ca_file.stat().st_mtime_ns
+    def _tls_context(self) -> ssl.SSLContext | None:
+        """The context of the current CA file, which is read again when it changes; None if the API speaks no TLS."""
+        if not self._url.startswith("https:"):
+            return None
+        changed_ns = self._ca_file.stat().st_mtime_ns if self._ca_file else 0
         if self._tls is None or self._tls[0] != changed_ns:
-            self._tls = (changed_ns, ssl.create_default_context(cafile=str(self._ca_file)))
+            self._tls = (changed_ns, ssl.create_default_context(cafile=self._ca_file))
         return self._tls[1]
 
 

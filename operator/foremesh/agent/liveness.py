@@ -8,8 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from foremesh.agent.exposition import Family
 from foremesh.agent.failover.client import Failover, FailoverError
 from foremesh.agent.failover.table import RouteState, State, failover_table
 from foremesh.model.config import GatewayConfig
@@ -87,44 +87,41 @@ class Liveness:
         """Labels on which hellos pass both ways, sorted."""
         return self.state.alive
 
-    def collect(self) -> Iterator[Metric]:
-        """Families for the exporter (called by its registry)."""
+    def collect(self) -> Iterator[Family]:
+        """Families for the exporter."""
         config = self._config()
         if config is None or not config.circuits:
             return
-        up = GaugeMetricFamily("foremesh_agent_failover_up", "1 if the failover process answers")
-        up.add_metric([], float(self.up))
-        yield up
-        alive = GaugeMetricFamily("foremesh_label_up", "1 if hellos pass in both directions", labels=LABELS)
-        used = GaugeMetricFamily("foremesh_label_used", "1 for the label that this end sends on", labels=LABELS)
-        rtt = GaugeMetricFamily("foremesh_label_rtt_seconds", "Round trip of hellos, smoothed", labels=LABELS)
-        jitter = GaugeMetricFamily(
-            "foremesh_label_jitter_seconds", "Variation of the delay towards here, smoothed", labels=LABELS
-        )
-        loss = GaugeMetricFamily("foremesh_label_loss_ratio", "Share of the newest hellos towards here", labels=LABELS)
-        failovers = CounterMetricFamily(
-            "foremesh_label_failovers", "Times that this end left a label by itself", labels=["src", "dst", "circuit"]
+        up = Family("foremesh_agent_failover_up", "1 if the failover process answers")
+        up.add((), int(self.up))
+        alive = Family("foremesh_label_up", "1 if hellos pass in both directions", LABELS)
+        used = Family("foremesh_label_used", "1 for the label that this end sends on", LABELS)
+        rtt = Family("foremesh_label_rtt_seconds", "Round trip of hellos, smoothed", LABELS)
+        jitter = Family("foremesh_label_jitter_seconds", "Variation of the delay towards here, smoothed", LABELS)
+        loss = Family("foremesh_label_loss_ratio", "Share of the newest hellos towards here that did not come", LABELS)
+        failovers = Family(
+            "foremesh_label_failovers_total", "Times that this end left a label by itself", ("src", "dst", "circuit")
         )
         state = self.state
         routes = {number: route for route in state.routes.values() for number in route.labels}
         for end in config.circuits:
             ends = [config.gateway, end.remote_gateway, end.circuit]
             if end.circuit in state.failovers:
-                failovers.add_metric(ends, state.failovers[end.circuit])
+                failovers.add(ends, state.failovers[end.circuit])
             for label in end.labels:
                 values = [*ends, str(label.number)]
-                used.add_metric(values, float(state.used.get(end.circuit) == label.number))
+                used.add(values, int(state.used.get(end.circuit) == label.number))
                 route = routes.get(label.number, RouteState())
                 if self.up:
-                    alive.add_metric(values, float(route.alive))
+                    alive.add(values, int(route.alive))
                 for family, value in (
                     (rtt, route.rtt_ms and route.rtt_ms / 1000),
                     (jitter, route.jitter_ms and route.jitter_ms / 1000),
                     (loss, route.loss),
                 ):
                     if value is not None:
-                        family.add_metric(values, value)
-        yield from (alive, used, rtt, jitter, loss, failovers)
+                        family.add(values, value)
+        yield from (up, alive, used, rtt, jitter, loss, failovers)
 
     def _take(self, state: State, *, up: bool = True) -> None:
         changed = up != self.up or any(

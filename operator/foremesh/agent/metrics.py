@@ -6,19 +6,16 @@ Series of a target that is gone are removed. What is not known has no sample; it
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import prometheus_client
-from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-
 from foremesh.agent import rulesets
+from foremesh.agent.exposition import CONTENT_TYPE, Family
 from foremesh.agent.history import History
 from foremesh.agent.hops import device_of
 from foremesh.agent.host import HostError
+from foremesh.agent.http import Page
 from foremesh.agent.probe import Target
 from foremesh.agent.series import ProbeSeries
 from foremesh.agent.state import Names
@@ -49,41 +46,57 @@ class Metrics:
         names: Interface names.
         resource: The agent's id.
         version: Of the program.
+
+    Attributes:
+        more: Families of others, asked at every scrape.
+        epoch: Of the applied config.
+        applied: Whether the host is as the newest config says.
+        api_up: Whether the mesh API answered last time.
+        outcomes: How many configs were applied, and how many were not.
     """
 
     def __init__(self, names: Names, resource: str, version: str) -> None:
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._names = names
         self._resource = resource
-        self.registry = CollectorRegistry()
+        self._version = version
+        self.more: Callable[[], Iterable[Family]] = tuple
         self.probes = ProbeSeries()
         self.histories: Callable[[], Mapping[Target, History]] = dict
         """Asked at every scrape."""
         self.figures = Figures()
         self.load_ratio: float | None = None
-        registry = self.registry
-        info = Gauge("foremesh_agent_info", "The running agent", ("gateway", "version"), registry=registry)
-        info.labels(resource, version).set(1)
-        self.epoch = Gauge("foremesh_agent_config_epoch", "Epoch of the applied config", registry=registry)
-        self.applied = Gauge(
-            "foremesh_agent_config_applied", "1 if the host is as the newest config says", registry=registry
-        )
-        self.api_up = Gauge("foremesh_agent_api_up", "1 if the mesh API answered last time", registry=registry)
-        self.outcomes = Counter("foremesh_agent_configs", "Configs by outcome", ("applied",), registry=registry)
-        self.registry.register(self)
+        self.epoch = 0
+        self.applied = False
+        self.api_up = False
+        self.outcomes: Counter[bool] = Counter()
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""
-        return generate_latest(self.registry) + self.probes.text(self.histories()).encode()
+        lines = [line for family in (*self._own(), *self._of_host(), *self.more()) for line in family.lines()]
+        return ("".join(lines) + self.probes.text(self.histories())).encode()
 
-    def collect(self) -> Iterator[Metric]:
-        """Families made from ``figures`` (called by the registry)."""
+    def _own(self) -> Iterator[Family]:
+        for name, about, value in (
+            ("epoch", "Epoch of the applied config", self.epoch),
+            ("applied", "1 if the host is as the newest config says", int(self.applied)),
+        ):
+            family = Family(f"foremesh_agent_config_{name}", about)
+            family.add((), value)
+            yield family
+        up = Family("foremesh_agent_api_up", "1 if the mesh API answered last time")
+        up.add((), int(self.api_up))
+        info = Family("foremesh_agent_info", "The running agent", ("gateway", "version"))
+        info.add((self._resource, self._version), 1)
+        outcomes = Family("foremesh_agent_configs_total", "Configs by outcome", ("applied",))
+        for applied, count in self.outcomes.items():
+            outcomes.add((str(applied).lower(),), count)
+        yield from (up, info, outcomes)
+
+    def _of_host(self) -> Iterator[Family]:
         config = self.figures.config
         if self.load_ratio is not None and config and config.hop_address:  # a workload's load is nobody's business
-            family = GaugeMetricFamily(
-                "foremesh_gateway_load_ratio", "Share of the host's processors in use", labels=["gateway"]
-            )
-            family.add_metric([self._resource], self.load_ratio)
+            family = Family("foremesh_gateway_load_ratio", "Share of the host's processors in use", ("gateway",))
+            family.add((self._resource,), self.load_ratio)
             yield family
         if config is None:
             return
@@ -113,14 +126,10 @@ class Metrics:
                 found[kind][tuple(labels)] = _both(found[kind].get(tuple(labels)), seen.peers[key])
         return {kind: [(list(labels), peer) for labels, peer in peers.items()] for kind, peers in found.items()}
 
-    def _counted(self, config: GatewayConfig) -> Iterator[Metric]:
-        own = config.gateway
-        packets = CounterMetricFamily(
-            "foremesh_label_forwarded_packets", "Packets relayed on a circuit's labels", labels=["gateway", "circuit"]
-        )
-        volume = CounterMetricFamily(
-            "foremesh_label_forwarded_bytes", "Bytes relayed on a circuit's labels", labels=["gateway", "circuit"]
-        )
+    def _counted(self, config: GatewayConfig) -> Iterator[Family]:
+        own, labels = config.gateway, ("gateway", "circuit")
+        packets = Family("foremesh_label_forwarded_packets_total", "Packets relayed on a circuit's labels", labels)
+        volume = Family("foremesh_label_forwarded_bytes_total", "Bytes relayed on a circuit's labels", labels)
         relayed: dict[str, tuple[int, int]] = {}
         for transit in config.transits:
             count = self.figures.counters.get((rulesets.HOP, rulesets.label_counter(transit.label)))
@@ -128,13 +137,13 @@ class Metrics:
                 before = relayed.get(transit.circuit, (0, 0))
                 relayed[transit.circuit] = (before[0] + count[0], before[1] + count[1])
         for circuit, count in relayed.items():
-            packets.add_metric([own, circuit], count[0])
-            volume.add_metric([own, circuit], count[1])
-        stopped = CounterMetricFamily(
-            "foremesh_agent_stopped_packets",
+            packets.add((own, circuit), count[0])
+            volume.add((own, circuit), count[1])
+        stopped = Family(
+            "foremesh_agent_stopped_packets_total",
             "Packets stopped by reason: clear (would have left outside the tunnels),"
             " stray (arrived on a tunnel, in no config)",
-            labels=["reason"],
+            ("reason",),
         )
         for reason, parts in (
             ("clear", [(rulesets.GUARD, rulesets.STOPPED)]),
@@ -142,24 +151,24 @@ class Metrics:
         ):
             counts = [self.figures.counters[part][0] for part in parts if part in self.figures.counters]
             if counts:
-                stopped.add_metric([reason], sum(counts))
+                stopped.add((reason,), sum(counts))
         yield from (packets, volume, stopped, *self._at_circuits(config))
 
-    def _at_circuits(self, config: GatewayConfig) -> Iterator[Metric]:
+    def _at_circuits(self, config: GatewayConfig) -> Iterator[Family]:
         """What circuits' firewalls and reservations did at this end, in both directions."""
         for name, counter, what in (
             ("foremesh_circuit_passed", rulesets.pass_counter, "that passed a circuit's firewall at this end"),
             ("foremesh_circuit_dropped", rulesets.drop_counter, "that a circuit's firewall dropped at this end"),
             ("foremesh_circuit_policed", rulesets.police_counter, "that exceeded what was reserved for a circuit"),
         ):
-            labels = ["src", "dst", "circuit"]
-            packets = CounterMetricFamily(f"{name}_packets", f"Packets {what}", labels=labels)
-            volume = CounterMetricFamily(f"{name}_bytes", f"Bytes {what}", labels=labels)
+            labels = ("src", "dst", "circuit")
+            packets = Family(f"{name}_packets_total", f"Packets {what}", labels)
+            volume = Family(f"{name}_bytes_total", f"Bytes {what}", labels)
             for end in config.circuits:
                 count = self.figures.counters.get((rulesets.EDGE, counter(end.circuit)))
                 if count:
-                    packets.add_metric([config.gateway, end.remote_gateway, end.circuit], count[0])
-                    volume.add_metric([config.gateway, end.remote_gateway, end.circuit], count[1])
+                    packets.add((config.gateway, end.remote_gateway, end.circuit), count[0])
+                    volume.add((config.gateway, end.remote_gateway, end.circuit), count[1])
             yield from (packets, volume)
 
 
@@ -179,34 +188,30 @@ def _both(one: SeenPeer | None, other: SeenPeer) -> SeenPeer:
     )
 
 
-def _traffic(kind: str, peers: Iterable[tuple[list[str], SeenPeer]]) -> Iterator[Metric]:
-    labels = ["src", "dst", NAME_OF[kind]]
-    received = CounterMetricFamily(f"foremesh_{kind}_receive_bytes", "Bytes from the other end", labels=labels)
-    sent = CounterMetricFamily(f"foremesh_{kind}_transmit_bytes", "Bytes to the other end", labels=labels)
-    handshake = GaugeMetricFamily(
-        f"foremesh_{kind}_last_handshake_seconds", "Unix time of the last WireGuard handshake", labels=labels
-    )
+def _traffic(kind: str, peers: Iterable[tuple[list[str], SeenPeer]]) -> Iterator[Family]:
+    labels = ("src", "dst", NAME_OF[kind])
+    received = Family(f"foremesh_{kind}_receive_bytes_total", "Bytes from the other end", labels)
+    sent = Family(f"foremesh_{kind}_transmit_bytes_total", "Bytes to the other end", labels)
+    handshake = Family(f"foremesh_{kind}_last_handshake_seconds", "Unix time of the last WireGuard handshake", labels)
     for values, peer in peers:
-        received.add_metric(values, peer.receive_bytes)
-        sent.add_metric(values, peer.transmit_bytes)
+        received.add(values, peer.receive_bytes)
+        sent.add(values, peer.transmit_bytes)
         if peer.last_handshake_s:
-            handshake.add_metric(values, peer.last_handshake_s)
+            handshake.add(values, peer.last_handshake_s)
     yield from (received, sent, handshake)
 
 
-def application(metrics: Metrics, refresh: Callable[[], Awaitable[None]]) -> web.Application:
+def pages(metrics: Metrics, refresh: Callable[[], Awaitable[None]]) -> dict[str, Page]:
     """``/metrics``, and ``/healthz`` which answers as long as the agent runs."""
 
-    async def scrape(_: web.Request) -> web.Response:
+    async def scrape() -> bytes:
         try:
             await refresh()
         except HostError as error:
             log.warning("figures not refreshed error=%s", error)
-        return web.Response(body=metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return metrics.text()
 
-    async def healthy(_: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+    async def healthy() -> bytes:
+        return b'{"status": "ok"}'
 
-    app = web.Application()
-    app.add_routes([web.get("/metrics", scrape), web.get("/healthz", healthy)])
-    return app
+    return {"/metrics": Page(CONTENT_TYPE, scrape), "/healthz": Page("application/json", healthy)}
