@@ -168,7 +168,7 @@ class Soak:
         self._before = self._host()
         self._start_agent()
         argv = self._node.command(sys.executable, "-c", EYES, self._settings)
-        wait_until(lambda: HOST in self._api.registrations, 60, what="the agent registers")
+        wait_until(lambda: HOST in self._api.registrations, CONVERGE_S, what="the agent registers")
         self._eyes = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def close(self) -> None:
