@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from dataplane import crowd_process
 from dataplane.by_hand import WIREGUARD_ENVIRONMENT
-from foremesh.agent.failover.table import failover_table
+from foremesh.agent.failover.told import failover_table
 from foremesh.agent.state import CIRCUIT_MTU, HOP_MTU, port_of
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import FirewallRule

@@ -8,7 +8,7 @@ import pytest
 from agent.configs import BLOCKS, CIRCUIT, FAKE_KEYS, configs, fake_key, workload_address
 from foremesh.agent import nft, rulesets
 from foremesh.agent.desired import ConfigRefused, Local, desired, guarded, overlaps
-from foremesh.agent.failover.table import failover_table
+from foremesh.agent.failover.told import failover_table
 from foremesh.agent.hops import OWN, Underlay
 from foremesh.agent.host import read_sysctl, relax_reverse_path_filter
 from foremesh.agent.ip import parse_foreign, parse_routes, parse_rules, route_line

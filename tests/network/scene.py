@@ -134,6 +134,8 @@ class Controller:
     """What beacons go on saying of links."""
     epoch: int = 0
     rotation: Rotation = NEVER
+    now_s: float = 0.0
+    """Unix time; 0: every cycle takes a second."""
     desired: Desired = field(default_factory=Desired)
     placed: Placed = field(default_factory=lambda: Placed((), ()))
     state: MeshState = field(default_factory=lambda: MeshState(epoch=0))
@@ -164,7 +166,8 @@ class Controller:
 
     def cycle(self) -> tuple[str, ...]:
         """Plan to configs in force, once; the ids of members with a new config."""
-        self.epoch += 1
+        self.epoch = max(int(self.now_s), self.epoch + 1)
+        now_s = self.now_s or float(self.epoch)
         members = self.members()
         self.statuses = {
             m.id: ResourceStatus(number=m.number, mesh_address=m.address or "", attached_to=m.gateways) for m in members
@@ -178,7 +181,7 @@ class Controller:
             self.held(),
             members=members,
             epoch=self.epoch,
-            now_s=float(self.epoch),
+            now_s=now_s,
             blocks=self.blocks,
             rotation=self.rotation,
         )
@@ -189,7 +192,7 @@ class Controller:
             links=adjacency(m.resource for m in members if m.is_gateway and m.registration),
             circuits=self.placed.circuits,
             local=self.desired.local,
-            circuit_keys_since=self.rotation.since_s(self.epoch),
+            circuit_keys_since=self.rotation.since_s(now_s),
         )
         self.circuits = {
             circuit.id: Circuit(

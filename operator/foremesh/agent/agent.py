@@ -171,7 +171,7 @@ class Agent:
             on_applied=self._set_up,
         )
         self._liveness = Liveness(
-            _failover(settings), lambda: self._reconciler.applied, missing=self._reconciler.reconcile
+            _failover(settings), lambda: self._reconciler.applied, missing=self._reconciler.reconcile, names=self._names
         )
         self._metrics.more = self._liveness.collect
         self._load = ProcessorLoad()
@@ -321,6 +321,7 @@ class Agent:
             probes=probe_reports(histories),
             links=link_reports(histories),
             sending=self._liveness.sending(),
+            detours=self._liveness.detours(),
             heard=self._liveness.heard(),
             watching=self._liveness.up,
         )

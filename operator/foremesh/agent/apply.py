@@ -12,9 +12,9 @@ from pathlib import Path
 from foremesh.agent import conntrack, hosts, ip, nft, rulesets, vxlan
 from foremesh.agent import diff as d
 from foremesh.agent.failover.client import Failover
-from foremesh.agent.host import HostError, read_sysctl, relax_reverse_path_filter, write_sysctl
+from foremesh.agent.host import HostError, filters_strictly, read_sysctl, relax_reverse_path_filter, write_sysctl
 from foremesh.agent.keys import Keys
-from foremesh.agent.state import Desired, Interface, Names, Observed, Peer, Vxlan
+from foremesh.agent.state import LOOSE, Desired, Interface, Names, Observed, Peer, Vxlan
 from foremesh.agent.wireguard import Device, PeerUpdate, SeenPeer, WireGuardDriver, WireGuardError
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,11 @@ class Host:
             interfaces[name] = Interface(
                 device.public_key, link.mtu, device.listen_port, link.addresses, peers, up=link.up
             )
-        sysctls = {name: read_sysctl(name) for name in (desired.sysctls if desired else ())}
+        wanted = desired.sysctls if desired else {}
+        sysctls = {
+            name: value if value == LOOSE and not filters_strictly(name) else read_sysctl(name)
+            for name, value in wanted.items()
+        }
         tables = await nft.tables(rulesets.OWNED)
         known = hosts.read(self._hosts_file, self._names.prefix) if self._hosts_file else None
         holds = await self._failover.state()
@@ -204,6 +208,8 @@ class Host:
             case d.SetSysctl(name, value):
                 if name == ALL_RP_FILTER:
                     relax_reverse_path_filter()
+                elif value == LOOSE and not filters_strictly(name):
+                    pass  # a pod may not write it, and need not
                 else:
                     write_sysctl(name, value)
             case d.SetTable(table, seen):

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
 from foremesh.agent import hops, rulesets, translation, tunnels, vxlan
-from foremesh.agent.failover.table import failover_table
+from foremesh.agent.failover.told import failover_table, spared
 from foremesh.agent.state import (
     ATTACH_MTU,
     HOP_MTU,
     KEEPALIVE_S,
+    LOOSE,
     MAX_CLASS,
+    SPARED_METRIC,
     UNREACHABLE_METRIC,
     UPLINK_METRIC,
     VXLAN_MTU,
@@ -25,6 +27,7 @@ from foremesh.agent.state import (
     Rule,
     mark_of,
     table_of,
+    uplink_table_of,
 )
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Encryption
@@ -103,14 +106,22 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
         routes |= set(_class_routes(config, local.names))
         rules |= set(_rules(config, local.names))
         tables[rulesets.HOP] = rulesets.hop(local.names, config)
-        tables[rulesets.EDGE] = rulesets.edge(local.names, config, targets)
+        if config.circuits or config.attached:
+            # Where nothing but labels passes, every packet would be asked about in vain.
+            tables[rulesets.EDGE] = rulesets.edge(local.names, config, targets)
         sysctls = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
         # Sources in a circuit are unreachable by the main table, which reverse path filtering asks; WireGuard's own
         # source check is stricter.
         sysctls |= {f"net.ipv4.conf.{name}.rp_filter": "0" for name in interfaces}
+    if len(config.uplinks) > 1:
+        routes |= set(_answer_routes(config, local.names))
+        rules |= {Rule(uplink_table_of(number), mark=mark_of(number)) for number in range(len(config.uplinks))}
+        tables[rulesets.UPLINKS] = rulesets.uplinks(local.names, config)
+        # What comes by one uplink may be answered by another.
+        sysctls |= {f"net.ipv4.conf.{local.names.uplink(n)}.rp_filter": LOOSE for n in range(len(config.uplinks))}
     names = tuple((name.address, name.name) for name in config.names)
     flows = translation.flows(config, targets)
-    circuits = failover_table(config)
+    circuits = failover_table(config, local.names)
     return Desired(interfaces, frozenset(routes), frozenset(rules), tables, sysctls, names, flows, failover=circuits)
 
 
@@ -263,17 +274,25 @@ def _attach_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
 
 
 def _class_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
+    spare = {(ways[0], prefix) for ways, prefixes in spared(config).items() for prefix in _networks(prefixes)}
     for end in config.circuits:
         for prefix in _networks(tunnels.behind(end)):
             device, table = names.circuit(end.class_number, end.slot), table_of(end.class_number)
             gateway = end.remote_address if end.encryption is Encryption.HOP_BY_HOP else ""
-            yield Route(prefix, device, config.mesh_address or "", table, gateway=gateway)
+            metric = SPARED_METRIC if (end.circuit, prefix) in spare else 0
+            yield Route(prefix, device, config.mesh_address or "", table, metric, gateway)
 
 
 def _uplink_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
     for number, uplink in enumerate(config.uplinks):
         for prefix in _networks((*uplink.destinations, _host(uplink.gateway_address))):
             yield Route(prefix, names.uplink(number), uplink.address, metric=UPLINK_METRIC + number)
+
+
+def _answer_routes(config: GatewayConfig, names: Names) -> Iterable[Route]:
+    for number, uplink in enumerate(config.uplinks):
+        table = uplink_table_of(number)
+        yield Route(config.blocks.mesh, names.uplink(number), uplink.address, table, SPARED_METRIC)
 
 
 def _rules(config: GatewayConfig, names: Names) -> Iterable[Rule]:

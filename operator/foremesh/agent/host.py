@@ -131,6 +131,12 @@ def write_sysctl(name: str, value: str, root: Path = SYSCTL_ROOT) -> None:
         ) from error
 
 
+def filters_strictly(name: str, root: Path = SYSCTL_ROOT) -> bool:
+    """Whether the reverse path filter of an interface (its sysctl) drops what its own answer would not leave by."""
+    values = (read_sysctl(one, root) or "0" for one in (name, "net.ipv4.conf.all.rp_filter"))
+    return max(values) == "1"
+
+
 def relax_reverse_path_filter(root: Path = SYSCTL_ROOT) -> None:
     """Move the strictness of ``conf.all.rp_filter`` down to each interface, so that single ones can do without.
 

@@ -11,7 +11,9 @@ import msgspec
 
 from foremesh.agent.exposition import Family
 from foremesh.agent.failover.client import Failover, FailoverError
-from foremesh.agent.failover.table import RouteState, State, failover_table
+from foremesh.agent.failover.table import RouteState, State
+from foremesh.agent.failover.told import failover_table
+from foremesh.agent.state import Names
 from foremesh.model.config import GatewayConfig
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ class Liveness:
         failover: The process.
         config: The config that is set up, if any.
         missing: Called when it should run and does not.
+        names: Interfaces of this agent.
 
     Attributes:
         state: What it said last; what it sends on stays true while it does not run.
@@ -41,7 +44,9 @@ class Liveness:
         failover: Failover,
         config: Callable[[], GatewayConfig | None],
         missing: Callable[[], Awaitable[None]],
+        names: Names | None = None,
     ) -> None:
+        self._names = names or Names()
         self._failover = failover
         self._config = config
         self._missing = missing
@@ -79,9 +84,17 @@ class Liveness:
     def sending(self) -> dict[str, int]:
         """Circuit to the number of the label that it sends on; empty if that is not known under the config that is set
         up: what was used under another one would look like a fail-over."""
+        return dict(self.state.used) if self._up_to_date() else {}
+
+    def detours(self) -> dict[str, str]:
+        """Gateway of an uplink, or circuit, that the config prefers to the one that is used in its place; empty if that
+        is not known under the config that is set up."""
+        return dict(self.state.detours) if self._up_to_date() else {}
+
+    def _up_to_date(self) -> bool:
         config = self._config()
-        table = failover_table(config) if config else None
-        return dict(self.state.used) if table and table.digest == self.state.digest else {}
+        table = failover_table(config, self._names) if config else None
+        return table is not None and table.digest == self.state.digest
 
     def heard(self) -> tuple[int, ...]:
         """Labels on which hellos pass both ways, sorted."""
@@ -125,7 +138,7 @@ class Liveness:
 
     def _take(self, state: State, *, up: bool = True) -> None:
         changed = up != self.up or any(
-            getattr(state, name) != getattr(self.state, name) for name in ("digest", "used", "alive")
+            getattr(state, name) != getattr(self.state, name) for name in ("digest", "used", "alive", "detours")
         )
         self.state, self.up = state, up
         if changed:
@@ -133,7 +146,7 @@ class Liveness:
 
     def _wanted(self) -> bool:
         config = self._config()
-        return bool(config and config.circuits)
+        return config is not None and failover_table(config, self._names) is not None
 
     async def pause(self, seconds: float) -> None:
         """Wait so long, or until there is news."""

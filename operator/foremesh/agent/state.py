@@ -36,6 +36,8 @@ UPLINK_METRIC = 100
 """Metric of routes through the first uplink; the next ones count up, so the first is preferred while it exists."""
 SPARED_METRIC = 100
 """Metric of routes that the failover process may take over, with a lower one."""
+LOOSE = "2"
+"""Reverse path filtering that asks whether a source can be reached at all, by whatever interface."""
 UPLINK_TABLE_BASE = 56_200
 """Answers that go by uplink N route by table 56200 + N; above those of classes."""
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from foremesh.decide.adjacent import mesh_links
+from foremesh.decide.backups import back_up, detours, first_for, followed
 from foremesh.decide.links import applied, narrow_links, silent_links, without_hope
 from foremesh.decide.pinning import pinning_policies
 from foremesh.decide.recover import recover
 from foremesh.decide.resolve import among_heard, as_served, calls_of, matched_intents, resolve_all
-from foremesh.decide.stay import base_class, hold, keep_flowing, keep_protected
+from foremesh.decide.stay import hold, keep_flowing, keep_protected
 from foremesh.decide.values import Chosen, Decision, Declared, Forecasts, Observed, Problem
 from foremesh.forecast.queueing import queueing_ms
 from foremesh.model.circuit import Circuit
@@ -22,7 +23,7 @@ from foremesh.model.mesh import Member, MeshState, PlacedCircuit
 from foremesh.model.series import Metric
 from foremesh.network.allocate import Held, enrol
 from foremesh.network.allocate import held as held_by
-from foremesh.network.circuits import Desired, class_of, desired_circuits
+from foremesh.network.circuits import Desired, base_class, class_of, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import note_fail_over
 from foremesh.network.place import place_circuits
@@ -65,21 +66,27 @@ def decide(
     circuits = {id_: note_fail_over(circuit, applied(observed)) for id_, circuit in recorded.items()}
     silent = silent_links(circuits.values(), observed, now_s=now_s)
     graph = without_hope(graph, silent)
+    planner = PlannerSettings(margin=settings.planning.margin, standby=True)
+    planned = [_as_planned(circuit) for circuit in circuits.values()]
+    taken = detours(observed)
     if problem:
         plan = hold(demands, declared, circuits, now_s=now_s)
     else:
         plan = make_plan(
             graph,
-            [among_heard(demand, observed) for demand in demands],
-            [_as_planned(circuit) for circuit in circuits.values()],
+            [followed(among_heard(demand, observed), declared, circuits, taken) for demand in demands],
+            [_as_planned(circuit) for circuit in first_for(circuits.values(), declared)],
             declared.policies.values(),
-            PlannerSettings(margin=settings.planning.margin, standby=True),
+            planner,
             made_at_s=now_s,
         )
         plan = keep_flowing(plan, demands, declared, circuits)
         plan = keep_protected(plan, demands, declared, circuits, narrow)
     epoch = next_epoch(observed, declared, now_s=now_s)
-    chosen = Chosen(plan, graph, resolved, problem, matched_intents(declared, resolved), epoch, silent, mesh)
+    backups = back_up(plan, demands, members, declared, circuits, planned, None if problem else graph, planner)
+    chosen = Chosen(
+        plan, graph, resolved, problem, matched_intents(declared, resolved), epoch, silent, backups, taken, mesh
+    )
     return carry_on(declared, observed, chosen, settings, now_s=now_s)
 
 
@@ -102,7 +109,7 @@ def carry_on(
     members = _members(declared, observed, settings, held)
     epoch = next_epoch(observed, declared, now_s=now_s)
     intents = _served(declared)
-    wanted = desired_circuits(chosen.plan, intents, members, blocks=settings.blocks)
+    wanted = desired_circuits(chosen.plan, intents, members, blocks=settings.blocks, backups=chosen.backups)
     recorded = _on_record(declared, observed, settings, intents)
     rotation = rotation_of(settings)
     placed = place_circuits(
@@ -140,14 +147,16 @@ def carry_on(
         configs={**changes.configs, **farewells},
         changed=(*changes.changed, *farewells),
         removed=gone,
-        outdated=_outdated(chosen, placed.circuits, silent_links(recorded.values(), observed, now_s=now_s)),
+        outdated=_outdated(chosen, placed.circuits, silent_links(recorded.values(), observed, now_s=now_s), observed),
     )
 
 
-def _outdated(chosen: Chosen, placed: Iterable[PlacedCircuit], silent: frozenset[LinkId]) -> str:
+def _outdated(chosen: Chosen, placed: Iterable[PlacedCircuit], silent: frozenset[LinkId], observed: Observed) -> str:
     switched = [circuit.id for circuit in placed if circuit.failed_over]
     if switched:
         return f"failed over: {', '.join(switched)}"
+    if taken := sorted(detours(observed) - chosen.detours):
+        return f"left for another gateway: {', '.join(f'{told} by {member}' for member, told, _ in taken)}"
     if silent == chosen.silent:
         return ""
     return f"links without hellos: {', '.join(sorted(map(str, silent))) or 'none any more'}"

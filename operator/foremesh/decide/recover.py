@@ -25,7 +25,7 @@ from foremesh.model.circuit import (
 )
 from foremesh.model.config import CircuitEnd, GatewayConfig
 from foremesh.model.meta import Meta, Ref
-from foremesh.network.circuits import circuit_id
+from foremesh.network.circuits import circuit_id, class_between
 
 
 def recover(
@@ -91,8 +91,9 @@ def _class(
     classes: Collection[str],
 ) -> str:
     for class_ in sorted(classes):
-        if circuit_id(from_, to, class_) == end.circuit:
-            return class_
+        for either in (class_, class_between(class_, from_, to)):
+            if circuit_id(from_, to, either) == end.circuit:
+                return either
     # Circuits that share an inner interface are of one class, or one of them would be renumbered.
     for gateway in (from_, to):
         for other in configs[gateway].circuits if gateway in configs else ():

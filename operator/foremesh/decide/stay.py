@@ -16,6 +16,7 @@ from foremesh.model.circuit import Circuit, Figures, LabelAllocation, LabelState
 from foremesh.model.link import LinkId
 from foremesh.model.plan import Infeasible, Path, Placement, Plan
 from foremesh.model.status import PlacementStatus
+from foremesh.network.circuits import base_class
 from foremesh.network.handover import label_in
 from foremesh.network.mtu import links_of
 from foremesh.routing.adjacency import adjacency
@@ -131,6 +132,23 @@ def recorded(demand: Demand, declared: Declared, circuits: Mapping[str, Circuit]
     )
 
 
+def between(demand: Demand, destination: str, circuit: Circuit, declared: Declared) -> Placement | None:
+    """A circuit that carries, as a placement of a demand between its ends; None if it does not, or is not permitted any
+    more."""
+    path = _path_of(label_in(circuit, LabelState.ACTIVE))
+    if path is None:
+        return None
+    placement = Placement(
+        intent=demand.intent.id,
+        source=demand.source.id,
+        destination=destination,
+        path=path,
+        standby=_path_of(label_in(circuit, LabelState.STANDBY)),
+        kept=True,
+    )
+    return None if forbidden(placement, demand, declared) else placement
+
+
 def _in_use(circuit: Circuit) -> Path:
     """The path that a circuit's status shows, over the links of the label that carries it."""
     gateways, figures = circuit.status.path, circuit.status.predicted or Figures()
@@ -178,12 +196,6 @@ def _asks_for_else(demand: Demand, declared: Declared, circuits: Mapping[str, Ci
     status = _status(demand, declared)
     circuit = circuits.get(status.circuit) if status else None
     return circuit is not None and base_class(circuit.spec.class_) != demand.class_
-
-
-def base_class(class_: str) -> str:
-    """The class that demands are of. Circuits of workloads with several gateways add a digest of their ends to its
-    three parts, so that they do not share an inner interface."""
-    return "-".join(class_.split("-")[:3])
 
 
 def _status(demand: Demand, declared: Declared) -> PlacementStatus | None:

@@ -101,6 +101,10 @@ class Chosen:
     """The epoch in which it was chosen: what the ends of circuits did since outweighs it."""
     silent: frozenset[LinkId]
     """Links that passed no hellos then."""
+    backups: tuple[Placement, ...] = ()
+    """Where placements go whose sites lose a gateway; see ``backups``."""
+    detours: frozenset[tuple[str, str, str]] = frozenset()
+    """What ends had left by themselves then; see ``backups.detours``."""
     links: tuple[LinkId, ...] = ()
     """Links that the mesh has, whether or not their gateways are heard from; sorted."""
 

@@ -56,6 +56,9 @@ class AttachedWorkload(Wire, frozen=True, kw_only=True):
     resource: str
     public_key: str
     address: str
+    others: bool = False
+    """It attaches to other gateways too: it asks each of them whether it lives, and may come to this one with
+    connections that it opened through another."""
 
 
 class LabelEnd(Wire, frozen=True, kw_only=True):
@@ -111,6 +114,9 @@ class CircuitEnd(Wire, frozen=True, kw_only=True):
     firewall: tuple[FirewallRule, ...] = ()
     initiator: bool = True
     """This is the ``from`` end: the firewall's ports are destination ports of what leaves here."""
+    spares: tuple[str, ...] = ()
+    """Circuits of this end to or from other gateways of the same sites, sorted: what both reach goes by one of them
+    while nothing passes this one."""
     probe_address: str
     """Mesh address of the far gateway, probed through the tunnel."""
     mtu: int = 1280
@@ -143,6 +149,8 @@ class Steer(Wire, frozen=True, kw_only=True):
     """Destination ports at the ``from`` end, source ports at the ``to`` end."""
     answers: bool = False
     """True at the ``to`` end: ports are source ports."""
+    backup: bool = False
+    """Where another rule is about the same traffic, that one's circuit carries it."""
 
 
 class OwnAddress(Wire, frozen=True, kw_only=True):
@@ -197,6 +205,8 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     epoch: int
     """Grows with every change made by the owner; agents refuse an older one."""
     hello: Hello = Hello()
+    uplink_hello: Hello = Hello(interval_ms=200)
+    """How a workload with several uplinks watches its gateways."""
     blocks: Blocks = Blocks()
     number: int | None = None
     """The gateway's number in the mesh; None for a workload."""

@@ -51,6 +51,8 @@ class SteeredPair(Wire, frozen=True, kw_only=True):
     """Services that the destination was chosen for, as ``name.namespace`` of the Intent, sorted."""
     steered: bool = True
     """False: may pass the circuit, but is sent by another, whose turn it is still or already."""
+    backup: bool = False
+    """Is sent by this circuit where another of the same sites lost one of its gateways."""
 
 
 class Call(Wire, frozen=True, kw_only=True):

@@ -103,6 +103,9 @@ class Beacon(Wire, frozen=True, kw_only=True):
     the one it was told, see fail-over. Empty while its fail-over process has not taken that config up."""
     watching: bool = False
     """Its fail-over process runs, so what ``heard`` does not list is dead."""
+    detours: dict[str, str] = {}
+    """Circuit id (or uplink gateway id) that the config prefers to the one that is used in its place, for nothing
+    passed it; empty while all goes as it is told."""
     heard: tuple[int, ...] = ()
     """Numbers of the labels that end here on which hellos pass in both directions, sorted."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -59,12 +59,14 @@ class Desired:
     Attributes:
         carriers: Intent id and source to the circuit that carries the placement; it is missing where the placement is
             local or unserved.
+        backups: Intent id and source to the circuits that take over where a site of the placement loses a gateway.
     """
 
     circuits: tuple[DesiredCircuit, ...] = ()
     local: tuple[LocalPair, ...] = ()
     unserved: tuple[Unserved, ...] = ()
     carriers: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    backups: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,6 +97,17 @@ def class_of(intent: Intent) -> str:
     return f"{spec.profile}-{encryption}-{digest}".lower()
 
 
+def class_between(class_: str, source: str, destination: str) -> str:
+    """The class of a circuit whose workloads may be reached through several gateways: an inner interface has one peer
+    for an address, so such circuits never share theirs with another of the same class."""
+    return f"{class_}-{_digest(source.encode(), destination.encode())}"
+
+
+def base_class(class_: str) -> str:
+    """The class that demands are of: three parts, to which ``class_between`` may have added one."""
+    return "-".join(class_.split("-")[:3])
+
+
 def circuit_id(source: str, destination: str, class_: str) -> str:
     """The id of the circuit between two gateways for a class: readable, and a valid name of 63 characters at most."""
     digest = _digest(source.encode(), destination.encode(), class_.encode())
@@ -103,7 +116,12 @@ def circuit_id(source: str, destination: str, class_: str) -> str:
 
 
 def desired_circuits(
-    plan: Plan, intents: Mapping[str, Intent], members: Iterable[Member], *, blocks: Blocks | None = None
+    plan: Plan,
+    intents: Mapping[str, Intent],
+    members: Iterable[Member],
+    *,
+    blocks: Blocks | None = None,
+    backups: Sequence[Placement] = (),
 ) -> Desired:
     """Work out which circuits carry a plan.
 
@@ -114,14 +132,17 @@ def desired_circuits(
         plan: Placements without a path are passed over.
         intents: By id; a placement of an intent that is gone is passed over.
         members: With addresses allocated.
+        backups: Where placements of the plan go that lose a gateway; one of a placement that no circuit carries is
+            passed over. Backups are circuits like any other; only their pairs say that others come first.
     """
     by_id = {member.id: member for member in members}
     groups: dict[str, _Group] = {}
     local: dict[tuple[str, str, str], LocalPair] = {}
+    spare: dict[tuple[str, str], list[str]] = {}
     ways: dict[tuple[str, str], str] = {}
     unserved = []
     carriers: dict[tuple[str, str], str] = {}
-    for placement, intent in _by_importance(plan, intents):
+    for placement, intent in _by_importance(plan.placements, intents):
         path, destination = placement.path, placement.destination
         if path is None or destination is None:
             continue
@@ -131,36 +152,65 @@ def desired_circuits(
             continue
         source, target = by_id[placement.source], by_id[destination]
         ways[source.id, target.id], ways[target.id, source.id] = path.gateways[0], path.gateways[-1]
-        pair = SteeredPair(
-            source=source.id,
-            source_address=source.address or "",
-            destination=target.id,
-            destination_address=target.address or "",
-            traffic=intent.spec.traffic,
-            services=(f"{intent.spec.to.service}.{intent.meta.namespace}",) if intent.spec.to.service else (),
-        )
+        pair = _pair(source, target, intent)
         if len(path.gateways) == 1:
-            key = (path.gateways[0], source.id, target.id)
-            local[key] = LocalPair(gateway=key[0], pair=_merged(local[key].pair if key in local else None, pair))
+            # Another gateway that both attach to routes between them just as well.
+            for gateway in sorted({path.gateways[0], *source.gateways} & {path.gateways[0], *target.gateways}):
+                key = (gateway, source.id, target.id)
+                here = msgspec.structs.replace(pair, backup=gateway != path.gateways[0])
+                local[key] = LocalPair(gateway=gateway, pair=_merged(local[key].pair if key in local else None, here))
             continue
-        class_ = class_of(intent)
-        if len(source.gateways) > 1 or len(target.gateways) > 1:
-            # A workload with several gateways may be reached through any of them. An inner interface has one peer for
-            # an address, so such circuits never share theirs with another of the same class.
-            class_ += f"-{_digest(path.gateways[0].encode(), path.gateways[-1].encode())}"
-        id_ = circuit_id(path.gateways[0], path.gateways[-1], class_)
-        group = groups.setdefault(id_, _Group(intent, path, placement.standby, class_))
-        group.intents.add(intent.id)
-        carriers[intent.id, source.id] = id_
-        group.pairs[source.id, target.id] = _merged(group.pairs.get((source.id, target.id)), pair)
-        group.forward_bps += intent.spec.requirements.min_bandwidth or 0.0
-        group.reverse_bps += intent.spec.requirements.reverse or 0.0
+        carriers[intent.id, source.id] = _join(groups, placement, path, intent, (source, target), pair)
+    for placement, intent in _by_importance(backups, intents):
+        path, destination = placement.path, placement.destination
+        if path is None or destination is None or (intent.id, placement.source) not in carriers:
+            continue
+        if len(path.gateways) == 1 or _obstacle(placement.source, destination, path, by_id, {}):
+            continue
+        ends = by_id[placement.source], by_id[destination]
+        pair = msgspec.structs.replace(_pair(*ends, intent), backup=True)
+        id_ = _join(groups, placement, path, intent, ends, pair)
+        spare.setdefault((intent.id, placement.source), []).append(id_)
     return Desired(
         circuits=tuple(_circuit(id_, groups[id_], blocks) for id_ in sorted(groups)),
         local=tuple(local[key] for key in sorted(local)),
         unserved=tuple(sorted(unserved, key=lambda one: (one.intent, one.source))),
         carriers=carriers,
+        backups={key: tuple(ids) for key, ids in spare.items()},
     )
+
+
+def _pair(source: Member, target: Member, intent: Intent) -> SteeredPair:
+    return SteeredPair(
+        source=source.id,
+        source_address=source.address or "",
+        destination=target.id,
+        destination_address=target.address or "",
+        traffic=intent.spec.traffic,
+        services=(f"{intent.spec.to.service}.{intent.meta.namespace}",) if intent.spec.to.service else (),
+    )
+
+
+def _join(
+    groups: dict[str, _Group],
+    placement: Placement,
+    path: Path,
+    intent: Intent,
+    ends: tuple[Member, Member],
+    pair: SteeredPair,
+) -> str:
+    """Put a pair into the circuit of its class between the ends of a path; the circuit's id."""
+    first, last = path.gateways[0], path.gateways[-1]
+    class_ = class_of(intent)
+    if any(len(end.gateways) > 1 for end in ends):
+        class_ = class_between(class_, first, last)
+    id_ = circuit_id(first, last, class_)
+    group = groups.setdefault(id_, _Group(intent, path, placement.standby, class_))
+    group.intents.add(intent.id)
+    group.pairs[pair.source, pair.destination] = _merged(group.pairs.get((pair.source, pair.destination)), pair)
+    group.forward_bps += intent.spec.requirements.min_bandwidth or 0.0
+    group.reverse_bps += intent.spec.requirements.reverse or 0.0
+    return id_
 
 
 def firewall_of(pairs: Iterable[SteeredPair]) -> tuple[FirewallRule, ...]:
@@ -177,8 +227,8 @@ def firewall_of(pairs: Iterable[SteeredPair]) -> tuple[FirewallRule, ...]:
     )
 
 
-def _by_importance(plan: Plan, intents: Mapping[str, Intent]) -> list[tuple[Placement, Intent]]:
-    known = [(placement, intents[placement.intent]) for placement in plan.placements if placement.intent in intents]
+def _by_importance(placements: Iterable[Placement], intents: Mapping[str, Intent]) -> list[tuple[Placement, Intent]]:
+    known = [(placement, intents[placement.intent]) for placement in placements if placement.intent in intents]
     return sorted(known, key=lambda one: (-one[1].spec.priority, one[1].id, one[0].source))
 
 

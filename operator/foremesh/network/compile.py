@@ -17,7 +17,7 @@ from foremesh.model.registration import Registration
 from foremesh.network.circuits import firewall_of
 from foremesh.network.links import Links
 from foremesh.network.mtu import inner_mtu
-from foremesh.network.steering import Steering, steers
+from foremesh.network.steering import Steering, spares, steers
 from foremesh.network.tunnels import End, keys_of, tunnels_at
 
 
@@ -123,6 +123,7 @@ class _Mesh:
 
     def gateway(self, gateway: _Gateway) -> GatewayConfig:
         blocks = self.blocks
+        spare = spares(self.ending[gateway.id], gateway.id)
         return GatewayConfig(
             gateway=gateway.id,
             epoch=self.state.epoch,
@@ -135,11 +136,18 @@ class _Mesh:
             hop_peers=self.links.peers(gateway.id),
             transits=tuple(self._transits(gateway)),
             attached=tuple(
-                AttachedWorkload(resource=id_, public_key=w.registration.keys.attach, address=w.address)
+                AttachedWorkload(
+                    resource=id_,
+                    public_key=w.registration.keys.attach,
+                    address=w.address,
+                    others=len(self._uplinks(w)) > 1,
+                )
                 for id_, w in sorted(self.workloads.items())
                 if gateway.id in w.member.gateways
             ),
-            circuits=tuple(self._end(circuit, gateway) for circuit in self.ending[gateway.id]),
+            circuits=tuple(
+                self._end(circuit, gateway, spare.get(circuit.id, ())) for circuit in self.ending[gateway.id]
+            ),
             steering=steers(self.ending[gateway.id], gateway.id),
             local=firewall_of(local.pair for local in self.state.local if local.gateway == gateway.id),
             circuit_key=keys_of(gateway.registration)[0].key,
@@ -157,23 +165,23 @@ class _Mesh:
         )
 
     def workload(self, workload: _Workload) -> GatewayConfig:
-        """The first uplink carries whatever no circuit ties to another; the others are there if it fails."""
-        uplinks: list[Uplink] = []
-        for id_ in workload.member.gateways:
-            gateway = self.gateways.get(id_)
-            if gateway is None or gateway.registration.attach_endpoint is None:
-                continue
-            tied = self.steering.tied(workload.id, id_) if uplinks else ()
-            uplinks.append(
-                Uplink(
-                    gateway=id_,
-                    public_key=gateway.registration.keys.attach,
-                    endpoint=gateway.registration.attach_endpoint,
-                    address=workload.address,
-                    gateway_address=self.blocks.gateway_address(gateway.number),
-                    destinations=(self.blocks.mesh, *tied),
-                )
+        """The first uplink carries whatever no circuit ties to another. Where there are several, each names what it is
+        preferred for, and the workload uses another one while a gateway is dead."""
+        gateways = self._uplinks(workload)
+        uplinks = [
+            Uplink(
+                gateway=gateway.id,
+                public_key=gateway.registration.keys.attach,
+                endpoint=endpoint,
+                address=workload.address,
+                gateway_address=self.blocks.gateway_address(gateway.number),
+                destinations=(
+                    self.blocks.mesh,
+                    *(self.steering.tied(workload.id, gateway.id) if len(gateways) > 1 else ()),
+                ),
             )
+            for gateway, endpoint in gateways
+        ]
         own_address, called = self.steering.called(workload.id)
         return GatewayConfig(
             gateway=workload.id,
@@ -187,6 +195,11 @@ class _Mesh:
             names=self.steering.names(workload.id),
         )
 
+    def _uplinks(self, workload: _Workload) -> list[tuple[_Gateway, str]]:
+        """Gateways that a workload can reach, and where."""
+        known = [self.gateways[id_] for id_ in workload.member.gateways if id_ in self.gateways]
+        return [(one, one.registration.attach_endpoint) for one in known if one.registration.attach_endpoint]
+
     def _transits(self, gateway: _Gateway) -> Iterable[Transit]:
         relayed = [
             (label.number, circuit.id) for circuit, label in self.passing[gateway.id] if gateway.id in label.path[1:-1]
@@ -194,7 +207,7 @@ class _Mesh:
         for number, circuit_id in sorted(relayed):
             yield Transit(label=number, circuit=circuit_id, addresses=self.blocks.label_pair(number))
 
-    def _end(self, circuit: PlacedCircuit, gateway: _Gateway) -> CircuitEnd:
+    def _end(self, circuit: PlacedCircuit, gateway: _Gateway, spare: tuple[str, ...]) -> CircuitEnd:
         initiator = circuit.spec.from_ == gateway.id
         far = self.gateways[circuit.spec.to if initiator else circuit.spec.from_]
         probe_address = self.blocks.gateway_address(far.number)
@@ -230,6 +243,7 @@ class _Mesh:
             # Whoever stopped wanting the circuit has no word in it any more.
             firewall=circuit.spec.firewall if circuit.pairs else (),
             initiator=initiator,
+            spares=spare,
             probe_address=probe_address,
             mtu=inner_mtu(circuit.spec.encryption, circuit.path_mtu),
             police_bps=float(reserved) if reserved and self.state.policing else None,

@@ -18,7 +18,7 @@ import msgspec
 from foremesh.model.circuit import Circuit, CircuitSpec, FirewallRule, LabelAllocation, LabelState
 from foremesh.model.intent import Traffic
 from foremesh.model.mesh import SteeredPair
-from foremesh.network.circuits import DesiredCircuit
+from foremesh.network.circuits import DesiredCircuit, base_class
 from foremesh.network.labels import Wanted
 
 
@@ -53,7 +53,8 @@ def hand_over(
     carriers: dict[tuple[str, str], list[DesiredCircuit]] = {}
     for circuit in desired:
         for pair in circuit.pairs:
-            carriers.setdefault((pair.source, pair.destination), []).append(circuit)
+            if not pair.backup:
+                carriers.setdefault((pair.source, pair.destination), []).append(circuit)
     withheld: set[tuple[str, str, str]] = set()
     pairs: dict[str, tuple[SteeredPair, ...]] = {}
     staying: dict[str, Wanted] = {}
@@ -79,7 +80,34 @@ def hand_over(
             msgspec.structs.replace(pair, steered=(circuit.id, pair.source, pair.destination) not in withheld)
             for pair in circuit.pairs
         )
-    return Handover(pairs, staying)
+    classes = {id_: base_class(circuit.spec.class_) for id_, circuit in recorded.items()}
+    classes |= {id_: base_class(circuit.spec.class_) for id_, circuit in wanted.items()}
+    return Handover(_carrying_first(pairs, recorded, classes), staying)
+
+
+def _carrying_first(
+    pairs: Mapping[str, tuple[SteeredPair, ...]], recorded: Mapping[str, Circuit], classes: Mapping[str, str]
+) -> dict[str, tuple[SteeredPair, ...]]:
+    """Where a backup has an Active label already, and the circuit that comes first has none, they change parts."""
+    carrying = {id_ for id_ in pairs if id_ in recorded and _carries(recorded[id_])}
+    users: dict[tuple[str, str, str], list[tuple[bool, str]]] = {}
+    for id_, listed in pairs.items():
+        for pair in listed:
+            if pair.steered:
+                users.setdefault((classes[id_], pair.source, pair.destination), []).append((pair.backup, id_))
+    change: set[tuple[str, str, str]] = set()
+    for (_, source, destination), found in users.items():
+        first = [id_ for backup, id_ in found if not backup]
+        ready = sorted(id_ for backup, id_ in found if backup and id_ in carrying)
+        if len(first) == 1 and first[0] not in carrying and ready:
+            change |= {(first[0], source, destination), (ready[0], source, destination)}
+    return {
+        id_: tuple(
+            msgspec.structs.replace(pair, backup=pair.backup ^ ((id_, pair.source, pair.destination) in change))
+            for pair in listed
+        )
+        for id_, listed in pairs.items()
+    }
 
 
 def label_in(circuit: Circuit, state: LabelState) -> LabelAllocation | None:

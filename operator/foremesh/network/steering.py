@@ -17,7 +17,7 @@ from foremesh.model.mesh import Call, Member, MeshState, PlacedCircuit, SteeredP
 from foremesh.model.meta import Ref
 from foremesh.model.resource import Protocol
 from foremesh.network.attachment import target_of
-from foremesh.network.circuits import firewall_of
+from foremesh.network.circuits import base_class, firewall_of
 
 LONGEST_NAME = 253
 """Characters of a name that resolvers take."""
@@ -61,22 +61,42 @@ def steers(circuits: Iterable[PlacedCircuit], gateway: str) -> tuple[Steer, ...]
     found = []
     for circuit in circuits:
         answers = circuit.spec.to == gateway
-        for rule in firewall_of(pair for pair in circuit.pairs if pair.steered):
-            sources, destinations = rule.sources, rule.destinations
-            if answers:
-                sources, destinations = destinations, sources
-            found.append(
-                Steer(
-                    circuit=circuit.id,
-                    sources=sources,
-                    destinations=destinations,
-                    protocol=rule.protocol,
-                    ports=rule.ports,
-                    answers=answers,
+        for pair in circuit.pairs:
+            for rule in firewall_of([pair] if pair.steered else ()):
+                sources, destinations = rule.sources, rule.destinations
+                if answers:
+                    sources, destinations = destinations, sources
+                found.append(
+                    Steer(
+                        circuit=circuit.id,
+                        sources=sources,
+                        destinations=destinations,
+                        protocol=rule.protocol,
+                        ports=rule.ports,
+                        answers=answers,
+                        backup=pair.backup,
+                    )
                 )
-            )
     # The first that matches decides, so what names ports comes before what takes everything.
-    return tuple(sorted(found, key=lambda s: (not s.ports, s.protocol is None, s.circuit, s.sources, s.destinations)))
+    return tuple(
+        sorted(found, key=lambda s: (not s.ports, s.protocol is None, s.backup, s.circuit, s.sources, s.destinations))
+    )
+
+
+def spares(circuits: Iterable[PlacedCircuit], gateway: str) -> dict[str, tuple[str, ...]]:
+    """Circuit id to those that may carry what it does, since they end at this gateway, too, and serve the same pairs
+    under the same requirements, by another gateway at the far end; without circuits that have none."""
+    ending = [circuit for circuit in circuits if gateway in (circuit.spec.from_, circuit.spec.to)]
+    users: dict[tuple[str, str, str, bool], list[str]] = defaultdict(list)
+    for circuit in ending:
+        for pair in circuit.pairs if base_class(circuit.spec.class_) != circuit.spec.class_ else ():
+            key = (base_class(circuit.spec.class_), pair.source, pair.destination, circuit.spec.to == gateway)
+            users[key].append(circuit.id)
+    found: dict[str, set[str]] = defaultdict(set)
+    for ids in users.values():
+        for id_ in ids:
+            found[id_] |= {other for other in ids if other != id_}
+    return {id_: tuple(sorted(others)) for id_, others in found.items() if others}
 
 
 class Steering:
@@ -93,7 +113,7 @@ class Steering:
         placed += [(local.gateway, local.gateway, local.pair) for local in state.local]
         for from_, to, pair in placed:
             self._spoken_to[pair.source].append(pair)
-            if pair.steered:
+            if pair.steered and not pair.backup:
                 self._ways[pair.source, from_].add(pair.destination_address)
                 self._ways[pair.destination, to].add(pair.source_address)
         for call in state.calls:

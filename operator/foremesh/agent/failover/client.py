@@ -28,7 +28,7 @@ from foremesh.agent.failover.process import main
 sys.exit(main(sys.argv[1:]))
 """
 
-NOT_THE_PROCESS = ("client.py", "table.py")
+NOT_THE_PROCESS = ("client.py", "table.py", "told.py")
 """Files of this folder that are the agent's alone: a change of them is no reason to replace the process."""
 
 START_TIMEOUT_S = 10.0

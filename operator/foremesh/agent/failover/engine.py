@@ -233,6 +233,11 @@ class Engine:
             label.number for route in self.routes.values() if route.session.alive(now_s) for label in route.labels
         )
 
+    def lives(self, circuit: str, now_s: float) -> bool:
+        """Whether hellos pass on any label that a circuit may send on."""
+        named = (self.circuits[circuit].send, self.circuits[circuit].standby)
+        return any(self._route_of[number].session.alive(now_s) for number in named if number is not None)
+
     def look_again_s(self, now_s: float) -> float | None:
         """When to decide again though nothing was heard; None: with the next hellos."""
         soonest = None

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 
 from foremesh.agent.failover import nftables
 from foremesh.agent.failover.engine import Engine, Label, TableError
+from foremesh.agent.failover.routes import RouteError
+from foremesh.agent.failover.site import Site
 
 PORT = 51_831
 """UDP port of hellos inside the tunnels; the same everywhere."""
@@ -109,7 +111,9 @@ class Process:
     def __init__(self, control: str, table: str, version: str) -> None:
         self._control = control
         self._version = version
-        self._engine = Engine(int.from_bytes(os.urandom(4), "big"))
+        incarnation = int.from_bytes(os.urandom(4), "big")
+        self._engine = Engine(incarnation)
+        self._site = Site(incarnation, log)
         self._maps = nftables.Maps(table)
         self._listener = listen(control)
         try:
@@ -147,6 +151,8 @@ class Process:
                 next_tick_s = max(next_tick_s + interval_s, now_s + interval_s / 2)
                 for label, packet in self._engine.hellos(now_s):
                     self._hellos.send(label, packet)
+                if self._site.tick(self._engine, now_s):
+                    self._push(now_s)
             if ticked or urgent or (look_s is not None and now_s >= look_s):
                 # Not as of now, if there is more to read than could be.
                 self._decide(self._hellos.read_s)
@@ -161,6 +167,7 @@ class Process:
     def _read(self) -> tuple[bool, bool]:
         """Whether any hellos came, and whether they ask for a decision."""
         heard = urgent = False
+        self._site.read()
         for packet, source, came_s in self._hellos.read():
             heard = True
             urgent |= self._engine.received(packet, source, came_s)
@@ -213,6 +220,8 @@ class Process:
     def _serve(self, events: list[tuple[int, int]]) -> bool:
         served = False
         for number, event in events:
+            if number == self._site.fileno():
+                continue  # read before anybody is judged
             if number == self._listener.fileno():
                 with contextlib.suppress(OSError):
                     connection, _ = self._listener.accept()
@@ -256,7 +265,7 @@ class Process:
                 self._ending = True
             elif what != "get":
                 raise TableError(f"{what!r} is nothing to do")
-        except (TableError, nftables.NftablesError) as error:
+        except (TableError, nftables.NftablesError, RouteError) as error:
             self._say(client, {"error": str(error), "version": self._version})
         except (ValueError, KeyError, TypeError) as error:
             self._say(client, {"error": f"not understood: {error!r}", "version": self._version})
@@ -265,8 +274,17 @@ class Process:
 
     def _set(self, table: dict) -> None:
         """Take a table, and hold the maps to it, whoever wrote them before."""
-        written = self._written()
+        try:
+            written = self._written()
+        except nftables.NftablesError:
+            if table.get("circuits"):
+                raise
+            written = ({}, {})  # a workload has no labels
         self._engine.configure(table, written)
+        self._site.configure(table)
+        if self._site.fileno() >= 0:
+            with contextlib.suppress(FileExistsError):
+                self._poll.register(self._site.fileno(), select.EPOLLIN)
         self._hellos.forget()
         choice = self._engine.decide(time.monotonic())
         then = self._engine.elements(choice)
@@ -287,6 +305,8 @@ class Process:
             "used": self._used(),
             "failovers": {name: circuit.failovers for name, circuit in engine.circuits.items()},
             "alive": engine.alive(now_s),
+            "uplinks": self._site.uplinks(),
+            "detours": self._site.detours(),
         }
 
     def _state(self, now_s: float) -> dict:
@@ -308,8 +328,10 @@ class Process:
     def _stands(self) -> bool:
         """Whether the maps hold what was written last: somebody may have made the table anew."""
         used = {name: circuit.used for name, circuit in self._engine.circuits.items()}
+        if not self._site.stands():
+            return False
         try:
-            return self._written() == self._engine.elements(used)
+            return not used or self._written() == self._engine.elements(used)
         except nftables.NftablesError:
             return False
 

@@ -6,8 +6,6 @@ import hashlib
 
 import msgspec
 
-from foremesh.model.config import GatewayConfig
-
 
 class RouteState(msgspec.Struct, frozen=True):
     """A route: numbers of its labels, whether hellos pass both ways, what they measure. What is not known is None."""
@@ -40,6 +38,10 @@ class State(msgspec.Struct, frozen=True):
     failovers: dict[str, int] = {}
     alive: tuple[int, ...] = ()
     routes: dict[str, RouteState] = {}
+    uplinks: dict[str, bool] = {}
+    """Gateways of this workload, and whether they live."""
+    detours: dict[str, str] = {}
+    """Uplink's gateway or circuit that the config prefers to the one used in its place."""
     error: str = ""
 
 
@@ -59,36 +61,38 @@ class RouteLabels(msgspec.Struct, frozen=True):
     labels: tuple[tuple[int, str, str], ...]
 
 
+class DetourRoutes(msgspec.Struct, frozen=True):
+    """Routes that have several ways: table and prefix of each, and the source address that they prefer.
+
+    Attributes:
+        ways: Name, device and next hop (empty: none is needed); the first is the one that the agent's routes go by.
+        firm: Whoever left the first one does not go back before the config says something else.
+    """
+
+    ways: tuple[tuple[str, str, str], ...]
+    prefixes: tuple[tuple[int, str], ...]
+    source: str
+    firm: bool
+
+
 class FailoverTable(msgspec.Struct, frozen=True):
-    """All that the process is told."""
+    """All that the process is told.
+
+    Attributes:
+        uplinks: Gateway to the device, own and far address by which it is asked.
+        answers_as: Address from which questions of workloads are answered; empty: nobody asks.
+    """
 
     interval_ms: int
     missed: int
     routes: dict[str, RouteLabels]
     circuits: dict[str, CircuitLabels]
+    uplink_interval_ms: int = 200
+    uplink_missed: int = 3
+    uplinks: dict[str, tuple[str, str, str]] = {}
+    detours: dict[str, DetourRoutes] = {}
+    answers_as: str = ""
 
     @property
     def digest(self) -> str:
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
-
-
-def failover_table(config: GatewayConfig) -> FailoverTable | None:
-    """The table of a config; None if no circuit ends here, and there is nothing to watch."""
-    if not config.circuits:
-        return None
-    labels: dict[str, set[tuple[int, str, str]]] = {}
-    far: dict[str, str] = {}
-    for end in config.circuits:
-        for label in end.labels:
-            name = f"{end.remote_gateway} {label.route}" if label.route else f"label {label.number}"
-            labels.setdefault(name, set()).add((label.number, label.own, label.far))
-            far[name] = end.remote_gateway
-    return FailoverTable(
-        interval_ms=config.hello.interval_ms,
-        missed=config.hello.missed,
-        routes={name: RouteLabels(far[name], tuple(sorted(labels[name]))) for name in sorted(labels)},
-        circuits={
-            end.circuit: CircuitLabels(end.local_address, end.remote_address, end.send_label, end.standby_label)
-            for end in sorted(config.circuits, key=lambda end: end.circuit)
-        },
-    )

@@ -1,11 +1,12 @@
 """A config's nftables tables: what may pass the tunnels, what is rewritten and steered, what never leaves in clear.
 
-Pure. Four tables, so that a change of one does not touch the others:
+Pure. Five tables, so that a change of one does not touch the others:
 
 - ``foremesh_guard``: nothing from or to the mesh's blocks leaves by an interface that is not foremesh's;
 - ``foremesh_translate``: own addresses for mesh addresses and back, where there are any;
 - ``foremesh_hop``: labels: relayed at a transit, exchanged for circuit addresses at the ends; nothing else passes;
-- ``foremesh_edge``: workloads' traffic: steered into circuits, and each circuit's firewall and reservation.
+- ``foremesh_edge``: workloads' traffic: steered into circuits, and each circuit's firewall and reservation;
+- ``foremesh_uplinks``: a workload's answers, which go by the uplink that they were asked by, where there are several.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from foremesh.agent.rulesets.names import (
     STOPPED,
     STRAY,
     TRANSLATE,
+    UPLINKS,
     drop_counter,
     label_counter,
     pass_counter,
     police_counter,
 )
 from foremesh.agent.rulesets.translate import translate
+from foremesh.agent.rulesets.uplinks import uplinks
 
 __all__ = [
     "EDGE",
@@ -36,6 +39,7 @@ __all__ = [
     "STOPPED",
     "STRAY",
     "TRANSLATE",
+    "UPLINKS",
     "drop_counter",
     "edge",
     "guard",
@@ -44,4 +48,5 @@ __all__ = [
     "pass_counter",
     "police_counter",
     "translate",
+    "uplinks",
 ]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+import msgspec
 
 from foremesh.agent import tunnels
 from foremesh.agent.rulesets.matches import (
@@ -10,6 +13,7 @@ from foremesh.agent.rulesets.matches import (
     NOBODY,
     allowed,
     any_of,
+    midway,
     prefixes,
     set_of,
     steered,
@@ -17,8 +21,9 @@ from foremesh.agent.rulesets.matches import (
 )
 from foremesh.agent.rulesets.names import EDGE, STRAY, drop_counter, pass_counter, police_counter, tag_of
 from foremesh.agent.rulesets.passage import passage
-from foremesh.agent.state import MARK_MASK, PROBE_PORT, Chain, Names, Table, mark_of
-from foremesh.model.config import CircuitEnd, GatewayConfig
+from foremesh.agent.state import MARK_MASK, PROBE_PORT, UPLINK_PORT, Chain, Names, Table, mark_of
+from foremesh.model.circuit import FirewallRule
+from foremesh.model.config import CircuitEnd, GatewayConfig, Steer
 
 
 def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBODY) -> Table:
@@ -31,7 +36,12 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
     ours = f'"{names.all}"'
     behind = {machine.address: targets[machine.resource] for machine in config.behind if machine.resource in targets}
     attached, outside = [], []
-    for entry in config.steering:
+    for entry, several in _by_traffic(config.steering):
+        if several and entry.answers:
+            # By the circuit, and so the gateway, that the last packet of the connection came by.
+            marks = set_of(f"{mark_of(classes[one.circuit]):#010x}" for one in (entry, *several))
+            follow = f"ct mark & {MARK_MASK:#010x} {marks} meta mark set ct mark & {MARK_MASK:#010x} accept"
+            attached.append(f"{steered(entry)} {follow}")
         mark = f"{_marked('meta', classes[entry.circuit])} {_marked('ct', classes[entry.circuit])} accept"
         attached.append(f"{steered(entry)} {mark}".strip())
         outside += [f"iifname != {ours} {match} {mark}" for match in steered_from_behind(entry, behind)]
@@ -59,6 +69,11 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
     forward += [
         f"{way} {match} accept" for rule in config.local for match in allowed(rule, behind) for way in among_own
     ]
+    forward += [
+        f"{among_own[0]} {match} accept"
+        for initiator in (True, False)
+        for match in _midway(config, config.local, initiator=initiator)
+    ]
     firewalls: list[Chain] = []
     for end in config.circuits:
         device, tag = any_of(tunnels.devices(end, names)), tag_of(end.circuit)
@@ -66,7 +81,8 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
         drop = f"counter name {drop_counter(end.circuit)} drop"
         rules = tuple(f"{match} accept".strip() for rule in end.firewall for match in allowed(rule, behind))
         # New traffic comes from the circuit's ``from`` end alone; the other direction carries answers.
-        leaving, arriving = (rules, ()) if end.initiator else ((), rules)
+        answers = tuple(f"{match} accept" for match in _midway(config, end.firewall, initiator=end.initiator))
+        leaving, arriving = (rules, answers) if end.initiator else (answers, rules)
         firewalls += [Chain(f"out_{tag}", (*leaving, drop)), Chain(f"in_{tag}", (*arriving, drop))]
         note = f'comment "circuit {end.circuit[:100]}"'
         forward.append(f"oifname {device} ip daddr {remote} goto out_{tag} {note}")
@@ -79,6 +95,8 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
             f"ip daddr {config.mesh_address} udp dport {PROBE_PORT} accept",
             f"ip daddr {config.mesh_address} {ECHO} accept",
         ]
+    if any(workload.others for workload in config.attached):
+        receive.append(f'iifname "{names.attach}" ip daddr {config.mesh_address} udp dport {UPLINK_PORT} accept')
     receive.append(f"counter name {STRAY} drop")
 
     return Table(
@@ -94,6 +112,28 @@ def edge(names: Names, config: GatewayConfig, targets: Mapping[str, str] = NOBOD
         ),
         (STRAY, *(counter for end in config.circuits for counter in _counters(end))),
     )
+
+
+def _by_traffic(steering: Iterable[Steer]) -> Iterable[tuple[Steer, tuple[Steer, ...]]]:
+    """Rules that decide, in their order, each with the others about the same traffic."""
+    same: dict[Steer, list[Steer]] = {}
+    for entry in steering:
+        same.setdefault(msgspec.structs.replace(entry, circuit="", backup=False), []).append(entry)
+    for entries in same.values():
+        first, *others = sorted(entries, key=lambda entry: entry.backup)
+        yield first, tuple(others)
+
+
+def _midway(config: GatewayConfig, rules: Iterable[FirewallRule], *, initiator: bool) -> list[str]:
+    """Matches of answers in connections that another gateway of the site knows, and this one has not seen begin: the
+    middle of TCP, which needs no more than that, since nothing can be opened by it."""
+    moving = [IPv4Address(workload.address) for workload in config.attached if workload.others]
+    found = []
+    for rule in rules:
+        own = rule.sources if initiator else rule.destinations
+        if any(address in IPv4Network(prefix) for address in moving for prefix in own or ("0.0.0.0/0",)):
+            found += midway(rule)
+    return found
 
 
 def _marked(what: str, class_number: int) -> str:

@@ -61,6 +61,15 @@ def allowed(rule: FirewallRule, behind: Mapping[str, str] = NOBODY) -> list[str]
     return [f"{ends} {service}".strip() for ends in _ends(rule.sources, rule.destinations, behind)]
 
 
+def midway(rule: FirewallRule) -> list[str]:
+    """Matches of answers to a rule's traffic from the middle of TCP connections: they acknowledge, and open nothing."""
+    if rule.protocol not in (None, Protocol.TCP):
+        return []
+    asked = _ends(rule.destinations, rule.sources, NOBODY)[0]
+    ports = f"tcp sport {set_of(sorted(set(rule.ports)))} " if rule.ports else ""
+    return [f"{asked} {ports}tcp flags & (syn | ack) == ack".strip()]
+
+
 def steered(entry: Steer) -> str:
     """The match of attached workloads' traffic."""
     service = _service(entry.protocol, entry.ports, "sport" if entry.answers else "dport")

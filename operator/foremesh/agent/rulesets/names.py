@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 
 GUARD, TRANSLATE, HOP, EDGE = "foremesh_guard", "foremesh_translate", "foremesh_hop", "foremesh_edge"
-OWNED = (GUARD, TRANSLATE, HOP, EDGE)
+UPLINKS = "foremesh_uplinks"
+OWNED = (GUARD, TRANSLATE, HOP, EDGE, UPLINKS)
 
 STOPPED = "stopped"
 """Counter of the guard: packets that would have left in clear."""
