@@ -81,6 +81,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shared: needs the folder FOREMESH_SHARED names")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep to one worker what measures times in labs: two labs at once on two cores disturb each other."""
+    for item in items:
+        if "lab" in _needs(item):
+            item.add_marker(pytest.mark.xdist_group("lab"))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the selected tests run before the first of them starts: no test's time limit allows for a cold
     build."""
