@@ -19,15 +19,15 @@ PARTS = ("chain", "counter", "map")
 """Named parts of a table, in nft's words and SeenTable's order."""
 
 
-async def _list(what: str) -> list[dict[str, Any]]:
-    text = await run_command(["nft", "-j", "list", what])
-    return list(json.loads(text or '{"nftables": []}')["nftables"])
+async def _list(*what: str) -> list[dict[str, Any]]:
+    """Everything of these kinds, without the elements of maps; ``nft`` answers each with a line."""
+    text = await run_command(["nft", "--json", "--terse", "; ".join(f"list {kind}" for kind in what)])
+    return [item for line in text.splitlines() for item in json.loads(line)["nftables"]]
 
 
 async def tables(owned: Collection[str]) -> dict[str, SeenTable]:
     """The owned tables that exist: their names, chains, counters and maps, not their rules."""
-    items = [item for what in ("tables", "chains", "counters", "maps") for item in await _list(what)]
-    return parse_tables(items, owned)
+    return parse_tables(await _list("tables", "chains", "counters", "maps"), owned)
 
 
 def parse_tables(items: Iterable[Mapping[str, Any]], owned: Collection[str]) -> dict[str, SeenTable]:

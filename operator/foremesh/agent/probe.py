@@ -8,6 +8,7 @@ time to come up, and what is sent to one that does not answer may wait for a han
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import random
 import secrets
@@ -45,6 +46,9 @@ GRACE_PROBES = 10
 handshake of WireGuard that fails is tried again after five seconds."""
 READ_AT_ONCE = 64
 """Packets taken from a socket before others get their turn."""
+STEP_S = 0.02
+"""Seconds between two moments at which probes are sent, or given up: a timer for each costs more than what it does. Few
+enough are sent together, with 200 targets, not to wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ class _Watched:
         self.target, self.since_s = target, since_s
         self.history = History(SMALL_BYTES)
         self.full_due_s = 0.0
-        self.timer: asyncio.TimerHandle | None = None
+        self.gone = False
         self.estimate = Estimate()
 
 
@@ -187,7 +191,6 @@ class _Pending:
 
     watched: _Watched
     sent_s: float
-    timer: asyncio.TimerHandle
     size: int
     counted: bool
     timed: bool
@@ -225,7 +228,9 @@ class Prober:
         self._sequence = 0
         self._sockets: dict[str, _Socket] = {}
         self._watched: dict[Target, _Watched] = {}
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, _Pending] = {}  # in the order of sending, which is that of giving up
+        self._due: list[tuple[float, int, _Watched]] = []  # a heap: when to probe next, and a number to tell two apart
+        self._timer: asyncio.TimerHandle | None = None
         self._queue: list[Target] = []
         self._train: tuple[int, Target] | None = None
         self._train_timer: asyncio.TimerHandle | None = None
@@ -251,43 +256,60 @@ class Prober:
         loop = asyncio.get_running_loop()
         series = {target.series for target in targets}
         for target in self._watched.keys() - targets.keys():
-            gone = self._watched.pop(target)
-            if gone.timer:
-                gone.timer.cancel()
+            self._watched.pop(target).gone = True
             if target.series not in series:
                 self._sink.forget(target)
-        for target in sorted(targets, key=repr):
-            if target not in self._watched:
-                watched = self._watched[target] = _Watched(target, loop.time())
-                # Spread over the interval, so that not all targets are probed in the same instant.
-                watched.timer = loop.call_later(random.uniform(0, self._interval_s), self._tick, watched)
-            self._watched[target].history.check_sizes(targets[target])
+        for target in sorted(targets.keys() - self._watched.keys(), key=repr):
+            watched = self._watched[target] = _Watched(target, loop.time())
+            # Spread over the interval, so that not all targets are probed in the same instant.
+            heapq.heappush(self._due, (loop.time() + random.uniform(0, self._interval_s), id(watched), watched))
+        for target, sizes in targets.items():
+            self._watched[target].history.check_sizes(sizes)
         if self._capacity_interval_s is not None and self._train_timer is None:
             self._train_timer = loop.call_later(LEAST_GAP_S, self._next_train, self._capacity_interval_s)
+        if self._timer:
+            self._timer.cancel()
+        self._step()
 
     def close(self) -> None:
         """Stop probing and answering."""
         self._capacity_interval_s = None
         if self._train_timer:
             self._train_timer.cancel()
-        self.retarget({}, {})
-        for pending in self._pending.values():
-            pending.timer.cancel()
+        self._due.clear()
         self._pending.clear()
+        self.retarget({}, {})
 
     def histories(self) -> Mapping[Target, History]:
         """What is known of every target."""
         return {target: watched.history for target, watched in self._watched.items()}
 
-    def _tick(self, watched: _Watched) -> None:
+    def _step(self) -> None:
+        """Give up what was not answered in time, send what is due, and come again when there is more to do."""
         loop = asyncio.get_running_loop()
-        watched.timer = loop.call_later(self._interval_s, self._tick, watched)
+        now_s = loop.time()
+        while self._pending and self._expires_s() <= now_s:
+            self._expired(next(iter(self._pending)))
+        while self._due and self._due[0][0] <= now_s:
+            due_s, number, watched = heapq.heappop(self._due)
+            if not watched.gone:
+                self._probe(watched, now_s)
+                # After a pause, not all of them at once.
+                due_s += self._interval_s * (1 + max(0.0, now_s - due_s) // self._interval_s)
+                heapq.heappush(self._due, (due_s, number, watched))
+        nexts_s = [self._due[0][0]] if self._due else []
+        nexts_s += [self._expires_s()] if self._pending else []
+        self._timer = loop.call_at(max(min(nexts_s), now_s + STEP_S), self._step) if nexts_s else None
+
+    def _expires_s(self) -> float:
+        return next(iter(self._pending.values())).sent_s + self._timeout_s
+
+    def _probe(self, watched: _Watched, now_s: float) -> None:
         self._send(watched)
         history = watched.history
-        if history.path.sizes and history.answering and watched.full_due_s <= loop.time():
-            sizes = history.path.round
-            watched.full_due_s = loop.time() + (self._interval_s if history.path.in_doubt else self._mtu_interval_s)
-            for size in sizes:
+        if history.path.sizes and history.answering and watched.full_due_s <= now_s:
+            watched.full_due_s = now_s + (self._interval_s if history.path.in_doubt else self._mtu_interval_s)
+            for size in history.path.round:
                 self._send(watched, size)
 
     def _send(self, watched: _Watched, size: int = 0) -> None:
@@ -296,8 +318,7 @@ class Prober:
         sequence, history, now_s = self._sequence, watched.history, loop.time()
         grace_over = now_s - watched.since_s >= GRACE_PROBES * self._interval_s
         counted = not size and (history.seen or grace_over)
-        timer = loop.call_later(self._timeout_s, self._expired, sequence)
-        self._pending[sequence] = _Pending(watched, now_s, timer, size, counted, history.answering)
+        self._pending[sequence] = _Pending(watched, now_s, size, counted, history.answering)
         if counted:
             self._sink.sent(watched.target)
         packet = PACKET.pack(MAGIC, REQUEST, self._session, sequence, raw_ns(), 0, 0)
@@ -305,13 +326,12 @@ class Prober:
             packet = packet.ljust(size - HEADERS_BYTES, b"\0")
         current = self._sockets.get(watched.target.device)
         if current is None or not current.send(packet, watched.target.address):
-            timer.cancel()
             self._expired(sequence)
 
     def _expired(self, sequence: int) -> None:
         pending = self._pending.pop(sequence)
         watched = pending.watched
-        if self._watched.get(watched.target) is not watched:
+        if watched.gone:
             return
         if pending.size:
             watched.history.lose_full(pending.size)
@@ -328,9 +348,8 @@ class Prober:
         pending = self._pending.pop(sequence, None) if session == self._session else None
         if pending is None:
             return
-        pending.timer.cancel()
         watched = pending.watched
-        if self._watched.get(watched.target) is not watched:
+        if watched.gone:
             return
         if pending.size:
             watched.history.answer_full(pending.size)

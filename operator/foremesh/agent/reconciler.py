@@ -96,6 +96,7 @@ class Reconciler:
         self._told: dict[str, str] = {}
         self._sources = Sources()
         self._addresses: dict[str, str | None] = {}
+        self._made: tuple[GatewayConfig, Local, Desired] | None = None
         self._last_outcome: Acknowledgement | None = None
         self._complete: GatewayConfig | None = None  # the last that the host had in full, before a restart perhaps
         self._begun: set[int] = set()  # labels of what was begun since, and not ended
@@ -161,8 +162,7 @@ class Reconciler:
             except ConfigRefused as error:
                 return str(error)
             except HostError as error:
-                # What had been applied is looked at again soon anyway.
-                if attempt == ATTEMPTS or config in (self.applied, self._complete) or self.wanted is not config:
+                if attempt == ATTEMPTS or self.wanted is not config:
                     return f"config of epoch {config.epoch} not applied: {error}"
                 log.warning("config tried again epoch=%d attempt=%d error=%s", config.epoch, attempt, error)
             else:
@@ -193,7 +193,7 @@ class Reconciler:
         if config is None:
             return
         try:
-            self._told = _endpoints(desired(config, await self._resolved(config)))
+            self._told = _endpoints(await self._desired(config))
         except ConfigRefused as error:
             log.warning("stored config not adopted error=%s", error)
             return
@@ -201,7 +201,7 @@ class Reconciler:
         await self.take(config)
 
     async def _hold_to(self, config: GatewayConfig) -> None:
-        wanted = desired(config, await self._resolved(config))
+        wanted = await self._desired(config)
         if config != self.applied and (found := overlaps(config, await self._host.foreign_routes())):
             raise ConfigRefused(config.gateway, "; ".join(found))
         sight = await self._host.observe(wanted, self._told, now_s=time.time())
@@ -250,6 +250,13 @@ class Reconciler:
             log.info("own address changed peers=%d", len(again))
             await self._host.apply(tuple(again))
 
+    async def _desired(self, config: GatewayConfig) -> Desired:
+        """What a config wants here: that of the last time, as long as nothing has changed that it follows from."""
+        local = await self._resolved(config)
+        if self._made is None or self._made[0] is not config or self._made[1] != local:
+            self._made = (config, local, desired(config, local))
+        return self._made[2]
+
     async def _resolved(self, config: GatewayConfig) -> Local:
         """What the host adds, with the endpoints that are names looked up; a name that fails keeps its last address."""
         named = {peer.endpoint for peer in config.hop_peers} | {uplink.endpoint for uplink in config.uplinks}
@@ -259,7 +266,7 @@ class Reconciler:
                 self._addresses[endpoint] = address
             else:
                 self._addresses.setdefault(endpoint, None)
-        return replace(self._local, endpoints=self._addresses)
+        return replace(self._local, endpoints=dict(self._addresses))
 
     def _say(self, config: GatewayConfig, error: str) -> None:
         outcome = Acknowledgement(
