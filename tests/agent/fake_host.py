@@ -48,7 +48,7 @@ def after(state: Observed, change: d.Change) -> Observed:
             if name in state.interfaces:
                 raise Impossible(f"{name} is there")
             made = Interface("", 1420, 0, up=False, vxlan=vxlan, offload=vxlan is not None)
-            settings = {**state.sysctls, f"net.ipv4.conf.{name}.rp_filter": "2"}  # as distributions have it
+            settings = {**state.sysctls, f"net.ipv4.conf.{name}.rp_filter": "1"}  # neither of those that are wanted
             interfaces = {**state.interfaces, name: made}
             return replace(state, interfaces=interfaces, sysctls=settings, abandoned=state.abandoned - {name})
         case d.DisableOffload(name):
