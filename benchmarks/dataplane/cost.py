@@ -148,6 +148,8 @@ def _add_memory(sheet: Sheet, bench: str, memory: dict[str, list[tuple[float, fl
     sheet.add(Figure(bench, "resident memory, agent", resident[AGENT], "MB", target=target))
     sheet.add(Figure(bench, "resident memory, agent and fail-over process", both, "MB", target=target, bound_by=why))
     sheet.add(Figure(bench, "resident memory, fail-over process", resident[FAILOVER], "MB"))
+    shared_out = proportional[AGENT] + proportional[FAILOVER]
+    sheet.add(Figure(bench, "memory with shared pages divided, agent and fail-over process", shared_out, "MB"))
     for part in (HOP, INNER):
         name = f"resident memory, {part} ({len(memory[part])} processes)"
         sheet.add(Figure(bench, name, resident[part], "MB"))
