@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from agent.configs import BLOCKS, CIRCUIT, HOSTS, PORTS, configs, resource, workload_address
@@ -160,6 +161,28 @@ def test_a_move_to_another_label_loses_nothing(mesh: Mesh) -> None:
     assert answered == sent
     assert "100.112.0.10" not in mesh.lab["t"].exec("nft", "list", "ruleset").stdout
     assert [mesh.differences(host) for host in HOSTS] == [""] * len(HOSTS)
+
+
+def test_a_config_that_fails_half_way_costs_no_packet_and_is_rolled_back(mesh: Mesh) -> None:
+    """It moves to another label, and nft refuses its firewall when addresses and routes of that are there."""
+
+    def offer_what_fails() -> None:
+        mesh.epoch += 1
+        made = configs(mesh.keys(), epoch=mesh.epoch, underlay=mesh.underlay, label=7)["a"]
+        (end,) = made.circuits
+        failing = msgspec.structs.replace(made, circuits=(msgspec.structs.replace(end, dscp=99),))
+        mesh.api.offer(failing)
+        outcome = wait_until(lambda: mesh.api.outcome(failing), 30, what="word on the config that fails")
+        assert not outcome.applied
+        assert "nft" in outcome.error
+        assert outcome.error.endswith(f"epoch {mesh.epoch - 1} is in force")
+        assert outcome.labels == (6,)
+
+    sent, answered = mesh.flooding(offer_what_fails, count=2000)
+    assert answered == sent
+    assert mesh.differences("a") == ""
+    assert "100.112.0.14" not in mesh.lab["a"].exec("ip", "address").stdout
+    mesh.offer(label=6)  # a newer config, which the agent does not keep waiting
 
 
 def test_a_restarted_agent_adopts_what_is_there(mesh: Mesh) -> None:
