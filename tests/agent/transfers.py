@@ -3,7 +3,8 @@
 python transfers.py serve PORT                       takes one connection, in which the caller says who sends
 python transfers.py call ADDRESS PORT up|down        up: the caller sends; down: it is sent to
 
-Whoever receives says when the first block comes, and upon SIGTERM what came; the other one ends with the connection.
+Whoever receives says when the first block comes, when the next one comes after SIGUSR1, and upon SIGTERM what came; the
+other one ends with the connection.
 Blocks are numbered: none may be missing, and none may come twice.
 """
 
@@ -36,7 +37,9 @@ def receive(stream: socket.socket) -> None:
         print(json.dumps({"came": came, "longest_gap_s": longest_s}), flush=True)
         sys.exit(0)
 
+    asked: list[int] = []
     signal.signal(signal.SIGTERM, tell)
+    signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
     unread = b""
     while True:
         octets = stream.recv(1 << 16)
@@ -48,6 +51,9 @@ def receive(stream: socket.socket) -> None:
         else:
             longest_s = max(longest_s, now_s - last_s)
         last_s = now_s
+        if asked:
+            asked.clear()
+            print("more", flush=True)
         unread += octets
         while len(unread) >= BLOCK_BYTES:
             (number,) = NUMBER.unpack_from(unread)

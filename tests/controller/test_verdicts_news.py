@@ -16,6 +16,7 @@ from controller.said import (
     settled,
 )
 from controller.scene import (
+    WEB,
     policy_body,
 )
 from foremesh.controller import verdicts
@@ -23,6 +24,7 @@ from foremesh.controller.conditions import find
 from foremesh.controller.verdicts import (
     intent_news,
     policy_status,
+    resource_news,
     store_is_away,
     worth_writing,
 )
@@ -151,3 +153,16 @@ BREACHED = with_condition(SATISFIED, "Satisfied", status="False", reason="Latenc
 )
 def test_events_of_an_intent(old: IntentStatus, new: IntentStatus, told: list[str]) -> None:
     assert [reason for _, reason, _ in intent_news(old, new)] == told
+
+
+def test_one_that_left_a_gateway_by_itself_says_so_once() -> None:
+    mesh = settled()
+    before = of_resource(mesh, WEB)
+    mesh.report(WEB, detours={"mesh/ams": "mesh/par"})
+    after = of_resource(mesh, WEB)
+    assert said(after.conditions)["Ready"] == ("True", "GatewayLeft")
+    ((kind, reason, message),) = resource_news(before, after)
+    assert (kind, reason) == ("Warning", "GatewayLeft")
+    assert "it uses mesh/par in place of mesh/ams" in message
+    assert resource_news(after, after) == []
+    assert resource_news(after, before) == []

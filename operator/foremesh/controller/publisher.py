@@ -104,15 +104,17 @@ class Publisher:
         self, decision: Decision, observed: Observed, record: Record, heard: Mapping[str, str], now: str
     ) -> None:
         for id_, resource in record.resources.items():
+            old = record.resource_status.get(id_, ResourceStatus())
             new = verdicts.resource_status(
                 resource,
-                record.resource_status.get(id_, ResourceStatus()),
+                old,
                 decision.state,
                 observed,
                 secret=manifests.secret_name(resource) if manifests.wants_agent(resource) else "",
                 heard_at=heard.get(id_, ""),
                 now=now,
             )
+            await self._tell(record, "MeshResource", id_, verdicts.resource_news(old, new))
             await self._write_status(record, "MeshResource", id_, record.resource_status, new)
 
     async def _write_circuits(

@@ -45,6 +45,7 @@ def as_told(beacon: Beacon, config: GatewayConfig) -> Beacon:
         applied_epoch=config.epoch,
         applied_revision=config.revision,
         sending={end.circuit: end.send_label for end in config.circuits if end.send_label is not None},
+        detours={},
         heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
         watching=True,
     )

@@ -2,7 +2,8 @@
 
 An Intent whose requirements are edited belongs to another class, hence to another circuit. The new circuit is opened
 for the pair at once and the old one stays open until its last label is free; traffic is steered into the old one until
-the new one has an Active label, which every gateway has acknowledged. So each end may switch alone.
+the new one has an Active label, which every gateway has acknowledged. So each end may switch alone. Where the two begin
+or end at different gateways of a site, the old one also stays until the workload has acknowledged the change.
 
 Not where both circuits share an inner interface (one class, another far end): there an address can only have one peer,
 and the pair moves at once.
@@ -20,6 +21,7 @@ from foremesh.model.intent import Traffic
 from foremesh.model.mesh import SteeredPair
 from foremesh.network.circuits import DesiredCircuit, base_class
 from foremesh.network.labels import Wanted
+from foremesh.network.programmed import Applied, Shows
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def hand_over(
     recorded: Mapping[str, Circuit],
     class_numbers: Mapping[str, int],
     addresses: Mapping[str, str],
+    applied: Applied,
 ) -> Handover:
     """Decide which circuit carries each pair while circuits come and go.
 
@@ -47,6 +50,7 @@ def hand_over(
         recorded: Circuits that exist, by id. What an old one carried stands in its firewall.
         class_numbers: Inner interface of every circuit, old and new.
         addresses: Resource id to mesh address, as on record.
+        applied: What members run: a workload that may still send by way of an old circuit's gateway keeps that.
     """
     owners = {address: id_ for id_, address in addresses.items()}
     wanted = {circuit.id: circuit for circuit in desired}
@@ -69,8 +73,9 @@ def hand_over(
                 continue
             waiting = [heir.id for heir in heirs if heir.id not in recorded or not _carries(recorded[heir.id])]
             still_here = active is not None and bool(waiting)
-            kept.append(msgspec.structs.replace(pair, steered=still_here))
-            if active is not None and still_here:
+            stays = active is not None and (still_here or _may_send(old.spec, pair, applied))
+            kept.append(msgspec.structs.replace(pair, steered=stays, backup=not still_here))
+            if active is not None and stays:
                 withheld |= {(heir, pair.source, pair.destination) for heir in waiting}
                 standby = label_in(old, LabelState.STANDBY)
                 staying[id_] = Wanted(active.route, standby.route if standby else None)
@@ -82,11 +87,15 @@ def hand_over(
         )
     classes = {id_: base_class(circuit.spec.class_) for id_, circuit in recorded.items()}
     classes |= {id_: base_class(circuit.spec.class_) for id_, circuit in wanted.items()}
-    return Handover(_carrying_first(pairs, recorded, classes), staying)
+    near = {id_: circuit.spec.from_ for id_, circuit in wanted.items()}
+    return Handover(_carrying_first(pairs, recorded, classes, near), staying)
 
 
 def _carrying_first(
-    pairs: Mapping[str, tuple[SteeredPair, ...]], recorded: Mapping[str, Circuit], classes: Mapping[str, str]
+    pairs: Mapping[str, tuple[SteeredPair, ...]],
+    recorded: Mapping[str, Circuit],
+    classes: Mapping[str, str],
+    near: Mapping[str, str],
 ) -> dict[str, tuple[SteeredPair, ...]]:
     """Where a backup has an Active label already, and the circuit that comes first has none, they change parts."""
     carrying = {id_ for id_ in pairs if id_ in recorded and _carries(recorded[id_])}
@@ -98,8 +107,10 @@ def _carrying_first(
     change: set[tuple[str, str, str]] = set()
     for (_, source, destination), found in users.items():
         first = [id_ for backup, id_ in found if not backup]
-        ready = sorted(id_ for backup, id_ in found if backup and id_ in carrying)
+        ready = [id_ for backup, id_ in found if backup and id_ in carrying]
         if len(first) == 1 and first[0] not in carrying and ready:
+            # The near gateway was chosen; another one may be gone.
+            ready.sort(key=lambda id_: (recorded[id_].spec.from_ != near.get(first[0]), id_))
             change |= {(first[0], source, destination), (ready[0], source, destination)}
     return {
         id_: tuple(
@@ -108,6 +119,24 @@ def _carrying_first(
         )
         for id_, listed in pairs.items()
     }
+
+
+def _may_send(spec: CircuitSpec, pair: SteeredPair, applied: Applied) -> bool:
+    """Whether a workload of several gateways may still be told to use one of this circuit's for a pair."""
+
+    def left(gateway: str, far_address: str) -> Shows:
+        return lambda config: (
+            not any(
+                uplink.gateway == gateway and f"{far_address}/32" in uplink.destinations for uplink in config.uplinks
+            )
+        )
+
+    ends = ((pair.source, spec.from_, pair.destination_address), (pair.destination, spec.to, pair.source_address))
+    return any(
+        own in applied.configs and not applied.confirms(own, left(gateway, far))
+        for own, gateway, far in ends
+        if base_class(spec.class_) != spec.class_
+    )
 
 
 def label_in(circuit: Circuit, state: LabelState) -> LabelAllocation | None:

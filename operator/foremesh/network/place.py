@@ -86,7 +86,7 @@ def place_circuits(
             for gateway, there in held.classes_at.items()
         },
     )
-    handover = hand_over(desired, recorded, classes, held.addresses)
+    handover = hand_over(desired, recorded, classes, held.addresses, applied)
     routes |= handover.staying
     circuits: Sequence[PlacedCircuit] = [
         PlacedCircuit(

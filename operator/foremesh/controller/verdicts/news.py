@@ -11,8 +11,9 @@ import msgspec
 from foremesh.controller.conditions import find
 from foremesh.controller.verdicts.figures import text
 from foremesh.controller.verdicts.intents import AWAY
+from foremesh.controller.verdicts.resources import GATEWAY_LEFT
 from foremesh.model.circuit import CircuitStatus, Condition, Figures
-from foremesh.model.status import IntentStatus
+from foremesh.model.status import IntentStatus, ResourceStatus
 
 NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?")
 """A figure in a message; digits that are part of a name are none."""
@@ -55,6 +56,15 @@ def circuit_news(old: CircuitStatus, new: CircuitStatus) -> list[News]:
         return [("Warning", "FailedOver", f"from {text(old.path)} to {text(new.path)}: {why}")]
     if new.moves > old.moves:
         return [("Normal", "Moved", f"from {text(old.path)} to {text(new.path)}")]
+    return []
+
+
+def resource_news(old: ResourceStatus, new: ResourceStatus) -> list[News]:
+    """What a member did by itself that people should hear of."""
+    before, after = find(old.conditions, "Ready"), find(new.conditions, "Ready")
+    left = after is not None and after.reason == GATEWAY_LEFT
+    if left and after is not None and (before is None or before.message != after.message):
+        return [("Warning", GATEWAY_LEFT, after.message)]
     return []
 
 

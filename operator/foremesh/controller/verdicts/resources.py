@@ -12,6 +12,9 @@ from foremesh.model.resource import Resource
 from foremesh.model.status import ResourceStatus
 from foremesh.network.attachment import attach
 
+GATEWAY_LEFT = "GatewayLeft"
+"""Reason of a member that uses another gateway than it was told."""
+
 
 def resource_status(
     resource: Resource,
@@ -123,7 +126,13 @@ def _ready(member: Member, members: dict[str, Member], observed: Observed, but: 
             "ConfigRefused",
             f"its agent refused the newest config and keeps the one before: {word.error or 'no reason'}",
         )
-    return state("Ready", True, "Serving", f"it takes part in the mesh{but and f'; {but}'}")
+    takes_part = f"it takes part in the mesh{but and f'; {but}'}"
+    beacon = observed.beacons.get(member.id)
+    if beacon is not None and beacon.detours:
+        instead = ", ".join(f"{used} in place of {told}" for told, used in sorted(beacon.detours.items()))
+        why = f"{takes_part}; nothing passed where it was told to send, so it uses {instead} until the next plan"
+        return state("Ready", True, GATEWAY_LEFT, why)
+    return state("Ready", True, "Serving", takes_part)
 
 
 def _prefix(member: Member, blocks: Blocks) -> str:
