@@ -14,6 +14,7 @@ from agent.mesh_api import FakeMeshApi
 from agent.running import AGENT, DIFFERENCES
 from foremesh.model.circuit import LabelAllocation, LabelState
 from foremesh.model.resource import Resource
+from foremesh.network.tunnels import NEVER
 from lab.process import Daemon, wait_until
 from lab.topology import Lab
 from lab.traffic import Ping
@@ -77,6 +78,7 @@ class Controlled:
         controller.registrations = dict(self.api.registrations)
         controller.acknowledgements = {id_: said[-1] for id_, said in self.api.acknowledgements.items() if said}
         controller.beacons = dict(self.api.beacons)
+        controller.now_s = time.time() if controller.rotation != NEVER else 0.0
         self.api.offer(*(controller.configs[id_] for id_ in controller.cycle()))
 
     def drive(self, until: Callable[[], object], what: str, timeout_s: float = 90.0) -> None:
@@ -100,7 +102,8 @@ class Controlled:
         configs, said = self.controller.configs, self.controller.acknowledgements
         if any(id_ not in said or not said[id_].applied or said[id_].epoch < configs[id_].epoch for id_ in configs):
             return False
-        return {label.state for label in self.labels()} <= {LabelState.ACTIVE, LabelState.STANDBY}
+        single = all(len(circuit.tunnels) == 1 for circuit in self.controller.placed.circuits)
+        return single and {label.state for label in self.labels()} <= {LabelState.ACTIVE, LabelState.STANDBY}
 
     def differences(self, host: str) -> str:
         return self.lab[host].exec(sys.executable, "-c", DIFFERENCES, self.folder / f"{host}.yaml", timeout=90).stdout

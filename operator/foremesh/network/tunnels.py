@@ -52,10 +52,12 @@ class Rotation:
     Attributes:
         period_s: Seconds that a key is used; 0: however long it lasts.
         not_before_s: Unix time; no key of before is used from then on.
+        longest_spread_s: Seconds over which circuits are spread at most.
     """
 
     period_s: float = 0.0
     not_before_s: float = 0.0
+    longest_spread_s: float = LONGEST_SPREAD_S
 
     def since_s(self, now_s: float) -> int:
         """Unix time from which on keys are to be, the same for all gateways: a multiple of the period."""
@@ -70,7 +72,7 @@ class Rotation:
     @property
     def spread_s(self) -> float:
         """Seconds over which circuits are spread."""
-        return min(LONGEST_SPREAD_S, self.period_s * SPREAD if self.period_s else LONGEST_SPREAD_S)
+        return min(self.longest_spread_s, self.period_s * SPREAD if self.period_s else self.longest_spread_s)
 
 
 NEVER = Rotation()
