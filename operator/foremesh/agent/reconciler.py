@@ -261,12 +261,11 @@ class Reconciler:
         """What the host adds, with the endpoints that are names looked up; a name that fails keeps its last address."""
         named = {peer.endpoint for peer in config.hop_peers} | {uplink.endpoint for uplink in config.uplinks}
         named |= {endpoint_of(machine.target) for machine in config.behind}
-        for endpoint in sorted(name for name in named if name):
-            if address := await _lookup(endpoint):
-                self._addresses[endpoint] = address
-            else:
-                self._addresses.setdefault(endpoint, None)
-        return replace(self._local, endpoints=dict(self._addresses))
+        known = self._addresses
+        self._addresses = {
+            name: await _lookup(name) or known.get(name) for name in sorted(name for name in named if name)
+        }
+        return replace(self._local, endpoints=self._addresses)
 
     def _say(self, config: GatewayConfig, error: str) -> None:
         outcome = Acknowledgement(
