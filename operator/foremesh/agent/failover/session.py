@@ -220,12 +220,18 @@ class Session:
         """Nothing was heard for so long that the route is not alive; says nothing about whose fault it is."""
         return now_s >= self.silent_from_s
 
-    def overdue(self, now_s: float) -> int:
-        """Hellos that are known to have been sent this way, and should have come by now."""
+    def overdue(self, now_s: float, most: int = SHARE_HELLOS) -> int:
+        """Hellos that are known to have been sent this way, and should have come by now; counted up to ``most``."""
         self._adopt()
         if self._since_s is None:
             self._since_s = now_s
-        return sum(self._due_s(sent_s, seen_s) <= now_s for _, sent_s, seen_s in self.far.after(self._tick))
+        count = 0
+        for _, sent_s, seen_s in self.far.after(self._tick):
+            if self._due_s(sent_s, seen_s) <= now_s:
+                count += 1
+                if count == most:
+                    break
+        return count
 
     def _due_s(self, sent_s: float, seen_s: float) -> float:
         if self._offset_s is None:
@@ -237,7 +243,7 @@ class Session:
 
     def unheard(self, now_s: float) -> bool:
         """Hellos are sent this way and do not arrive: proven by other routes."""
-        return self.silent(now_s) and self.overdue(now_s) >= PROVEN_TICKS
+        return self.silent(now_s) and self.overdue(now_s, PROVEN_TICKS) == PROVEN_TICKS
 
     def dead(self, now_s: float) -> bool:
         """One of both directions is known not to work."""
@@ -255,7 +261,7 @@ class Session:
 
     def share(self, now_s: float) -> float:
         """Share of the newest hellos towards here that arrived."""
-        window = (self._window << min(self.overdue(now_s), SHARE_HELLOS)) & _WINDOW
+        window = (self._window << self.overdue(now_s)) & _WINDOW
         return window.bit_count() / SHARE_HELLOS
 
     def word(self, now_s: float) -> int:
