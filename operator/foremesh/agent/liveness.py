@@ -50,6 +50,7 @@ class Liveness:
         self._failover = failover
         self._config = config
         self._missing = missing
+        self._known: tuple[GatewayConfig | None, str] = (None, "")
         self.state = State()
         self.up = False
         self.news = asyncio.Event()
@@ -92,9 +93,15 @@ class Liveness:
         return dict(self.state.detours) if self._up_to_date() else {}
 
     def _up_to_date(self) -> bool:
+        return self._wanted() and self._digest() == self.state.digest
+
+    def _digest(self) -> str:
+        """Of the table of the config that is set up; empty if there is nothing to watch."""
         config = self._config()
-        table = failover_table(config, self._names) if config else None
-        return table is not None and table.digest == self.state.digest
+        if config is not self._known[0]:
+            table = failover_table(config, self._names) if config else None
+            self._known = (config, table.digest if table else "")
+        return self._known[1]
 
     def heard(self) -> tuple[int, ...]:
         """Labels on which hellos pass both ways, sorted."""
@@ -145,8 +152,7 @@ class Liveness:
             self.news.set()
 
     def _wanted(self) -> bool:
-        config = self._config()
-        return config is not None and failover_table(config, self._names) is not None
+        return bool(self._digest())
 
     async def pause(self, seconds: float) -> None:
         """Wait so long, or until there is news."""
