@@ -127,6 +127,25 @@ async def test_changes_are_told_to_whom_watches(ends: Ends) -> None:
     assert seen[-1].failovers == {"c": 1}
 
 
+async def test_who_reads_slowly_is_told_the_newest(tmp_path: Path) -> None:
+    with two_ends(tmp_path) as (end, _):
+        (circuit,) = table(0).circuits.values()
+        circuits = {f"c{n}": msgspec.structs.replace(circuit, local=circuit_address(n, 0)) for n in range(200)}
+        end.launch()
+        with socket.socket(socket.AF_UNIX) as slow:
+            slow.connect(str(end.socket))
+            slow.settimeout(20)
+            slow.sendall(b'{"do":"watch"}\n')
+            for n in range(60):
+                wanted = msgspec.structs.replace(table(0), missed=3 + n, circuits=circuits)
+                await end.failover.set(wanted)
+            told = []
+            with slow.makefile() as lines:
+                while not told or told[-1] != wanted.digest:
+                    told.append(json.loads(lines.readline())["digest"])
+        assert len(told) < 60
+
+
 @pytest.mark.parametrize("how", ["killed", "ended", "replaced"])
 async def test_another_process_goes_on_where_the_first_was(ends: Ends, how: str) -> None:
     """What is used is in the maps; it is neither lost nor taken for the config's word."""

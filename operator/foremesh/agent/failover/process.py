@@ -96,11 +96,12 @@ class Hellos:
 
 
 class Client:
-    """Somebody on the control socket."""
+    """Somebody on the control socket. ``behind``: has not read the last news yet, and there is newer."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.watches = False
+        self.behind = False
         self.unread = b""
         self.unsent = b""
 
@@ -336,14 +337,16 @@ class Process:
             return False
 
     def _push(self, now_s: float) -> None:
+        """Tell the news to whoever watches; who reads slowly gets the newest only."""
         watching = [client for client in self._clients.values() if client.watches]
-        if watching:
-            news = self._news(now_s)
-            for client in watching:
-                try:
+        news = self._news(now_s) if watching else {}
+        for client in watching:
+            client.behind = bool(client.unsent)
+            try:
+                if not client.behind:
                     self._say(client, news)
-                except OSError:
-                    self._drop(client)
+            except OSError:
+                self._drop(client)
 
     def _say(self, client: Client, answer: dict) -> None:
         client.unsent += json.dumps(answer, separators=(",", ":")).encode() + b"\n"
@@ -354,6 +357,10 @@ class Process:
     def _flush(self, client: Client) -> None:
         with contextlib.suppress(BlockingIOError):
             client.unsent = client.unsent[client.socket.send(client.unsent) :]
+        if client.behind and not client.unsent:
+            client.behind = False
+            self._say(client, self._news(time.monotonic()))
+            return
         self._poll.modify(client.socket, select.EPOLLIN | (select.EPOLLOUT if client.unsent else 0))
 
 
