@@ -224,4 +224,4 @@ def _labels(beacon: bytes) -> object:
         said = decode(Beacon, beacon, where="beacon")
     except ManifestError:
         return beacon
-    return said.applied_epoch, said.sending, said.heard, said.watching
+    return said.applied_epoch, said.sending, said.heard, said.watching, said.tunnels_up

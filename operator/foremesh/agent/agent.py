@@ -12,7 +12,7 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from foremesh.agent import rulesets
+from foremesh.agent import rulesets, tunnels
 from foremesh.agent.apply import Host, Sight
 from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
 from foremesh.agent.desired import Local
@@ -178,6 +178,7 @@ class Agent:
         self._unsent: asyncio.Queue[Acknowledgement] = asyncio.Queue()
         self._said: Acknowledgement | None = None
         self._known = ("", -1)  # revision and epoch of the newest config seen, refused ones too: not to be sent again
+        self._tunnels_up: tuple[str, ...] = ()
         self._beacon_interval_s = float(settings.beacon_interval)
 
     async def work(self) -> None:
@@ -324,6 +325,7 @@ class Agent:
             detours=self._liveness.detours(),
             heard=self._liveness.heard(),
             watching=self._liveness.up,
+            tunnels_up=self._tunnels_up,
         )
 
     def _outcome(self, acknowledgement: Acknowledgement) -> None:
@@ -336,6 +338,10 @@ class Agent:
         self._prober.retarget(
             targets(config, wanted, self._names), listening(config, wanted, sight.indexes, self._names)
         )
+        tunnels_up = tunnels.up(config, sight.devices, self._names)
+        if tunnels_up != self._tunnels_up:
+            self._tunnels_up = tunnels_up
+            self._liveness.news.set()
         self._metrics.epoch = config.epoch
         self._metrics.figures = Figures(config, sight.devices, self._metrics.figures.counters)
 

@@ -8,7 +8,7 @@ mark and its routing table stay, and the table says which of the two is sent thr
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from foremesh.agent.state import (
     Peer,
     port_of,
 )
+from foremesh.agent.wireguard import Device
 from foremesh.model.config import CircuitEnd, GatewayConfig, TunnelEnd
 
 if TYPE_CHECKING:
@@ -61,6 +62,17 @@ def interfaces(config: GatewayConfig, local: Local) -> dict[str, Interface]:
         key = _held(members[0][1].own_key, local)
         made[local.names.circuit(number, slot)] = Interface(key, min(CIRCUIT_MTU, mtu), port, peers=peers)
     return made
+
+
+def up(config: GatewayConfig, seen: Mapping[str, Device], names: Names) -> tuple[str, ...]:
+    """Circuits in whose second tunnel the ends have shaken hands, sorted: packets pass it both ways."""
+    found = []
+    for end in config.circuits:
+        device = seen.get(names.circuit(end.class_number, end.second.slot)) if end.second else None
+        peer = device.peers.get(end.second.public_key) if device and end.second else None
+        if peer and peer.last_handshake_s:
+            found.append(end.circuit)
+    return tuple(sorted(found))
 
 
 def contradictions(config: GatewayConfig) -> Iterable[str]:

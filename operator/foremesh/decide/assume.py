@@ -48,6 +48,7 @@ def as_told(beacon: Beacon, config: GatewayConfig) -> Beacon:
         detours={},
         heard=tuple(sorted(label.number for end in config.circuits for label in end.labels)),
         watching=True,
+        tunnels_up=tuple(sorted(end.circuit for end in config.circuits if end.second)),
     )
 
 

@@ -108,6 +108,8 @@ class Beacon(Wire, frozen=True, kw_only=True):
     passed it; empty while all goes as it is told."""
     heard: tuple[int, ...] = ()
     """Numbers of the labels that end here on which hellos pass in both directions, sorted."""
+    tunnels_up: tuple[str, ...] = ()
+    """Circuits in whose second tunnel, that of the config of ``applied_epoch``, the ends have shaken hands, sorted."""
 
 
 class Acknowledgement(Wire, frozen=True, kw_only=True):

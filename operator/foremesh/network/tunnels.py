@@ -5,16 +5,18 @@
 ========  =======================================  ==================================================================
 state     configs                                  left when
 ========  =======================================  ==================================================================
-Staging   both ends take packets from it, neither  both ends acknowledged a config that has it: Active, and its
-          sends through it                         predecessor Draining in the same epoch. A key of it is lost: gone
+Staging   both ends take packets from it, neither  both ends acknowledged a config that has it, and say that they shook
+          sends through it                         hands in it: Active, and its predecessor Draining in the same epoch.
+                                                   A key of it is lost: gone
 Active    both ends send through it                another one takes its place
 Draining  as Staging                               both ends acknowledged a config in which they do not send through
                                                    it: gone
 ========  =======================================  ==================================================================
 
-Each end may switch alone and in any order, since both take packets from whatever either may send through. There is one
-Active tunnel, and one other at most; the first tunnel of a circuit is Active at once, as nothing is sent before its
-labels are.
+Hands are shaken before, because the first attempt may come before the other end is ready, and the next is made five
+seconds later: nobody's packets wait for that. Each end may switch alone and in any order, since both take packets from
+whatever either may send through. There is one Active tunnel, and one other at most; the first tunnel of a circuit is
+Active at once, as nothing is sent before its labels are.
 
 A tunnel lies in a *slot* of its class, the same at both ends: one interface and one key of each. Circuits of one class
 whose keys are replaced together move to the same slot, and so share interfaces again.
@@ -260,7 +262,7 @@ class _Step:
         return msgspec.structs.replace(tunnel, state=state, epoch=self.epoch)
 
     def _is_set_up(self, circuit: PlacedCircuit, tunnel: Tunnel, *ends: End) -> bool:
-        """Whether both ends are known to take packets from a tunnel."""
+        """Whether both ends are known to take packets from a tunnel, and to have shaken hands in it."""
 
         def confirms(own: End, far: End) -> bool:
             there, _ = tunnels_at(msgspec.structs.replace(circuit, tunnels=(tunnel,)), own, far)
@@ -268,7 +270,11 @@ class _Step:
             def shows(config: GatewayConfig) -> bool:
                 return any(end.circuit == circuit.id and there in end.tunnels for end in config.circuits)
 
-            return self.applied.confirms(own.id, shows, since=tunnel.epoch)
+            return (
+                self.applied.confirms(own.id, shows, since=tunnel.epoch)
+                and self.applied.reported(own.id, shows, since=tunnel.epoch)
+                and circuit.id in self.applied.beacons[own.id].tunnels_up
+            )
 
         return all(confirms(own, far) for own, far in (ends, ends[::-1]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foremesh.agent.rulesets.matches import ECHO, set_of
 from foremesh.agent.rulesets.names import HOP, SEND_FAR, SEND_OWN, STRAY, label_counter
-from foremesh.agent.state import FAILOVER_PORT, PROBE_PORT, VXLAN_PORT, Chain, Names, Table, port_of
+from foremesh.agent.state import CIRCUIT_SLOTS, FAILOVER_PORT, PROBE_PORT, VXLAN_PORT, Chain, Names, Table, port_of
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Encryption
 
@@ -13,7 +13,9 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     """Relays labels between neighbours, and exchanges labels for circuit addresses at the ends."""
     on_hop = f'iifname "{names.hops}"'
     hop_by_hop = [end for end in config.circuits if end.encryption is Encryption.HOP_BY_HOP]
-    inner = {port_of(end.class_number, tunnel.slot) for end in config.circuits for tunnel in end.tunnels}
+    # Of every slot: when keys change and the next interface shakes hands, its port is open already.
+    classes = {end.class_number for end in config.circuits if end.tunnels}
+    inner = {port_of(number, slot) for number in classes for slot in range(CIRCUIT_SLOTS)}
     ports = set_of(sorted(inner | ({VXLAN_PORT} if hop_by_hop else set())))
 
     arrive = [f"{on_hop} notrack"]
