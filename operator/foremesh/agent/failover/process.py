@@ -282,7 +282,7 @@ class Process:
                 raise
             written = ({}, {})  # a workload has no labels
         self._engine.configure(table, written)
-        self._site.configure(table)
+        self._site.configure(table, time.monotonic())
         if self._site.fileno() >= 0:
             with contextlib.suppress(FileExistsError):
                 self._poll.register(self._site.fileno(), select.EPOLLIN)

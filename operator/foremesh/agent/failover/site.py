@@ -55,7 +55,7 @@ class Site:
         """The socket's; -1 while none is needed."""
         return self._socket.fileno() if self._socket is not None else -1
 
-    def configure(self, table: dict) -> None:
+    def configure(self, table: dict, now_s: float) -> None:
         """Take the part of a table that is about sites; what is used is read from the kernel.
 
         Raises:
@@ -95,6 +95,8 @@ class Site:
         for name, (ways, prefixes, source, firm) in parts.items():
             detours[name] = Detour(ways, prefixes, source, firm, self._used(name, ways, prefixes, firm, there))
         self._detours = detours
+        # What is dead is not gone back to, whatever the config says: whoever wrote it may not have heard yet.
+        self._choose(now_s)
         self._write(there)
 
     def _used(
@@ -171,15 +173,20 @@ class Site:
                     uplink.question(now_s)
         return changed
 
-    def _decide(self, now_s: float) -> bool:
+    def _choose(self, now_s: float) -> dict[str, tuple[str, str]]:
+        """Have every detour use the right way; those that changed, with the way before and now."""
         alive = self._quiet.alive() | {name for name, one in self._uplinks.items() if one.alive}
         dead = self._quiet.dead() | {name for name, one in self._uplinks.items() if one.dead(now_s)}
         moves = {}
         for name, detour in self._detours.items():
-            way = choose(detour, frozenset(alive), frozenset(dead))
+            way = choose(detour, alive, dead)
             if way != detour.used:
                 moves[name] = (detour.used, way)
                 detour.used = way
+        return moves
+
+    def _decide(self, now_s: float) -> bool:
+        moves = self._choose(now_s)
         if not moves:
             return False
         try:

@@ -72,7 +72,9 @@ def detours(config: GatewayConfig, names: Names) -> dict[str, DetourRoutes]:
     found = {}
     for number, uplink in enumerate(config.uplinks if len(config.uplinks) > 1 else ()):
         order = sorted(range(len(config.uplinks)), key=lambda other: (other != number, other))
-        prefixes = {(MAIN_TABLE, prefix) for prefix in _networks(uplink.destinations)}
+        # All reach the whole mesh, and the first by metric does.
+        reached = _networks(tied(uplink, config) if number else uplink.destinations)
+        prefixes = {(MAIN_TABLE, prefix) for prefix in reached}
         found[uplink.gateway] = DetourRoutes(
             ways=tuple((config.uplinks[other].gateway, names.uplink(other), "") for other in order),
             prefixes=tuple(sorted(prefixes | {(uplink_table_of(number), config.blocks.mesh)})),

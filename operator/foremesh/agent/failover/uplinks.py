@@ -18,9 +18,9 @@ QUESTION, ANSWER = 0, 1
 FINE, CUT_OFF = 0, 1
 """What a gateway says of itself."""
 
-STRANGER_S = 3.0
-"""Seconds after which a gateway that never answered counts as dead: more than a WireGuard session takes to begin, with
-room for a lost packet or two."""
+STRANGER_S = 12.0
+"""Seconds after which a gateway that never answered counts as dead: room for two attempts of WireGuard to begin a
+session, which it makes five seconds apart."""
 
 
 class Message(namedtuple("Message", "kind word incarnation number")):
