@@ -1,4 +1,4 @@
-"""Hop keys: made when the one before is old enough, destroyed when nothing names it, and never in between."""
+"""Keys of links and circuits: made when it is time, destroyed when nothing names them, and never in between."""
 
 from __future__ import annotations
 
@@ -98,3 +98,63 @@ def test_a_key_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None
     with pytest.raises(KeyFileError):
         keys.make_hop()
     assert [one.slot for one in keys.hops] == [0]
+
+
+def asking(known: str, *own_keys: str, since_s: float) -> GatewayConfig:
+    """A config whose writer knows one key as the newest, whose circuits run on others, and that asks for newer ones."""
+    config = configs()["a"]
+    (end,) = config.circuits
+    ends = [msgspec.structs.replace(end, circuit=f"mesh/{key}", own_key=key) for key in own_keys]
+    return msgspec.structs.replace(
+        config, hop_peers=(), circuits=tuple(ends), circuit_key=known, circuit_keys_since=int(since_s)
+    )
+
+
+def circuit_keys(folder: Path) -> list[str]:
+    return [one.key.public for one in Keys.load(folder).circuits]
+
+
+def turn(folder: Path, applied: GatewayConfig, *, now_s: float) -> bool:
+    return Rotation(Keys.load(folder), 0.0).step(applied, now_s=now_s)
+
+
+def test_circuit_keys_are_made_when_asked_for_and_go_when_unused(tmp_path: Path) -> None:
+    """Every step by an agent that was killed after the one before."""
+    (old,) = circuit_keys(tmp_path)
+    made_s = Keys.load(tmp_path).circuits[0].made_s
+    assert not turn(tmp_path, asking(old, old, since_s=made_s), now_s=made_s + 1), "it is new enough"
+    assert turn(tmp_path, asking(old, old, since_s=made_s + 100), now_s=made_s + 101)
+    new, before = circuit_keys(tmp_path)
+    assert before == old
+    assert Keys.load(tmp_path).wire.circuit == old, "what a writer names that knows of one key"
+    later = asking(old, old, since_s=made_s + 200)
+    assert not turn(tmp_path, later, now_s=made_s + 201), "the mesh does not know the newest yet"
+    assert not turn(tmp_path, asking(new, new, old, since_s=made_s + 100), now_s=made_s + 102), "both are in use"
+    assert turn(tmp_path, asking(new, new, since_s=made_s + 100), now_s=made_s + 103)
+    assert circuit_keys(tmp_path) == [new]
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.glob("*.key")} == {0o600}
+
+
+def test_a_key_is_asked_for_once_whatever_the_clocks_say(tmp_path: Path) -> None:
+    (old,) = circuit_keys(tmp_path)
+    ahead_s = Keys.load(tmp_path).circuits[0].made_s + 3600
+    assert turn(tmp_path, asking(old, old, since_s=ahead_s), now_s=ahead_s - 3600)
+    new = circuit_keys(tmp_path)[0]
+    assert not turn(tmp_path, asking(new, old, new, since_s=ahead_s), now_s=ahead_s - 3599)
+    assert Keys.load(tmp_path).circuits_wire[0].made_s == int(ahead_s)
+
+
+def test_circuit_keys_that_others_cannot_leave_stay_beside_newer_ones(tmp_path: Path) -> None:
+    (first,) = circuit_keys(tmp_path)
+    made_s = Keys.load(tmp_path).circuits[0].made_s
+    newest = first
+    for turns in range(1, 5):
+        assert turn(tmp_path, asking(newest, first, newest, since_s=made_s + turns), now_s=made_s + turns)
+        newest = circuit_keys(tmp_path)[0]
+    assert turn(tmp_path, asking(newest, first, newest, since_s=0), now_s=made_s + 9)
+    assert circuit_keys(tmp_path) == [newest, first]
+
+
+def test_nothing_is_made_for_a_writer_that_knows_no_circuit_keys(tmp_path: Path) -> None:
+    circuit_keys(tmp_path)
+    assert not turn(tmp_path, msgspec.structs.replace(configs()["a"], hop_peers=()), now_s=1e10)

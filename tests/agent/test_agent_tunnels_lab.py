@@ -211,7 +211,7 @@ def test_killed_at_the_wrong_moments_it_is_done_all_the_same(mesh: Rotating) -> 
             wait_until(lambda: not mesh.agents["a"].running, 10, what="the agent is dead")
             mesh.replace_controller()
             mesh.start("a")
-            wait_until(lambda: mesh.inner("a") == {before, following}, 20, what="the interface is back")
+            wait_until(lambda: mesh.inner("a") == {before, following}, 60, what="the interface is back")
             mesh.drive(lambda: mesh.settled() and mesh.inner("a") == {following}, "the keys have changed")
         assert lost == [0]
         # Now it is what everything is sent through.

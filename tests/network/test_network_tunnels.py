@@ -26,7 +26,7 @@ from foremesh.model.intent import Encryption, Requirements
 from foremesh.model.meta import Meta
 from foremesh.model.registration import Beacon, CircuitKey
 from foremesh.network.allocate import CLASSES, enrol
-from foremesh.network.tunnels import LONGEST_SPREAD_S, SLOTS, Rotation, behind_schedule
+from foremesh.network.tunnels import LONGEST_SPREAD_S, SLOTS, Behind, Rotation, behind
 from network.scene import Controller, gateway, intent, placed, workload
 
 NAMES = ("a", "b", "c")
@@ -299,11 +299,11 @@ def test_an_end_that_is_silent_keeps_its_keys_and_the_others_go_on() -> None:
         circuit = by_ends[frozenset((id_, "mesh/c"))]
         assert len(mesh.keys[id_].held) == 2, "the old one serves the silent end"
         assert old[:8] in circuit.tunnels[0].keys
-        assert behind_schedule(circuit, members, SOON, mesh.now_s) == "mesh/c is silent"
+        assert behind(circuit, members, SOON.since_s(mesh.now_s)) == Behind("mesh/c is silent", "mesh/c")
     settle(mesh)
     assert [len(mesh.keys[id_].held) for id_ in IDS] == [1, 1, 1]
     members = {member.id: member for member in mesh.members()}
-    assert {behind_schedule(c, members, SOON, mesh.now_s) for c in mesh.placed.circuits} == {""}
+    assert {behind(c, members, SOON.since_s(mesh.now_s)) for c in mesh.placed.circuits} == {None}
 
 
 def test_an_agent_of_an_older_version_stays_as_it_is_for_ever() -> None:
@@ -332,7 +332,9 @@ def test_an_agent_of_an_older_version_stays_as_it_is_for_ever() -> None:
         (tunnel,) = circuit.tunnels
         assert tunnel.slot == 0, "it knows no other"
         assert only[:8] in tunnel.keys
-        assert "cannot replace its key" in behind_schedule(circuit, members, SOON, mesh.now_s)
+        late = behind(circuit, members, SOON.since_s(mesh.now_s))
+        assert late is not None
+        assert late.who == "mesh/c"
     (between,) = [c for c in mesh.placed.circuits if c not in with_c]
     assert mesh.keys["mesh/a"].made > 3
     assert int(between.tunnels[0].keys[0][1:]) >= mesh.keys["mesh/a"].made - 1

@@ -120,27 +120,35 @@ def tunnels_at(circuit: PlacedCircuit, own: End, far: End) -> tuple[TunnelEnd, T
     return ends[0], ends[1] if len(ends) > 1 else None
 
 
-def behind_schedule(circuit: PlacedCircuit, members: Mapping[str, Member], rotation: Rotation, now_s: float) -> str:
-    """Why a circuit uses keys that ought to be replaced by now; empty if it does not."""
-    since_s = rotation.since_s(now_s)
+@dataclass(frozen=True)
+class Behind:
+    """Why a circuit goes on with older keys than it ought to.
+
+    Attributes:
+        who: The end that keeps it from changing them, or nobody: then it is under way.
+    """
+
+    why: str
+    who: str = ""
+
+
+def behind(circuit: PlacedCircuit, members: Mapping[str, Member], since_s: int) -> Behind | None:
+    """Why a circuit goes on with keys of before ``since_s``; None if it does not."""
     active = next((one for one in circuit.tunnels if one.state is TunnelState.ACTIVE), None)
     ends = _ends(circuit, members)
-    if active is None or ends is None or not rotation.is_due(circuit.id, now_s):
-        return ""
-    if all(end.key(active).made_s >= since_s for end in ends):
-        return ""
+    if active is None or ends is None or all(end.key(active).made_s >= since_s for end in ends):
+        return None
     for end in ends:
         if not members[end.id].present:
-            return f"{end.id} is silent"
-    for end in ends:
+            return Behind(f"{end.id} is silent", end.id)
         if not end.registration.circuits:
-            return f"the agent of {end.id} is of a version that cannot replace its key"
+            return Behind(f"the agent of {end.id} is of a version that cannot replace its key", end.id)
     waiting = [end.id for end in ends if end.newest.made_s < since_s]
     if waiting:
-        return f"{' and '.join(waiting)} has not made its next key yet"
+        return Behind(f"{' and '.join(waiting)} is yet to make the next key")
     if len(circuit.tunnels) > 1:
-        return "its ends are setting the next tunnel up"
-    return "no interface of its class is free for the next tunnel"
+        return Behind("its ends set the next tunnel up")
+    return Behind("the next tunnel waits for its turn, or for an interface of its class")
 
 
 def advance_tunnels(

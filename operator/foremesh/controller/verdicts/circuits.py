@@ -6,6 +6,7 @@ import msgspec
 
 from foremesh.controller.conditions import as_bool, merge, state
 from foremesh.controller.verdicts.figures import link_latency_ms, measured_circuit, rounded, text
+from foremesh.controller.verdicts.keys import keys_current
 from foremesh.controller.verdicts.protection import protected
 from foremesh.decide import Decision, Observed
 from foremesh.model.circuit import Circuit, CircuitStatus, Condition, Figures, LabelAllocation, LabelState
@@ -39,6 +40,7 @@ def circuit_status(
     ]
     conditions.append(_ready(conditions))
     conditions.append(protected(circuit, active, standby, next_standby, observed, decision.state.members))
+    conditions += keys_current(circuit, decision.state)
     generation = old.meta.generation
     moved = active is not None and bool(before.path) and before.path != path
     return CircuitStatus(
