@@ -8,6 +8,7 @@ import random
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -170,6 +171,18 @@ async def test_a_target_that_goes_is_forgotten_and_one_that_stays_is_not(sides: 
     here.aim()
     assert here.sink.forgotten == [target]
     assert here.prober.histories() == {}
+
+
+async def test_a_target_by_another_interface_goes_on_as_the_same(sides: tuple[Side, Side]) -> None:
+    here, there = sides
+    target = here.towards(there)
+    here.aim(target)
+    await wait_until_async(lambda: here.sink.counts["answered"] >= 1, 10)
+    other = replace(target, device="lo2")
+    here.aim(other)
+    assert here.prober.histories().keys() == {other}
+    assert here.history(other).answering
+    assert here.sink.forgotten == []
 
 
 async def test_foreign_packets_change_nothing(sides: tuple[Side, Side]) -> None:

@@ -238,7 +238,8 @@ class Prober:
     def retarget(self, targets: Mapping[Target, Sequence[int]], sockets: Mapping[str, tuple[int, str]]) -> None:
         """Probe these targets from now on, and listen on these interfaces (name to kernel index and own address).
 
-        A target that stays keeps its history. An interface that was made anew gets a new socket.
+        A target that stays keeps its history, and so does one of the same series that is reached by another interface
+        from now on, as a circuit whose keys change. An interface that was made anew gets a new socket.
 
         Args:
             targets: What to probe, and the packet sizes in bytes, largest first, of which to find the largest that
@@ -255,12 +256,16 @@ class Prober:
                     log.warning("no probes on interface=%s address=%s error=%s", device, address, error)
         loop = asyncio.get_running_loop()
         series = {target.series for target in targets}
+        moving = {}
         for target in self._watched.keys() - targets.keys():
-            self._watched.pop(target).gone = True
+            before = moving[target.series] = self._watched.pop(target)
+            before.gone = True
             if target.series not in series:
                 self._sink.forget(target)
         for target in sorted(targets.keys() - self._watched.keys(), key=repr):
             watched = self._watched[target] = _Watched(target, loop.time())
+            if known := moving.get(target.series):
+                watched.history, watched.estimate = known.history, known.estimate
             # Spread over the interval, so that not all targets are probed in the same instant.
             heapq.heappush(self._due, (loop.time() + random.uniform(0, self._interval_s), id(watched), watched))
         for target, sizes in targets.items():
