@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from foremesh.cli.agent import agent
+from foremesh.cli.backtest import backtest
 from foremesh.cli.demo import demo
 from foremesh.cli.graph import graph
 from foremesh.cli.plan import plan
@@ -103,7 +104,7 @@ def _settings(path: Path):  # type: ignore[no-untyped-def]
         raise click.ClickException(str(error)) from error
 
 
-for command in (plan, simulate, graph, demo, agent):
+for command in (plan, simulate, backtest, graph, demo, agent):
     cli.add_command(command)
 
 

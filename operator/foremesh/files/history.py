@@ -83,13 +83,19 @@ def read_series(path: Path, *, cure: str) -> dict[Metric, dict[str, Samples]]:
     """
     check_file(path, largest_bytes=LARGEST_BYTES)
     try:
-        _check_rows(path)
+        check_rows(path)
         return load_metrics(path)
     except RecordingError as error:
         raise InputError(path, error.line, " ".join(error.cause.split()), error.cure or cure) from error
 
 
-def _check_rows(path: Path) -> None:
+def check_rows(path: Path) -> None:
+    """See that a Parquet file has no more rows than can be read.
+
+    Raises:
+        RecordingError: If it is no Parquet file.
+        InputError: If it has more.
+    """
     if path.suffix not in PARQUET:
         return
     import pyarrow

@@ -115,6 +115,14 @@ def row_samples(step_s: float) -> int:
     return max(FEWEST_ROW, round(LOOKBACK_S / step_s))
 
 
+def view_at(values: Floats, times_s: Floats, step_s: float, origins: NDArray[np.int64]) -> View:
+    """What forecasters are shown at some samples of a past: each with those just before it, and none after."""
+    width = row_samples(step_s)
+    padded = np.concatenate([np.full((len(values), width - 1), np.nan), values], axis=1)
+    rows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)[:, origins]
+    return View(rows, times_s[origins][:, None] - step_s * np.arange(width - 1, -1, -1))
+
+
 def proof_s(span_s: float, step_s: float, horizon_s: float) -> float:
     """Seconds at the end of a past that models are judged on."""
     return max(DAY_S, PROOF_SHARE * span_s, 2 * FEWEST_ORIGINS * step_s + horizon_s)
@@ -133,6 +141,8 @@ def judge(
     horizon_s: float,
     fits: Sequence[Fit | None] = (),
     metric: Metric = Metric.LOAD,
+    rivals: Sequence[Forecaster] = (),
+    only: str = "",
 ) -> Judgement:
     """Backtest the forecasters on the past of every series and pick one for each.
 
@@ -143,6 +153,9 @@ def judge(
         horizon_s: Seconds ahead at which forecasters are compared.
         fits: Fitted models, one a series, if there are any.
         metric: What is measured. Round trips grow by factors above what they are when idle.
+        rivals: Forecasters that are looked at besides, simplest first.
+        only: The forecaster that every series gets where it says anything, whatever its past says; the others are not
+            looked at. Its errors are then those that quantiles are made of.
     """
     needed = fewest_samples(step_s, horizon_s)
     finite = np.isfinite(values)
@@ -170,12 +183,15 @@ def judge(
     origins = np.flatnonzero(times_s[: -lags[-1]] >= from_s)
     origins = origins[:: max(1, math.ceil(len(origins) / MOST_ORIGINS))]
     came = values[:, origins[:, None] + lags]
-    view = _view(values, times_s, step_s, origins)
+    view = view_at(values, times_s, step_s, origins)
     came[~(np.isfinite(came[..., -1]) & np.isfinite(view.newest) & able[:, None])] = np.nan
-    models: list[Forecaster] = [LastValue(), RollingMedian()]
+    models: list[Forecaster] = [LastValue(), RollingMedian(), *rivals]
+    if only:
+        models = [models[0], *(model for model in models[1:] if model.name == only)]
     predicted = [model.predict(view, lags_s) for model in models]
     # Losses come in bursts: of 1,276 backtests on simulated links, most with a daily rhythm, the model won none.
-    if metric is not Metric.LOSS and times_s[origins[0]] - times_s[0] >= FEWEST_DAYS * DAY_S:
+    taught = times_s[origins[0]] - times_s[0] >= FEWEST_DAYS * DAY_S
+    if only in ("", "additive") and metric is not Metric.LOSS and taught:
         there, additive = fit_additive(
             values,
             times_s,
@@ -188,7 +204,7 @@ def judge(
         )
         predicted.append(there)
         models.append(additive)
-    if any(fits):
+    if only in ("", "prophet") and any(fits):
         proof = Curves.of([fit.proof if fit else None for fit in fits])
         curve = Curves.of([fit.curve if fit else None for fit in fits])
         _add(predicted, models, "prophet", (proof, curve), view, came[..., -1], lags_s)
@@ -197,7 +213,9 @@ def judge(
     chosen = np.where(np.isfinite(at_horizon[0]).sum(axis=1) >= FEWEST_ORIGINS, 0, -1)
     best, off = at_horizon[0], errors[0]
     for index, model in enumerate(models[1:], start=1):
-        wins = (chosen >= 0) & _wins(at_horizon[index], best, model.name)
+        wins = (chosen >= 0) & (
+            np.isfinite(at_horizon[index]).any(axis=1) if only else _wins(at_horizon[index], best, model.name)
+        )
         chosen = np.where(wins, index, chosen)
         best = np.where(wins[:, None], at_horizon[index], best)
         off = np.where(wins[:, None, None], errors[index], off)
@@ -222,13 +240,6 @@ def _steps(horizon_s: float, step_s: float) -> int:
 def _lags(horizon_s: float, step_s: float) -> NDArray[np.int64]:
     steps = _steps(horizon_s, step_s)
     return np.unique(np.ceil(np.linspace(0, steps, MOST_LAGS + 1)[1:]).astype(np.int64))
-
-
-def _view(values: Floats, times_s: Floats, step_s: float, origins: NDArray[np.int64]) -> View:
-    width = row_samples(step_s)
-    padded = np.concatenate([np.full((len(values), width - 1), np.nan), values], axis=1)
-    rows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)[:, origins]
-    return View(rows, times_s[origins][:, None] - step_s * np.arange(width - 1, -1, -1))
 
 
 def _add(

@@ -168,6 +168,11 @@ class Curves:
             values,
         )
 
+    @classmethod
+    def of_batch(cls, values: Floats, times_s: Floats, step_s: float) -> Curves:
+        """Series as they were measured, one a row."""
+        return cls(np.full(len(values), times_s[0]), np.full(len(values), step_s), values)
+
     def at(self, times_s: Floats) -> Floats:
         points = self.values.shape[1]
         position = (times_s.ravel() - self.start_s[:, None]) / self.step_s[:, None]
@@ -179,6 +184,21 @@ class Curves:
             low = np.where(part > 1e-6, low + part * (high - low), low)
             low = np.where((part < -1e-6) | (part > 1 + 1e-6), np.nan, low)
         return low.reshape(len(self.values), *times_s.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class SeasonalNaive:
+    """What was there a day before, as it was: the measure of every model of rhythms."""
+
+    past: Shape
+    """The samples as they came. Only those up to an instant are read for it, so it may reach beyond."""
+    season_s: float = 86400.0
+    name: str = "seasonal"
+
+    def predict(self, view: View, ahead_s: Floats) -> Floats:
+        back_s = np.ceil(ahead_s / self.season_s - 1e-9) * self.season_s
+        before = self.past.at(view.times_s[:, -1:] + ahead_s - back_s)
+        return np.where(np.isfinite(before), before, view.newest[..., None])
 
 
 @dataclass(frozen=True, eq=False)

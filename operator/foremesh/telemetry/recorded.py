@@ -126,6 +126,20 @@ def load(path: Path, metric: Metric = Metric.RTT) -> dict[SeriesKey, Samples]:
     return {series_key(name): samples for name, samples in _series(frame[frame[METRIC] == metric]).items()}
 
 
+def load_any(path: Path, otherwise: Metric) -> dict[Metric, dict[str, Samples]]:
+    """Read whatever a file holds, by metric and by name as written, with no bounds to what values may be.
+
+    Args:
+        path: As for ``load``.
+        otherwise: What is measured where the file does not say.
+
+    Raises:
+        RecordingError: If it is not there or not in the long format.
+    """
+    frame = _read(path, otherwise)
+    return {Metric(str(metric)): _series(rows) for metric, rows in frame.groupby(METRIC, sort=True)}
+
+
 def load_metrics(path: Path) -> dict[Metric, dict[str, Samples]]:
     """Read a file that may hold several metrics, by metric and by name as written; ``rtt`` where it does not say.
 
