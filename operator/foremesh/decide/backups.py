@@ -143,10 +143,12 @@ def detours(observed: Observed) -> frozenset[tuple[str, str, str]]:
 
 
 def followed(
-    demand: Demand, declared: Declared, circuits: Mapping[str, Circuit], taken: Iterable[tuple[str, str, str]]
+    demand: Demand, declared: Declared, circuits: Mapping[str, Circuit], taken: frozenset[tuple[str, str, str]]
 ) -> Demand:
     """The demand where its ends have taken it: what they left, the next plan does not use. Once that is on record, the
     ends are where they are told to be, and another plan may move them back."""
+    if not taken:
+        return demand
     left = {(member, told) for member, told, _ in taken}
     instead = {told: used for _, told, used in taken if told in circuits}
     status = declared.intent_status.get(demand.intent.id)
