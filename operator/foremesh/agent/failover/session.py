@@ -107,8 +107,8 @@ class Session:
 
     __slots__ = (
         *("far", "jitter_ms", "last_s", "rtt_ms", "said", "silence_s", "silent_from_s", "timing"),
-        *("_clock", "_far_interval_ms", "_far_share", "_heard_said_s", "_incarnation", "_known", "_newest_sent_ns"),
-        *("_offset_s", "_row", "_since_s", "_tick", "_up", "_window", "_word"),
+        *("_clock", "_far_interval_ms", "_far_share", "_heard_said_s", "_incarnation", "_known", "_late_s"),
+        *("_newest_sent_ns", "_offset_s", "_row", "_since_s", "_tick", "_up", "_window", "_word"),
     )
 
     def __init__(self, far: FarEnd, timing: Timing) -> None:
@@ -135,13 +135,10 @@ class Session:
     def retime(self, timing: Timing) -> None:
         """Send, and expect, hellos at this interval from now on."""
         self.timing = timing
-        self.silence_s = timing.missed * self._interval_s
+        longer_s = max(timing.interval_s, self._far_interval_ms / 1000)
+        self.silence_s = timing.missed * longer_s
         self.silent_from_s = -inf if self.last_s is None else self.last_s + self.silence_s
-
-    @property
-    def _interval_s(self) -> float:
-        """The longer of both ends'."""
-        return max(self.timing.interval_s, self._far_interval_ms / 1000)
+        self._late_s = LATE_SHARE * longer_s
 
     def heard(self, hello: Hello, now_s: float) -> bool:
         """A hello came by this route.
@@ -238,8 +235,7 @@ class Session:
             # What came by a slow route just after this process began may have been here before, by this one.
             early = self._since_s is None or seen_s < self._since_s + FIRST_GRACE_S
             return inf if early else seen_s + FIRST_GRACE_S
-        late_s = LATE_SHARE * self._interval_s
-        return max(seen_s, min(sent_s + self._offset_s, seen_s + FIRST_GRACE_S)) + late_s
+        return max(seen_s, min(sent_s + self._offset_s, seen_s + FIRST_GRACE_S)) + self._late_s
 
     def unheard(self, now_s: float) -> bool:
         """Hellos are sent this way and do not arrive: proven by other routes."""
