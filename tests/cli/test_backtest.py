@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,16 @@ def test_prophet_takes_part_in_processes_of_its_own(tmp_path: Path) -> None:
     assert prophet["rel_mae"] < 0.5
     assert prophet["stood_in"] == 0.0
     assert prophet["seconds_per_series"] > last["seconds_per_series"]
+
+
+def test_processes_that_die_are_told_in_one_line(swinging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*given: object) -> None:
+        raise BrokenProcessPool("a process was terminated abruptly")
+
+    monkeypatch.setattr("foremesh.forecast.pool.FitPool.__call__", killed)
+    found = backtest(swinging, "--step", STEP_S, "--models", "prophet", "-j", 1)
+    assert found.exit_code == 1
+    assert found.stderr.splitlines()[-1].startswith("Error: a process that fitted Prophet died")
 
 
 @pytest.mark.parametrize(

@@ -303,10 +303,15 @@ def _fitting(models: Sequence[str], jobs: int | None) -> Iterator[Fitter | None]
     if "prophet" not in models:
         yield None
         return
+    from concurrent.futures import BrokenExecutor
+
     from foremesh.forecast.pool import FitPool
 
     pool = FitPool(min(jobs or os.cpu_count() or 1, MOST_PROCESSES))
     try:
         yield pool
+    except BrokenExecutor as error:
+        cause = "a process that fitted Prophet died, often for want of memory, and nothing was judged"
+        raise click.ClickException(f"{cause}; give fewer --jobs, or leave prophet out of --models") from error
     finally:
         pool.close()
