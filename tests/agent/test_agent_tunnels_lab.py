@@ -209,6 +209,7 @@ def test_killed_at_the_wrong_moments_it_is_done_all_the_same(mesh: Rotating) -> 
             mesh.agents["a"].signal(signal.SIGKILL)
             os.kill(mesh.wireguard("a", following), signal.SIGKILL)
             wait_until(lambda: not mesh.agents["a"].running, 10, what="the agent is dead")
+            wait_until(lambda: mesh.inner("a") == {before}, 10, what="the next interface is gone")
             mesh.replace_controller()
             mesh.start("a")
             wait_until(lambda: mesh.inner("a") == {before, following}, 60, what="the interface is back")

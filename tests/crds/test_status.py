@@ -8,7 +8,15 @@ import yaml
 
 from crds.conftest import NAMESPACE
 from crds.schemas import CORPUS, KINDS
-from foremesh.model.circuit import CircuitStatus, Condition, Figures, LabelAllocation, LabelState
+from foremesh.model.circuit import (
+    CircuitStatus,
+    Condition,
+    Figures,
+    LabelAllocation,
+    LabelState,
+    Tunnel,
+    TunnelState,
+)
 from foremesh.model.manifest import read, write
 from foremesh.model.plan import Infeasible
 from foremesh.model.status import IntentStatus, PlacementStatus, PolicyStatus, ResourceStatus, RunnerUp
@@ -56,6 +64,10 @@ STATUSES = {
     "circuit-with-ends-and-class": CircuitStatus(
         number=0,
         class_number=0,
+        tunnels=(
+            Tunnel(keys=("abcd/+12", "abcd/+34"), epoch=7),
+            Tunnel(slot=3, keys=("abcd/+56", "abcd/+78"), state=TunnelState.STAGING, epoch=1 << 40),
+        ),
         path=PATH,
         path_text="ams-1 > fra-1",
         labels=(
