@@ -102,7 +102,7 @@ class Controlled:
         configs, said = self.controller.configs, self.controller.acknowledgements
         if any(id_ not in said or not said[id_].applied or said[id_].epoch < configs[id_].epoch for id_ in configs):
             return False
-        single = all(len(circuit.tunnels) == 1 for circuit in self.controller.placed.circuits)
+        single = all(len(circuit.tunnels) <= 1 for circuit in self.controller.placed.circuits)
         return single and {label.state for label in self.labels()} <= {LabelState.ACTIVE, LabelState.STANDBY}
 
     def differences(self, host: str) -> str:

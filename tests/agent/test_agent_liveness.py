@@ -158,7 +158,7 @@ async def test_metrics(stub: Stub) -> None:
         assert found[f"foremesh_label_rtt_seconds{label}"] == pytest.approx(0.02)
         assert found[f"foremesh_label_loss_ratio{label}"] == 0.0
         assert f"foremesh_label_jitter_seconds{label}" not in found  # not known
-    assert found[f'foremesh_label_failovers_total{{{ends}}}'] == 2.0
+    assert found[f"foremesh_label_failovers_total{{{ends}}}"] == 2.0
 
 
 async def test_a_process_of_another_version_holds_nothing(stub: Stub) -> None:

@@ -76,21 +76,18 @@ class Metrics:
         return ("".join(lines) + self.probes.text(self.histories())).encode()
 
     def _own(self) -> Iterator[Family]:
-        for name, about, value in (
-            ("epoch", "Epoch of the applied config", self.epoch),
-            ("applied", "1 if the host is as the newest config says", int(self.applied)),
-        ):
-            family = Family(f"foremesh_agent_config_{name}", about)
-            family.add((), value)
-            yield family
+        epoch = Family("foremesh_agent_config_epoch", "Epoch of the applied config")
+        epoch.add((), self.epoch)
+        applied = Family("foremesh_agent_config_applied", "1 if the host is as the newest config says")
+        applied.add((), int(self.applied))
         up = Family("foremesh_agent_api_up", "1 if the mesh API answered last time")
         up.add((), int(self.api_up))
         info = Family("foremesh_agent_info", "The running agent", ("gateway", "version"))
         info.add((self._resource, self._version), 1)
         outcomes = Family("foremesh_agent_configs_total", "Configs by outcome", ("applied",))
-        for applied, count in self.outcomes.items():
-            outcomes.add((str(applied).lower(),), count)
-        yield from (up, info, outcomes)
+        for outcome, count in self.outcomes.items():
+            outcomes.add((str(outcome).lower(),), count)
+        yield from (epoch, applied, up, info, outcomes)
 
     def _of_host(self) -> Iterator[Family]:
         config = self.figures.config
