@@ -29,7 +29,7 @@ demo-lab: setup ## the main job on real parts, in namespaces (Linux, root)
 
 test: setup ## every test this machine can run; skips say why
 	@tests/lab/install-packages
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup ## ruff, mypy, import directions
 	$(BIN)/ruff check .

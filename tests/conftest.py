@@ -7,10 +7,12 @@ the fixtures below says what a test needs; on a machine that lacks it the test s
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from lab import build, requirements
 from lab.controlplane import ControlPlane
@@ -81,11 +83,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "shared: needs the folder FOREMESH_SHARED names")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep to one worker what measures times in labs: two labs at once on two cores disturb each other."""
-    for item in items:
-        if "lab" in _needs(item):
-            item.add_marker(pytest.mark.xdist_group("lab"))
+class LabsInTurn(LoadScopeScheduling):
+    """Hands out tests by file, and all files with labs to one worker: two labs at once on two cores disturb each
+    other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "labs" if _has_labs(self.config.rootpath / file) else file
+
+
+@cache
+def _has_labs(file: Path) -> bool:
+    return "mark.lab" in file.read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return LabsInTurn(config, log)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
