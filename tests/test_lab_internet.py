@@ -448,10 +448,11 @@ def test_wireguards_of_one_name_live_side_by_side_and_leave_no_control_socket() 
 
 
 HOLD = """
-import sys, threading
+import signal, threading
 from pathlib import Path
 from lab.scenes import Gateway, Topology
 from lab.topology import Lab
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts tests in the background may ignore it
 one = Gateway("one", "Core", "a", "eu", 0.0)
 with Lab(Topology((one,), (), {})) as lab:
     lab["one"].popen("setsid", "sleep", "600")

@@ -65,6 +65,7 @@ def test_every_object_says_how_it_is(satisfied: MeshLab) -> None:
         "Protected": "True",
         "Programmed": "True",
         "Forwarding": "True",
+        "KeysCurrent": "True",
         "Ready": "True",
     }
 
