@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -461,7 +462,9 @@ with Lab(Topology((one,), (), {})) as lab:
 """
 
 
-def _hold_lab(log: Path) -> tuple[subprocess.Popen[str], str]:
+@contextmanager
+def _hold_lab(log: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that holds a lab, and the lab's prefix; neither is left behind, whatever the test finds."""
     with log.open("w") as errors:
         owner = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(HOLD)],
@@ -472,28 +475,34 @@ def _hold_lab(log: Path) -> tuple[subprocess.Popen[str], str]:
         )
     assert owner.stdout is not None
     prefix = owner.stdout.readline().strip()
-    assert prefix.startswith("fm"), log.read_text()
-    return owner, prefix
+    try:
+        assert prefix.startswith("fm"), log.read_text()
+        yield owner, prefix
+    finally:
+        owner.kill()
+        owner.wait()
+        with cleanup.exclusive():
+            cleanup.remove_dead()
 
 
 @pytest.mark.lab
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_owner_is_asked_to_end(number: signal.Signals, tmp_path: Path) -> None:
-    owner, prefix = _hold_lab(tmp_path / "log")
-    assert cleanup.leftovers(prefix)
-    owner.send_signal(number)
-    assert owner.wait(timeout=20) != 0
-    assert cleanup.leftovers(prefix) == []
+    with _hold_lab(tmp_path / "log") as (owner, prefix):
+        assert cleanup.leftovers(prefix)
+        owner.send_signal(number)
+        assert owner.wait(timeout=20) != 0
+        assert cleanup.leftovers(prefix) == []
 
 
 @pytest.mark.lab
 def test_the_lab_of_a_killed_owner_can_be_cleaned_and_that_of_a_living_one_stays(lab: Lab, tmp_path: Path) -> None:
-    owner, prefix = _hold_lab(tmp_path / "log")
-    owner.kill()
-    owner.wait(timeout=20)
-    assert cleanup.leftovers(prefix)
-    clean = [sys.executable, "-m", "lab.topology", "--clean"]
-    said = subprocess.run(clean, capture_output=True, text=True, timeout=30, check=True, env=WITH_LAB).stdout
-    assert prefix in said
-    assert cleanup.leftovers(prefix) == []
+    with _hold_lab(tmp_path / "log") as (owner, prefix):
+        owner.kill()
+        owner.wait(timeout=20)
+        assert cleanup.leftovers(prefix)
+        clean = [sys.executable, "-m", "lab.topology", "--clean"]
+        said = subprocess.run(clean, capture_output=True, text=True, timeout=30, check=True, env=WITH_LAB).stdout
+        assert prefix in said
+        assert cleanup.leftovers(prefix) == []
     wait_until(lambda: len(ping_ms(lab)) == 10, 5, what="the living lab still carries packets")
