@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -217,17 +217,7 @@ class Soak:
             self._agent.stop()
         self._node.exec(sys.executable, "-c", AGENT, "leave", self._settings, timeout=120)
         self.close()
-        differences: list[str] = []
-
-        def is_as_before() -> bool:
-            differences[:] = _differences(self._before, self._host())
-            return not differences
-
-        try:
-            wait_until(is_as_before, ENDED_S, every_s=LOOK_S)
-        except TimeoutError:
-            return tuple(differences)
-        return ()
+        return _in_the_end(lambda: _differences(self._before, self._host()), ENDED_S)
 
     def log(self) -> str:
         return self._agent.describe_log()
@@ -278,17 +268,7 @@ class Soak:
             return None
 
     def _wait_right(self, config: GatewayConfig, outcome: Acknowledgement) -> tuple[str, ...]:
-        wrong: list[str] = []
-
-        def is_right() -> bool:
-            wrong[:] = self._wrong(config, outcome)
-            return not wrong
-
-        try:
-            wait_until(is_right, CONVERGE_S, every_s=LOOK_S)
-        except TimeoutError:
-            return tuple(wrong)
-        return ()
+        return _in_the_end(lambda: self._wrong(config, outcome), CONVERGE_S)
 
     def _wrong(self, config: GatewayConfig, outcome: Acknowledgement) -> Iterable[str]:
         """What is not as the config says, or as the one before if it was refused."""
@@ -348,6 +328,21 @@ class Soak:
             "hosts file": self._hosts.read_text().splitlines(),
             "state": [path.name for path in self._state.glob("*") if path.name != "keys"],
         }
+
+
+def _in_the_end(look: Callable[[], Iterable[str]], timeout_s: float) -> tuple[str, ...]:
+    """Look until nothing is wrong; what still is after so long."""
+    wrong: list[str] = []
+
+    def is_right() -> bool:
+        wrong[:] = look()
+        return not wrong
+
+    try:
+        wait_until(is_right, timeout_s, every_s=LOOK_S)
+    except TimeoutError:
+        return tuple(wrong)
+    return ()
 
 
 def _differences(before: dict[str, list[str]], now: dict[str, list[str]]) -> list[str]:

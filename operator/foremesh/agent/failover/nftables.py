@@ -15,21 +15,30 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 
+from foremesh.agent.failover.netlink import (
+    ACK,
+    CREATE,
+    DONE,
+    DUMP,
+    ERROR,
+    NESTED,
+    REQUEST,
+    attribute,
+    attributes,
+    message,
+    messages,
+)
+
 NETLINK_NETFILTER = 12
 SUBSYSTEM = 10
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = (SUBSYSTEM << 8 | number for number in (12, 13, 14))
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
-ERROR, DONE = 2, 3
-REQUEST, ACK, DUMP, CREATE = 0x1, 0x4, 0x300, 0x400
-NESTED = 0x8000
 TABLE, SET, ELEMENTS = 1, 2, 3
 KEY, DATA = 1, 2
 ITEM = VALUE = 1
 FAMILY_IPV4 = 2
 
-HEADER = struct.Struct("=IHHII")
 GENERIC = struct.Struct("=BBH")
-ATTRIBUTE = struct.Struct("=HH")
 
 ANSWER_TIMEOUT_S = 5.0
 """Seconds for an answer of the kernel, which comes in milliseconds unless it holds the lock of another transaction."""
@@ -138,52 +147,31 @@ class Maps:
             octets = self._socket.recv(1 << 18)
         except OSError as error:
             raise NftablesError("no answer", error.errno or errno.ETIMEDOUT) from error
-        start = 0
-        while start < len(octets):
-            length, kind, _, sequence, _ = HEADER.unpack_from(octets, start)
-            if sequence >= since:
-                yield sequence, kind, octets[start + HEADER.size : start + length]
-            start += _padded(length)
+        yield from (one for one in messages(octets) if one[0] >= since)
 
     def _of(self, name: str) -> bytes:
-        return _attribute(TABLE, self._table.encode() + b"\0") + _attribute(SET, name.encode() + b"\0")
+        return attribute(TABLE, self._table.encode() + b"\0") + attribute(SET, name.encode() + b"\0")
 
     def _message(self, kind: int, flags: int, content: bytes, *, generic: bytes | None = None) -> bytes:
         self._sequence += 1
         generic = generic or GENERIC.pack(FAMILY_IPV4, 0, 0)
-        return (
-            HEADER.pack(HEADER.size + GENERIC.size + len(content), kind, flags, self._sequence, 0) + generic + content
-        )
-
-
-def _padded(length: int) -> int:
-    return (length + 3) & ~3
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    length = ATTRIBUTE.size + len(value)
-    return ATTRIBUTE.pack(length, kind) + value + b"\0" * (_padded(length) - length)
+        return message(kind, flags, self._sequence, generic + content)
 
 
 def _nested(kind: int, value: bytes) -> bytes:
-    return _attribute(kind | NESTED, value)
+    return attribute(kind | NESTED, value)
 
 
 def _key(address: str) -> bytes:
-    return _nested(KEY, _attribute(VALUE, socket.inet_aton(address)))
+    return _nested(KEY, attribute(VALUE, socket.inet_aton(address)))
 
 
 def _data(address: str) -> bytes:
-    return _nested(DATA, _attribute(VALUE, socket.inet_aton(address)))
+    return _nested(DATA, attribute(VALUE, socket.inet_aton(address)))
 
 
 def _find(octets: bytes, kind: int) -> Iterator[bytes]:
-    start = 0
-    while start + ATTRIBUTE.size <= len(octets):
-        length, found = ATTRIBUTE.unpack_from(octets, start)
-        if found & ~NESTED == kind:
-            yield octets[start + ATTRIBUTE.size : start + length]
-        start += _padded(length)
+    return (value for found, value in attributes(octets) if found == kind)
 
 
 def _chunks(items: list) -> Iterator[list]:

@@ -14,21 +14,31 @@ import os
 import socket
 import struct
 
+from foremesh.agent.failover.netlink import (
+    ACK,
+    CREATE,
+    DONE,
+    DUMP,
+    ERROR,
+    REPLACE,
+    REQUEST,
+    attribute,
+    attributes,
+    message,
+    messages,
+)
+
 PROTOCOL = 153
 """Origin of these routes; the agent's is 152."""
 METRIC = 50
 """Before the agent's own routes, whose metric is 100 and more where there is a detour."""
 
 NEW_ROUTE, DELETE_ROUTE, GET_ROUTE = 24, 25, 26
-ERROR, DONE = 2, 3
-REQUEST, ACK, DUMP, CREATE, REPLACE = 0x1, 0x4, 0x300, 0x400, 0x100
 DESTINATION, DEVICE, NEXT_HOP, PRIORITY, SOURCE, TABLE = 1, 4, 5, 6, 7, 15
 UNIVERSE, LINK, UNICAST, ON_LINK = 0, 253, 1, 4
 MAIN_TABLE = 254
 
-HEADER = struct.Struct("=IHHII")
 ROUTE = struct.Struct("=BBBBBBBBI")
-ATTRIBUTE = struct.Struct("=HH")
 NUMBER = struct.Struct("=I")
 
 ANSWER_TIMEOUT_S = 5.0
@@ -64,7 +74,7 @@ class Routes:
                     raise _error("routes cannot be read", payload)
                 if kind == NEW_ROUTE:
                     _, bits, _, _, table, protocol, _, _, _ = ROUTE.unpack_from(payload)
-                    have = dict(_attributes(payload[ROUTE.size :]))
+                    have = dict(attributes(payload[ROUTE.size :]))
                     # Old kernels do not filter.
                     if protocol == PROTOCOL and DEVICE in have and have.get(PRIORITY) == NUMBER.pack(METRIC):
                         table = NUMBER.unpack(have[TABLE])[0] if TABLE in have else table
@@ -103,12 +113,12 @@ class Routes:
         scope, more = (UNIVERSE, ON_LINK) if next_hop else (LINK, 0)
         short = table if table < 256 else 0
         content = ROUTE.pack(socket.AF_INET, int(bits), 0, 0, short, PROTOCOL, scope, UNICAST, more)
-        content += _attribute(DESTINATION, socket.inet_aton(address)) + _attribute(TABLE, NUMBER.pack(table))
-        content += _attribute(DEVICE, NUMBER.pack(device)) + _attribute(PRIORITY, NUMBER.pack(METRIC))
+        content += attribute(DESTINATION, socket.inet_aton(address)) + attribute(TABLE, NUMBER.pack(table))
+        content += attribute(DEVICE, NUMBER.pack(device)) + attribute(PRIORITY, NUMBER.pack(METRIC))
         if next_hop:
-            content += _attribute(NEXT_HOP, socket.inet_aton(next_hop))
+            content += attribute(NEXT_HOP, socket.inet_aton(next_hop))
         if source:
-            content += _attribute(SOURCE, socket.inet_aton(source))
+            content += attribute(SOURCE, socket.inet_aton(source))
         self._send(kind, flags, content)
         for answer, payload in self._receive():
             if answer == ERROR and NUMBER.unpack_from(payload)[0]:
@@ -117,7 +127,7 @@ class Routes:
     def _send(self, kind: int, flags: int, content: bytes) -> None:
         self._sequence += 1
         try:
-            self._socket.send(HEADER.pack(HEADER.size + len(content), kind, flags, self._sequence, 0) + content)
+            self._socket.send(message(kind, flags, self._sequence, content))
         except OSError as error:
             raise RouteError(error.errno, f"routes: message not sent: {error}") from error
 
@@ -128,12 +138,7 @@ class Routes:
                 octets = self._socket.recv(1 << 18)
             except OSError as error:
                 raise RouteError(error.errno or errno.ETIMEDOUT, f"routes: no answer: {error}") from error
-            found, start = [], 0
-            while start < len(octets):
-                length, kind, _, sequence, _ = HEADER.unpack_from(octets, start)
-                if sequence == self._sequence:
-                    found.append((kind, octets[start + HEADER.size : start + length]))
-                start += (length + 3) & ~3
+            found = [(kind, payload) for sequence, kind, payload in messages(octets) if sequence == self._sequence]
             if found:
                 return found
 
@@ -143,18 +148,6 @@ def device_number(name: str) -> int:
     with contextlib.suppress(OSError):
         return socket.if_nametoindex(name)
     return 0
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value
-
-
-def _attributes(octets: bytes):  # type: ignore[no-untyped-def]
-    start = 0
-    while start + ATTRIBUTE.size <= len(octets):
-        length, kind = ATTRIBUTE.unpack_from(octets, start)
-        yield kind, octets[start + ATTRIBUTE.size : start + length]
-        start += (length + 3) & ~3
 
 
 def _text(address: bytes) -> str:
