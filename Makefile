@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-lab test lint bench-plan bench-convergence bench-dataplane bench-robustness lock charts clean
+.PHONY: help setup demo demo-lab test lint bench-plan bench-convergence bench-dataplane bench-robustness bench-forecast bench-routing lock charts clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -17,7 +17,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -c 'import foremesh.routing' # compiles the path search, so that the first plan does not wait for it
+	$(BIN)/python -c 'import foremesh.offline' # compiles forecasts and the path search, so that the first plan does not wait for them
 	@touch $@
 
 demo: setup ## plan three clouds, simulate a day of them, write out/ (any machine with Python)
@@ -53,12 +53,20 @@ bench-robustness: setup ## 1,000 random config changes and kills, and what they 
 	@tests/lab/install-packages
 	@PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/bench_robustness.py $(BENCH_ARGS)
 
+bench-routing: setup ## path search: exact beside HiGHS, fast beside NetworkX (BENCH_ARGS="--quick --parts full")
+	@PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/bench_routing.py $(BENCH_ARGS)
+
+bench-forecast: setup ## what forecasts are worth and cost, beside Prophet and statsforecast (BENCH_ARGS=--quick; FOREMESH_SHARED: recorded files)
+	@$(BIN)/pip install --quiet --require-hashes -r requirements/bench.txt
+	@PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/bench_forecast.py $(BENCH_ARGS)
+
 charts: setup ## regenerate charts/foremesh-crds and the schemas for files from crds/
 	$(BIN)/python charts/generate.py
 
 lock: ## resolve the newest allowed versions into requirements/*.txt (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml requirements/build.in -o requirements/dev.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -c requirements/dev.txt -o requirements/operator.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dask pyproject.toml -c requirements/dev.txt -o requirements/operator.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra bench pyproject.toml -c requirements/dev.txt -o requirements/bench.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header requirements/agent.in -c requirements/dev.txt -o requirements/agent.txt
 
 clean: ## remove what the targets made here

@@ -8,31 +8,18 @@ and 200 circuits. docs/reference/dataplane.md says what each figure is.
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from dataplane import cost, moves, throughput
 from dataplane.figures import Sheet
+from parts import Part, Say, run
 
 from foremesh.model.intent import Encryption
 from lab import build, requirements
 
 OUT = Path(__file__).parents[1] / "out" / "bench-dataplane.jsonl"
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the benchmark; ``takes`` is how long, full and quick, on two cores."""
-
-    run: Callable[[Sheet, Say, bool], None]
-    takes: str
 
 
 def _throughput(sheet: Sheet, say: Say, quick: bool) -> None:
@@ -60,34 +47,15 @@ PARTS = {
 
 def main() -> int:
     """Exit status: 0, 1 if a target is missed, 2 if nothing can be measured here."""
-    takes = "; ".join(f"{name} {part.takes}" for name, part in PARTS.items())
-    parser = argparse.ArgumentParser(
+    return run(
+        "Data plane",
+        PARTS,
+        OUT,
         description="Measure moves, throughput and cost of the data plane.",
-        epilog=f"All parts take less than 30 minutes on two cores that do nothing else: {takes}.",
+        epilog="All parts take less than 30 minutes on two cores that do nothing else",
+        quick="fewer and shorter runs: to see that it works",
+        lacking=lambda: requirements.missing("lab"),
     )
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter runs: to see that it works")
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {','.join(PARTS)}, separated by commas")
-    parser.add_argument("--out", type=Path, default=OUT, help="file to write, one JSON object a figure")
-    options = parser.parse_args()
-    wanted = options.parts.split(",")
-    if unknown := [name for name in wanted if name not in PARTS]:
-        parser.error(f"no such part: {', '.join(unknown)}; known are {', '.join(PARTS)}")
-    if reason := requirements.missing("lab"):
-        print(f"nothing is measured: {reason}", file=sys.stderr)
-        return 2
-    begun = time.monotonic()
-    sheet = Sheet("Data plane" + (", quick: too short to judge by" if options.quick else ""))
-    for name in wanted:
-
-        def say(text: str, name: str = name) -> None:
-            print(f"{time.monotonic() - begun:6.0f} s  {name}: {text}", file=sys.stderr, flush=True)
-
-        say(f"begins ({PARTS[name].takes})")
-        PARTS[name].run(sheet, say, options.quick)
-    sheet.print()
-    sheet.write(options.out)
-    print(f"{len(sheet.figures)} figures in {options.out}, {time.monotonic() - begun:.0f} s")
-    return 0 if sheet.ok else 1
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ the fixtures below says what a test needs; on a machine that lacks it the test s
 """
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,13 @@ def helm() -> Path:
 def shared() -> Path:
     """The folder with third-party schemas (``crds/``) and recorded data (``data/``)."""
     return requirements.shared_folder()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _current_wireguard() -> Iterator[None]:
+    """Labs run a current WireGuard where one could be built, and otherwise Debian's."""
+    with build.on_path("wireguard-go") if build.find("wireguard-go") else nullcontext():
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -27,8 +27,9 @@ class Figure:
         baseline: The same of what it is compared with.
         ratio: Value by baseline.
         target: What is asked; None: only reported.
-        judged: What ``target`` is compared with: ``value <= target`` or ``ratio >= target``.
+        judged: What ``target`` is compared with: ``value <= target``, ``ratio >= target`` or ``ratio <= target``.
         runs: The single runs that value and baseline are the medians of, theirs after ours.
+        interval: Where chance may have moved the value, or the ratio if there is a baseline: 95 % of a bootstrap.
         bound_by: What limits it, in words, where the target is missed or nearly so.
     """
 
@@ -40,6 +41,7 @@ class Figure:
     target: float | None = None
     judged: str = "value <= target"
     runs: tuple[tuple[float, ...], ...] = ()
+    interval: tuple[float, float] | None = None
     bound_by: str = ""
     machine: str = MACHINE
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -55,6 +57,8 @@ class Figure:
             return None
         if self.judged == "ratio >= target":
             return self.ratio is not None and self.ratio >= self.target
+        if self.judged == "ratio <= target":
+            return self.ratio is not None and self.ratio <= self.target
         return self.value <= self.target
 
     def row(self) -> dict[str, object]:
@@ -68,6 +72,7 @@ class Figure:
             "baseline": short(self.baseline),
             "ratio": short(self.ratio),
             "runs": [[short(one) for one in side] for side in self.runs],
+            "interval": [short(one) for one in self.interval] if self.interval else None,
             "ok": self.ok,
         }
 
@@ -177,6 +182,10 @@ class Sheet:
             if figure.runs:
                 sides = " | ".join(" ".join(_number(one) for one in side) for side in figure.runs)
                 console.print(f"{figure.bench}, {figure.metric}: {sides}", highlight=False)
+        for figure in self.figures:
+            if figure.interval:
+                low, high = figure.interval
+                console.print(f"{figure.bench}, {figure.metric}: {low:.3f} to {high:.3f}", highlight=False)
         for figure in self.figures:
             if figure.bound_by and figure.ok is False:
                 console.print(f"missed: {figure.bench}, {figure.metric}: {figure.bound_by}", highlight=False)

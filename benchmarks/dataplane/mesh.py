@@ -248,6 +248,7 @@ def start_agent(lab: Lab, api: FakeMeshApi, folder: Path, host: str, underlay: s
             {
                 "resource": resource(host),
                 "apiUrl": api.url,
+                "plainHttp": True,
                 "tokenFile": str(token),
                 "stateDir": str(folder / host),
                 "metricsListen": f"{node.mgmt_address}:9466",

@@ -94,7 +94,7 @@ LEAKS = {
 }
 """Changes that take something away that should not be there, by what it is."""
 
-KEPT_SETTINGS = ("net.ipv4.ip_forward", "rp_filter", "forwarding", "accept_redirects")
+KEPT_SETTINGS = ("net.ipv4.ip_forward", "rp_filter", "send_redirects", "forwarding", "accept_redirects")
 """What leaving does not turn back, since others may rely on it by now; the last two follow from the first."""
 
 
@@ -153,6 +153,7 @@ class Soak:
                 {
                     "resource": HOST,
                     "apiUrl": self._api.url,
+                    "plainHttp": True,
                     "tokenFile": str(token),
                     "stateDir": str(self._state),
                     "hostsFile": str(self._hosts),

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from foremesh.decide import Decision, Declared, Forecasts, Observed, as_told, carry_on, decide, joined, pinning_policies
+from foremesh.decide import (
+    Decision,
+    Declared,
+    Forecasts,
+    Observed,
+    as_told,
+    carry_on,
+    decide,
+    joined,
+    pinning_policies,
+    usage,
+    within_physics,
+)
 from foremesh.forecast import quantile_forecast
 from foremesh.model.circuit import Circuit, CircuitStatus, LabelAllocation, LabelState
 from foremesh.model.forecast import QUANTILES, UNKNOWN, Forecast
@@ -40,6 +52,9 @@ LONGEST_AGE_S = 120.0
 
 MOST_ROUNDS = 12
 """Rounds of configs and acknowledgements until every circuit runs where it should; a move takes four."""
+
+RATES = (Metric.THROUGHPUT, Metric.DEMAND)
+"""What is put on the same grids, to be compared."""
 
 HELD = "last"
 """Name of the forecaster that holds the newest value."""
@@ -78,15 +93,33 @@ def plan_bundle(
     observed = joined(declared.resources, bundle.attachment_rtt_ms)
     if before is not None:
         observed, declared = _acknowledged(observed, before), _recorded(declared, before)
+        known = _without_traffic_of(declared.circuits.values(), bundle, known, settings)
     decision = decide(declared, observed, known, without_policies, now_s=bundle.now_s)
     decision = _settled(decision, declared, observed, without_policies, now_s=bundle.now_s)
     changes = diff(before.configs if before else {}, decision.configs)
+    unpinned: dict[str, str] = {}
     return replace(
         decision,
-        pinned=pinning_policies(decision.state.members, settings),
+        pinned=pinning_policies(decision.state.members, settings, unpinned),
+        unpinned=unpinned,
         changed=changes.changed,
         removed=changes.removed,
     )
+
+
+def _without_traffic_of(
+    circuits: Iterable[Circuit], bundle: Bundle, forecasts: Forecasts, settings: Settings
+) -> Forecasts:
+    """Forecasts that say of circuits which are in place in a decision alone that they carry nothing: links were
+    measured without them. Those that the files know, or whose demand they do, are left as they are."""
+    running = {id_ for id_, one in bundle.declared.circuits.items() if one.status.path}
+    demand = forecasts.by_metric.get(Metric.DEMAND)
+    flows = {flow for one in circuits if one.id not in running for flow in usage.flows_of(one)}
+    none = Samples(np.array([bundle.now_s]), np.zeros(1))
+    idle: dict[SeriesKey, Samples] = {flow: none for flow in flows if demand is None or flow not in demand}
+    nothing = _held(Metric.DEMAND, idle, bundle.now_s, LONGEST_AGE_S, settings)
+    joint = nothing if demand is None else _joined(demand, nothing)
+    return replace(forecasts, by_metric={**forecasts.by_metric, Metric.DEMAND: joint})
 
 
 def _full_mesh(settings: Settings) -> PlanningSettings:
@@ -98,15 +131,33 @@ def forecasts_of(bundle: Bundle, settings: Settings) -> Forecasts:
     """Forecast every series of a bundle over the planning horizon.
 
     A series with a history gets the forecaster that its past favours, as in the operator but without fitted models. A
-    single figure is held. A link without any sample is in no forecast: it stays unknown.
+    single figure is held. A link without any sample is in no forecast: it stays unknown. Where circuits are in place
+    whose demand is known, a link's throughput is theirs and that of the rest.
     """
     series = {metric: _with_samples(held) for metric, held in bundle.series.items()}
     newest = [one.times_s[-1] for held in series.values() for one in held.values()]
-    found = {metric: _forecast(metric, held, bundle.now_s, settings) for metric, held in series.items() if held}
+    grids = {
+        metric: _grids(metric, held, _alike(metric, series), bundle.now_s, settings) for metric, held in series.items()
+    }
+    past = {metric: grid.past for metric, grid in grids.items() if grid is not None}
+    seen = {metric: grid.recent for metric, grid in grids.items() if grid is not None}
+    counted, sent = grids.get(Metric.THROUGHPUT), grids.get(Metric.DEMAND)
+    on = usage.carried(bundle.declared.circuits.values()) if counted and sent else {}
+    if counted and sent and on:
+        grids[Metric.THROUGHPUT] = replace(
+            counted,
+            recent=usage.beside(counted.recent, sent.recent, on, settled=False),
+            past=usage.beside(counted.past, sent.past, on, settled=True),
+        )
+    found = {
+        metric: _forecast(metric, held, grids[metric], bundle.now_s, settings)
+        for metric, held in series.items()
+        if held
+    }
+    if on:
+        found[Metric.THROUGHPUT] = usage.with_demand(found[Metric.THROUGHPUT], found[Metric.DEMAND], on)
     return Forecasts(
-        {metric: forecast for metric, (forecast, _) in found.items()},
-        {metric: past for metric, (_, past) in found.items() if past is not None},
-        newest_s=float(max(newest)) if newest else None,
+        within_physics(found, seen, bundle.declared), past, newest_s=float(max(newest)) if newest else None
     )
 
 
@@ -124,42 +175,62 @@ def _with_samples(series: Mapping[SeriesKey, Samples]) -> dict[SeriesKey, Sample
     return found
 
 
+@dataclass(frozen=True)
+class _Grids:
+    """Series with a history at two resolutions, and the age in seconds at which their newest sample is too old."""
+
+    recent: SeriesBatch
+    past: SeriesBatch
+    longest_age_s: float
+
+
 def _forecast(
-    metric: Metric, series: Mapping[SeriesKey, Samples], now_s: float, settings: Settings
-) -> tuple[Forecast, SeriesBatch | None]:
-    """The forecast, and the past of the series that have one."""
+    metric: Metric, series: Mapping[SeriesKey, Samples], grids: _Grids | None, now_s: float, settings: Settings
+) -> Forecast:
+    """The forecast of series that have a history and of those that are a single figure."""
+    planning = settings.planning
     single = {key: one for key, one in series.items() if len(one.values) == 1}
+    if grids is None:
+        return _held(metric, single, now_s, LONGEST_AGE_S, settings)
+    predicted = quantile_forecast(
+        grids.recent,
+        horizon_s=planning.horizon,
+        step_s=planning.step,
+        past=grids.past,
+        max_age_s=grids.longest_age_s,
+    )
+    return _joined(predicted, _held(metric, single, now_s, grids.longest_age_s, settings)) if single else predicted
+
+
+def _alike(metric: Metric, series: Mapping[Metric, Mapping[SeriesKey, Samples]]) -> list[Samples]:
+    """All that share a metric's grids: what circuits carry is taken off what links do, sample by sample."""
+    together = RATES if metric in RATES else (metric,)
+    return [one for each in together for one in series.get(each, {}).values() if len(one.values) > 1]
+
+
+def _grids(
+    metric: Metric,
+    series: Mapping[SeriesKey, Samples],
+    alike: Sequence[Samples],
+    now_s: float,
+    settings: Settings,
+) -> _Grids | None:
+    """Those that have a history, put on grids that suit all that are alike; None if there are none."""
     history = {key: one for key, one in series.items() if len(one.values) > 1}
     if not history:
-        return _held(metric, single, now_s, LONGEST_AGE_S, settings), None
-    predicted, past, longest_age_s = _predicted(metric, history, now_s, settings)
-    if single:
-        predicted = _joined(predicted, _held(metric, single, now_s, longest_age_s, settings))
-    return predicted, past
-
-
-def _predicted(
-    metric: Metric, history: Mapping[SeriesKey, Samples], now_s: float, settings: Settings
-) -> tuple[Forecast, SeriesBatch, float]:
-    """The forecast of series with a history, their past, and the age in seconds at which their newest sample would be
-    too old."""
-    prometheus, planning = settings.prometheus, settings.planning
-    usual_s = float(np.median([one.step_s for one in history.values()]))
-    span_s = now_s - min(float(one.times_s[0]) for one in history.values())
+        return None
+    prometheus = settings.prometheus
+    usual_s = float(np.median([one.step_s for one in alike]))
+    span_s = now_s - min(float(one.times_s[0]) for one in alike)
     # Recordings are often coarser than what the operator reads; a finer grid than theirs would be mostly gaps.
     recent_s, past_s = max(prometheus.recent_step, usual_s), max(prometheus.history_step, usual_s)
     recent = max(FEWEST_RECENT, math.ceil(prometheus.recent_window / recent_s))
     samples = max(FEWEST_RECENT, math.ceil(min(prometheus.history_window, span_s + past_s) / past_s))
-    past = on_grid(metric, history, end_s=now_s, window_s=samples * past_s, step_s=past_s)
-    longest_age_s = max(LONGEST_AGE_S, 4 * recent_s)
-    forecast = quantile_forecast(
+    return _Grids(
         on_grid(metric, history, end_s=now_s, window_s=recent * recent_s, step_s=recent_s),
-        horizon_s=planning.horizon,
-        step_s=planning.step,
-        past=past,
-        max_age_s=longest_age_s,
+        on_grid(metric, history, end_s=now_s, window_s=samples * past_s, step_s=past_s),
+        max(LONGEST_AGE_S, 4 * recent_s),
     )
-    return forecast, past, longest_age_s
 
 
 def _held(
@@ -198,6 +269,7 @@ def _joined(one: Forecast, other: Forecast) -> Forecast:
         (*one.models, *other.models),
         (*one.reasons, *other.reasons),
         one.quantiles,
+        None if one.errors is None else np.append(one.errors, np.full(len(other.keys), np.nan)),
     )
 
 

@@ -9,23 +9,26 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import BrokenExecutor, Executor
+from pathlib import Path
 
-from foremesh.decide import Decision, Declared, Forecasts, Observed
+from foremesh.decide import Decision, Declared, Forecasts, Observed, usage, within_physics
+from foremesh.decide.usage import Carried
 from foremesh.discovery import keys
 from foremesh.discovery.registry import Registry
 from foremesh.discovery.store import Compacted, EventKind, StoreUnavailable
 from foremesh.forecast import FittedModels, quantile_forecast, refit
 from foremesh.model.forecast import Forecast
+from foremesh.model.link import LinkId
 from foremesh.model.manifest import ManifestError, decode
 from foremesh.model.registration import Beacon
-from foremesh.model.series import Metric
-from foremesh.settings import Settings
-from foremesh.telemetry import LinkHistory, LinkSeries, PrometheusSource, TelemetryUnavailable
+from foremesh.model.series import Metric, SeriesBatch
+from foremesh.settings import PrometheusSettings, Settings
+from foremesh.telemetry import LinkHistory, LinkSeries, PrometheusSource, SeriesSource, TelemetryUnavailable
 
 log = logging.getLogger(__name__)
 
-FITTED = (Metric.RTT, Metric.THROUGHPUT)
-"""Metrics that follow days and weeks and so are worth a fitted model; loss comes in incidents, load with throughput."""
+FITTED = (Metric.RTT, Metric.THROUGHPUT, Metric.DEMAND)
+"""Metrics that follow days and weeks and so are worth a fitted model; loss comes in incidents, load with demand."""
 
 LONGEST_AGE_S = 120.0
 """Seconds without a new sample of any link after which telemetry counts as away, though Prometheus answers: nothing is
@@ -39,8 +42,8 @@ class Pipeline:
     """What one operator keeps between plans: the past of series, fitted models, which tokens the store knows.
 
     Args:
-        make_pool: Makes the processes that models are fitted in, so that planning is never held up; called again if
-            they die.
+        make_pool: Makes the processes, or joins the cluster, that models are fitted in, so that planning is never held
+            up; called again if they die.
     """
 
     def __init__(self, registry: Registry, settings: Settings, make_pool: Callable[[], Executor]) -> None:
@@ -52,12 +55,17 @@ class Pipeline:
         self._fitted = FittedModels()
         self._fitting: asyncio.Task[None] | None = None
         self._history = LinkHistory(
-            PrometheusSource(prometheus.url, rate_window_s=prometheus.rate_window),
+            PrometheusSource(
+                prometheus.url, rate_window_s=prometheus.rate_window, headers_file=_path(prometheus.headers_file)
+            ),
+            past_source=_past_source(prometheus),
             recent_step_s=prometheus.recent_step,
             recent_window_s=prometheus.recent_window,
             past_step_s=prometheus.history_step,
             past_window_s=prometheus.history_window,
         )
+        self._rest: tuple[tuple[SeriesBatch, SeriesBatch, Mapping[LinkId, Carried]], SeriesBatch] | None = None
+        """What links carried beside circuits, and what that was worked out from."""
         self._tokens: set[str] = set()
 
     async def declare(self, declared: Declared) -> None:
@@ -110,11 +118,15 @@ class Pipeline:
             unavailable=await registry.unavailable(),
         )
 
-    async def forecast(self, *, now_s: float) -> Forecasts:
+    async def forecast(self, declared: Declared, *, now_s: float) -> Forecasts:
         """Read the series and forecast every metric over the horizon.
 
         Telemetry that is away, or that has nothing new, is a problem and no error: paths stay as they are. Models are
         refitted beside this, so the first plans after a start have none.
+
+        Args:
+            declared: Where circuits run, and the places and capacities that bound what can be.
+            now_s: Unix time.
         """
         planning = self._settings.planning
         try:
@@ -126,6 +138,10 @@ class Pipeline:
             age = "no sample" if newest_s is None else f"no sample for {now_s - newest_s:.0f} s"
             problem = f"Prometheus at {self._settings.prometheus.url} answers but has {age} of any link"
             return Forecasts(problem=problem, newest_s=newest_s)
+        past = {metric: one.past for metric, one in series.items()}
+        on = usage.carried(declared.circuits.values())
+        counted, sent = series[Metric.THROUGHPUT], series[Metric.DEMAND]
+        series[Metric.THROUGHPUT] = await asyncio.to_thread(self._beside, counted, sent, on)
         if self._fitting is None or self._fitting.done():
             self._fitting = asyncio.create_task(self._refit(series), name="refit")
 
@@ -134,9 +150,20 @@ class Pipeline:
                 one.recent, horizon_s=planning.horizon, step_s=planning.step, past=one.past, fitted=self._fitted
             )
 
-        by_metric = {metric: await asyncio.to_thread(forecast, one) for metric, one in series.items()}
-        past = {metric: one.past for metric, one in series.items()}
-        return Forecasts(by_metric, past, newest_s=newest_s)
+        found = {metric: await asyncio.to_thread(forecast, one) for metric, one in series.items()}
+        found[Metric.THROUGHPUT] = await asyncio.to_thread(
+            usage.with_demand, found[Metric.THROUGHPUT], found[Metric.DEMAND], on
+        )
+        seen = {metric: one.recent for metric, one in series.items()}
+        bounded = await asyncio.to_thread(within_physics, found, seen, declared)
+        return Forecasts(bounded, past, newest_s=newest_s)
+
+    def _beside(self, counted: LinkSeries, sent: LinkSeries, on: Mapping[LinkId, Carried]) -> LinkSeries:
+        """What links carry beside circuits. A past stays the same batch while nothing changed: it is judged once."""
+        rests_on = (counted.past, sent.past, on)
+        if self._rest is None or self._rest[0] != rests_on:
+            self._rest = rests_on, usage.beside(counted.past, sent.past, on, settled=True)
+        return LinkSeries(usage.beside(counted.recent, sent.recent, on, settled=False), self._rest[1])
 
     async def close(self) -> None:
         """Stop fitting; what is being fitted is lost."""
@@ -157,7 +184,7 @@ class Pipeline:
                     interval_s=planning.refit,
                 )
             except BrokenExecutor as error:
-                log.error("fitting processes died metric=%s error=%s; starting others", metric, error)
+                log.error("fits lost metric=%s cause=%s; other models serve until the next try", metric, error)
                 self._pool.shutdown(wait=False)
                 self._pool = self._make_pool()
 
@@ -216,6 +243,23 @@ class Pipeline:
             except StoreUnavailable as error:
                 log.warning("store not followed folder=%s error=%s", folder, error)
                 await asyncio.sleep(RETRY_S)
+
+
+def _past_source(prometheus: PrometheusSettings) -> SeriesSource | None:
+    """Where days come from, if that is not the same as for minutes."""
+    elsewhere = prometheus.history_url is not None
+    if not elsewhere and not prometheus.recording_rules:
+        return None
+    return PrometheusSource(
+        prometheus.history_url or prometheus.url,
+        rate_window_s=prometheus.rate_window,
+        headers_file=_path(prometheus.history_headers_file if elsewhere else prometheus.headers_file),
+        recorded=prometheus.recording_rules,
+    )
+
+
+def _path(name: str | None) -> Path | None:
+    return None if name is None else Path(name)
 
 
 def _labels(beacon: bytes) -> object:

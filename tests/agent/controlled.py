@@ -14,7 +14,6 @@ from agent.mesh_api import FakeMeshApi
 from agent.running import AGENT, DIFFERENCES
 from foremesh.model.circuit import LabelAllocation, LabelState
 from foremesh.model.resource import Resource
-from foremesh.network.tunnels import NEVER
 from lab.process import Daemon, wait_until
 from lab.topology import Lab
 from lab.traffic import Ping
@@ -53,6 +52,7 @@ class Controlled:
         declared = {
             "resource": resource.id,
             "apiUrl": self.api.url,
+            "plainHttp": True,
             "tokenFile": str(token),
             "stateDir": str(self.folder / host),
             "metricsListen": f"{node.mgmt_address}:9466",
@@ -78,7 +78,7 @@ class Controlled:
         controller.registrations = dict(self.api.registrations)
         controller.acknowledgements = {id_: said[-1] for id_, said in self.api.acknowledgements.items() if said}
         controller.beacons = dict(self.api.beacons)
-        controller.now_s = time.time() if controller.rotation != NEVER else 0.0
+        controller.now_s = time.time()
         self.api.offer(*(controller.configs[id_] for id_ in controller.cycle()))
 
     def drive(self, until: Callable[[], object], what: str, timeout_s: float = 90.0) -> None:

@@ -19,12 +19,13 @@ DATAGRAM = struct.Struct("!Qd")
 
 def send(address: str, port: int, per_second: float) -> None:
     stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    started_s = time.monotonic()
-    number = 0
+    number, due_s = 0, time.monotonic()
     while True:
         number += 1
         stream.sendto(DATAGRAM.pack(number, time.monotonic()), (address, port))
-        time.sleep(max(0.0, started_s + number / per_second - time.monotonic()))
+        # Whoever was held up does not make up for it: a burst overflows the queues of others who were held up as well.
+        due_s = max(due_s + 1 / per_second, time.monotonic())
+        time.sleep(max(0.0, due_s - time.monotonic()))
 
 
 def receive(port: int) -> None:

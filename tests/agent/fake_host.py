@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from foremesh.agent import diff as d
+from foremesh.agent.rulesets import HOP
 from foremesh.agent.state import Desired, Interface, Observed, Peer, SeenTable
 
 
@@ -51,8 +52,8 @@ def after(state: Observed, change: d.Change) -> Observed:
             settings = {**state.sysctls, f"net.ipv4.conf.{name}.rp_filter": "1"}  # neither of those that are wanted
             interfaces = {**state.interfaces, name: made}
             return replace(state, interfaces=interfaces, sysctls=settings, abandoned=state.abandoned - {name})
-        case d.DisableOffload(name):
-            return _with(state, name, offload=False)
+        case d.SetOffload(name, on):
+            return _with(state, name, offload=on)
         case d.SetNeighbour(name, address, mac):
             if not state.interfaces[name].up:
                 raise Impossible(f"{name} is down")
@@ -116,11 +117,11 @@ def after(state: Observed, change: d.Change) -> Observed:
             names = frozenset(chain.name for chain in table.chains) | {f"revision-{table.revision}"}
             seen = SeenTable(table.revision, names, frozenset(table.counters), frozenset(table.maps))
             # A table made anew has empty maps: the process holds circuits to nothing then.
-            emptied = table.maps and table.name not in state.tables and state.failover is not None
+            emptied = table.name == HOP and HOP not in state.tables and state.failover is not None
             failover = "" if emptied else state.failover
             return replace(state, tables={**state.tables, table.name: seen}, failover=failover)
         case d.SetFailover(table):
-            if table.circuits and not any(seen.maps for seen in state.tables.values()):
+            if table.circuits and HOP not in state.tables:
                 raise Impossible("there are no maps to write")
             return replace(state, failover=table.digest)
         case d.EndFailover():

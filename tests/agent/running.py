@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.configs import HOSTS, configs, resource, workload_address
 from agent.mesh_api import FakeMeshApi
 from foremesh.agent.state import KeyRole
 from foremesh.model.config import GatewayConfig
+from foremesh.network.programmed import DRAIN_S
 from lab.nodes import Node
 from lab.process import Daemon, wait_until
 from lab.scenes import Gateway, Workload
@@ -79,6 +81,7 @@ class Mesh:
                 {
                     "resource": resource(host),
                     "apiUrl": self.api.url,
+                    "plainHttp": True,
                     "tokenFile": str(token),
                     "stateDir": str(self.folder / host),
                     "metricsListen": f"{node.mgmt_address}:9466",
@@ -130,6 +133,11 @@ class Mesh:
     def ping(self, *options: object, count: int = 3) -> subprocess.CompletedProcess[str]:
         argv = ("ping", "-q", "-c", count, "-W", 2, *options, workload_address("wb"))
         return self.lab["wa"].exec(*argv, check=False)
+
+    def drain(self) -> None:
+        """Leave what was sent last the time to arrive that the controller leaves it before a label goes."""
+        since_s = time.monotonic()
+        wait_until(lambda: time.monotonic() - since_s >= DRAIN_S, 2 * DRAIN_S, what="packets on their way have arrived")
 
     def flooding(self, while_doing: Callable[[], object], count: int = 1000) -> tuple[int, int]:
         """Ping 200 times a second during something that ends before the ping does; packets sent and answered."""

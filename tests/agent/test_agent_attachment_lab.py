@@ -113,10 +113,17 @@ class Mesh(Controlled):
         return sum(len(beacon.heard) for beacon in self.api.beacons.values())
 
     def gone(self, host: str) -> None:
-        """Kill all that this host runs for the mesh, at once."""
-        for pid in self.processes(host):
-            os.kill(pid, signal.SIGKILL)
+        """Kill all that this host runs for the mesh: first the agent, which would start the others again."""
         self.agents[host].kill()
+
+        def ended() -> bool:
+            left = self.processes(host)
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not left
+
+        wait_until(ended, 10, what=f"nothing runs at {host}")
 
     def processes(self, host: str, which: str = "") -> list[int]:
         """Process ids of an agent's programs beside it: WireGuard and fail-over."""

@@ -112,6 +112,36 @@ async def test_an_unknown_authority_gets_no_token(api: FakeMeshApi, tmp_path: Pa
     assert api.tokens == []
 
 
+async def test_tls_is_for_upper_case_too(api: FakeMeshApi, authority: Authority, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"default.t.{SECRET}")
+    async with MeshClient(api.url.replace("https", "HTTPS"), token, authority.cert_file) as client:
+        await client.register(REGISTRATION)
+    assert api.tokens == [f"default.t.{SECRET}"]
+
+
+async def test_an_unknown_scheme_gets_no_token_in_clear(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"default.t.{SECRET}")
+    with FakeMeshApi() as in_clear:
+        async with MeshClient(in_clear.url.replace("http", "other"), token, None) as client:
+            with pytest.raises(ApiUnavailable):
+                await client.register(REGISTRATION)
+        assert in_clear.tokens == []
+
+
+async def test_a_token_in_clear_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    token = tmp_path / "token"
+    token.write_text(f"default.t.{SECRET}")
+    with FakeMeshApi() as in_clear:
+        async with MeshClient(in_clear.url, token, None) as client:
+            await client.register(REGISTRATION)
+            await client.beacon(Beacon())
+    (told,) = [one.getMessage() for one in caplog.records if one.name == "foremesh.agent.client"]
+    assert "in clear" in told
+    assert SECRET not in told
+
+
 async def test_a_new_authority_is_trusted_without_a_restart(
     api: FakeMeshApi, authority: Authority, tmp_path: Path
 ) -> None:

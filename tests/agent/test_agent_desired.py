@@ -10,7 +10,7 @@ from foremesh.agent import nft, rulesets
 from foremesh.agent.desired import ConfigRefused, Local, desired, guarded, overlaps
 from foremesh.agent.failover.told import failover_table
 from foremesh.agent.hops import OWN, Underlay
-from foremesh.agent.host import read_sysctl, relax_reverse_path_filter
+from foremesh.agent.host import move_down, read_sysctl
 from foremesh.agent.ip import parse_foreign, parse_routes, parse_rules, route_line
 from foremesh.agent.state import KEEPALIVE_S, KeyRole, Names, Route, Rule, SeenTable, Vxlan
 from foremesh.model.circuit import FirewallRule
@@ -81,7 +81,7 @@ def test_hop_by_hop_is_vxlan_from_circuit_address_to_circuit_address() -> None:
     made = {host: desired(configs(encryption=Encryption.HOP_BY_HOP)[host], LOCAL) for host in "ab"}
     own, far = BLOCKS.circuit_pair(9)
     interface = made["a"].interfaces["fm-c1"]
-    assert interface.vxlan == Vxlan(1, own, far, "02:00:00:00:00:01", 51832)
+    assert interface.vxlan == Vxlan(1, own, far, "02:00:00:00:00:01", 28001)
     assert (interface.public_key, interface.listen_port, interface.peers) == ("", 0, {})
     for here, there in ("ab", "ba"):
         ((address, mac),) = made[here].interfaces["fm-c1"].neighbours
@@ -94,11 +94,11 @@ def test_hop_by_hop_is_vxlan_from_circuit_address_to_circuit_address() -> None:
 def test_vxlan_is_taken_from_links_alone_and_with_its_own_identifier() -> None:
     own, far = BLOCKS.circuit_pair(9)
     rules = rules_of(rulesets.HOP, "receive", configs(encryption=Encryption.HOP_BY_HOP)["a"])
-    assert rules[0] == 'iifname != "fm-h*" udp dport 51832 counter name stray drop'
-    ours, others = (rule for rule in rules[1:] if rule.startswith("udp dport 51832"))
-    assert ours == f"udp dport 51832 ip saddr . ip daddr . @th,96,24 {{ {far} . {own} . 1 }} accept"
-    assert others == "udp dport 51832 counter name stray drop"
-    assert not [rule for rule in rules_of(rulesets.HOP, "receive", configs()["a"]) if "51832" in rule]
+    assert rules[0] == 'iifname != "fm-h*" udp dport { 28001 } counter name stray drop'
+    ours, others, *_ = (rule for rule in rules[1:] if "28001 }" in rule)
+    assert ours == f"ip saddr . ip daddr . udp dport {{ {far} . {own} . 28001 }} accept"
+    assert others == "udp dport { 28001 } counter name stray drop"
+    assert not [rule for rule in rules_of(rulesets.HOP, "receive", configs()["a"]) if "28001" in rule]
 
 
 def test_a_transit_relays_its_labels_and_nothing_else() -> None:
@@ -347,7 +347,7 @@ def test_strictness_of_all_interfaces_moves_down_to_each(tmp_path) -> None:
         path = tmp_path / "net/ipv4/conf" / interface / "rp_filter"
         path.parent.mkdir(parents=True)
         path.write_text(f"{value}\n")
-    relax_reverse_path_filter(tmp_path)
+    move_down("rp_filter", tmp_path)
     found = {i: read_sysctl(f"net.ipv4.conf.{i}.rp_filter", tmp_path) for i in ("all", "default", "eth0", "eth1.5")}
     assert found == {"all": "0", "default": "1", "eth0": "1", "eth1.5": "2"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.configs import CIRCUIT, FAKE_KEYS, UNDERLAY, configs, fake_key
+from agent.configs import BLOCKS, CIRCUIT, FAKE_KEYS, UNDERLAY, configs, fake_key
 from agent.fake_host import as_observed, carry_out
 from foremesh.agent import diff as d
 from foremesh.agent.desired import Local, desired
@@ -115,7 +115,8 @@ def test_changes_lead_from_any_config_to_any_other(
     for name, interface in expected.interfaces.items():
         found = end.interfaces[name]
         assert (found.mtu, found.addresses, found.up) == (interface.mtu, interface.addresses, True)
-        assert (found.vxlan, found.neighbours, found.offload) == (interface.vxlan, interface.neighbours, False)
+        assert (found.vxlan, found.neighbours) == (interface.vxlan, interface.neighbours)
+        assert found.offload == interface.offload
         assert {k: p.allowed for k, p in found.peers.items()} == {k: p.allowed for k, p in interface.peers.items()}
 
 
@@ -148,6 +149,7 @@ def test_stops_come_before_the_first_interface() -> None:
         "foremesh_guard",
         "foremesh_hop",
         "foremesh_edge",
+        "foremesh_answer",
     }
     assert {c.route.destination for c in early if isinstance(c, d.SetRoute)} >= {"100.64.0.0/12", "100.112.0.0/12"}
 
@@ -213,14 +215,17 @@ def test_an_interface_of_the_other_kind_is_replaced() -> None:
         assert diff(end, after) == ()
 
 
+FAR = BLOCKS.circuit_pair(9)[1]
+
+
 @pytest.mark.parametrize(
     ("lost", "change"),
     [
         ({"neighbours": frozenset()}, d.SetNeighbour),
-        ({"offload": True}, d.DisableOffload),
-        ({"neighbours": frozenset({("100.96.0.19", "02:00:00:00:00:02"), ("1.1.1.1", "02::")})}, d.DeleteNeighbour),
+        ({"offload": False}, d.SetOffload),
+        ({"neighbours": frozenset({(FAR, "02:00:00:00:00:02"), ("1.1.1.1", "02::")})}, d.DeleteNeighbour),
     ],
-    ids=["forgotten-neighbour", "offload-turned-on", "another-neighbour"],
+    ids=["forgotten-neighbour", "offload-turned-off", "another-neighbour"],
 )
 def test_what_vxlan_needs_is_mended(lost: dict[str, object], change: type) -> None:
     wanted = desired(configs(encryption=Encryption.HOP_BY_HOP)["a"], LOCAL)

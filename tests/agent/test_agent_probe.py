@@ -56,7 +56,9 @@ class Side:
         self.sink = Sink()
         self.address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
         timeout_s = max(TIMEOUT_S, 5 * interval_s)
-        self.prober = Prober(interval_s, timeout_s, 0.1, self.sink, capacity_interval_s=capacity_interval_s)
+        self.prober = Prober(
+            interval_s, timeout_s, 0.1, self.sink, capacity_interval_s=capacity_interval_s, grace_s=0.0
+        )
 
     def towards(self, other: Side) -> Target:
         return Target(LINK, "internet", "default/x", "default/y", "lo", other.address)

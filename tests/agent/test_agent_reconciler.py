@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.configs import FAKE_KEYS, configs, resource
+from agent.configs import BLOCKS, FAKE_KEYS, configs, resource
 from agent.fake_host import after
 from foremesh.agent import reconciler
 from foremesh.agent.apply import Sight, _endpoint
@@ -251,7 +251,7 @@ async def test_what_an_unknown_config_has_set_up_is_not_torn_down_by_one_that_fa
     bench.host.obstacle = refuse(SetTable)
     await bench.reconciler.take(configs(epoch=2, label=6)["t"])
     allowed = {p for peer in bench.host.state.interfaces["fm-hop"].peers.values() for p in peer.allowed}
-    assert {"100.112.0.10/32", "100.112.0.12/32"} <= allowed
+    assert {f"{BLOCKS.label_pair(number)[0]}/32" for number in (5, 6)} <= allowed
     assert "not known" in bench.said[-1].error
     assert bench.said[-1].labels == (6,)  # nobody may have it meanwhile
 

@@ -242,7 +242,8 @@ async def test_after_a_thousand_changes_kills_and_failures_nothing_is_left() -> 
         assert stage.agent.failure == ""
     assert min(happened.values()) > CHANGES / 20, happened
     stage.state = after_all(stage.state)
-    assert stage.state == Observed(names=(), sysctls={"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"})
+    of_all = {f"net.ipv4.conf.all.{setting}": "0" for setting in ("rp_filter", "send_redirects")}
+    assert stage.state == Observed(names=(), sysctls={"net.ipv4.ip_forward": "1", **of_all})
 
 
 def fail() -> None:

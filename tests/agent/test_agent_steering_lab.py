@@ -268,7 +268,8 @@ def test_a_firewall_changes_from_one_set_of_rules_to_another_and_to_nothing_betw
             ping.wait_for(20)
         assert ping.lost() == 0
         assert " IP " not in slipped.packets
-        assert (mesh.metric("a", "foremesh_circuit_dropped_packets_total") or 0) - dropped > 1000
+        # Some at every change, however quickly it was made.
+        assert (mesh.metric("a", "foremesh_circuit_dropped_packets_total") or 0) - dropped > 50 * 5
     finally:
         forbidden.kill()
         forbidden.wait(10)

@@ -61,6 +61,8 @@ def test_the_charts_have_the_version_of_the_program(chart: str) -> None:
         pytest.param("etcd.endpoint=https://etcd:2379", "/etcd/endpoint", id="endpoint-with-a-scheme"),
         pytest.param("blocks.mesh=100.64.0.0", "/blocks/mesh", id="block-without-a-length"),
         pytest.param("prometheus.url=prometheus:9090", "/prometheus/url", id="url-without-a-scheme"),
+        pytest.param("dask.address=dask:8786", "/dask/address", id="scheduler-without-a-scheme"),
+        pytest.param("prometheus.historyUrl=mimir", "/prometheus/historyUrl", id="history-without-a-scheme"),
     ],
 )
 def test_the_schema_refuses(run_helm: Helm, values: str, message: str) -> None:
@@ -79,11 +81,20 @@ def test_the_programs_read_the_rendered_configuration(render: Render, tmp_path: 
     loaded, default = _load_config(render("foremesh"), tmp_path), Settings()
     # The chart's values repeat the program's defaults for people to see; here they are held together.
     assert loaded.planning == default.planning
+    assert loaded.dask == default.dask
     assert loaded.blocks == default.blocks
     assert msgspec.structs.replace(loaded.prometheus, url=default.prometheus.url) == default.prometheus
     assert (loaded.api.presence, loaded.network_policies) == (default.api.presence, default.network_policies)
     assert (loaded.api.cert_file, loaded.api.key_file) == ("/etc/foremesh/tls/tls.crt", "/etc/foremesh/tls/tls.key")
     assert loaded.etcd.ca_file is None
+
+
+def test_the_api_is_told_where_the_operator_is(render: Render, tmp_path: Path) -> None:
+    objects = render("foremesh")
+    url = _load_config(objects, tmp_path).api.operator_url
+    service = _find(objects, "Service", "foremesh-operator-metrics")
+    (port,) = service["spec"]["ports"]
+    assert url == f"http://foremesh-operator-metrics.{service['metadata']['namespace']}:{port['port']}"
 
 
 def test_the_configuration_names_the_apis_own_pods(render: Render, tmp_path: Path) -> None:
@@ -112,6 +123,36 @@ def test_values_reach_the_configuration(render: Render, tmp_path: Path) -> None:
         assert files == {f"{mount['mountPath']}/{name}" for name in ("ca.crt", "tls.crt", "tls.key")}
 
 
+def test_secrets_with_headers_reach_the_operator_and_nobody_else(render: Render, tmp_path: Path) -> None:
+    values = (
+        "prometheus.headersSecret=tokens,prometheus.historyUrl=https://mimir/prometheus,prometheus.recordingRules=true"
+    )
+    objects = render("foremesh", "--set", f"{values},prometheus.historyHeadersSecret=tenant")
+    loaded = _load_config(objects, tmp_path).prometheus
+    assert (loaded.history_url, loaded.recording_rules) == ("https://mimir/prometheus", True)
+    pod = _find(objects, "Deployment", "foremesh-operator")["spec"]["template"]["spec"]
+    mounts = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    volumes = {one["name"]: one.get("secret", {}).get("secretName") for one in pod["volumes"]}
+    for file, secret in ((loaded.headers_file, "tokens"), (loaded.history_headers_file, "tenant")):
+        assert file
+        (name,) = [volume for volume, held in volumes.items() if held == secret]
+        assert file == f"{mounts[name]}/headers", "the key of the Secret is the name of the file"
+    api = _find(objects, "Deployment", "foremesh-api")["spec"]["template"]["spec"]
+    assert {"tokens", "tenant"}.isdisjoint({one.get("secret", {}).get("secretName") for one in api["volumes"]})
+
+
+def test_a_dask_cluster_reaches_the_operator(render: Render, tmp_path: Path) -> None:
+    objects = render("foremesh", "--set", "dask.address=tls://dask-scheduler.dask:8786,dask.tlsSecret=dask-client")
+    loaded = _load_config(objects, tmp_path).dask
+    assert loaded.address == "tls://dask-scheduler.dask:8786"
+    pod = _find(objects, "Deployment", "foremesh-operator")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "dask-tls"]
+    assert volume["secret"] == {"secretName": "dask-client", "defaultMode": 0o440}
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "dask-tls"]
+    files = {loaded.ca_file, loaded.cert_file, loaded.key_file}
+    assert files == {f"{mount['mountPath']}/{name}" for name in ("ca.crt", "tls.crt", "tls.key")}
+
+
 def _field_names(struct: type[msgspec.Struct]) -> dict[str, Any]:
     return {field.encode_name: field.type for field in msgspec.structs.fields(struct)}
 
@@ -121,7 +162,7 @@ ELSEWHERE = {"api": {"address"}}
 
 
 def test_every_setting_is_in_the_rendered_configuration(render: Render) -> None:
-    objects = render("foremesh", "--set", "etcd.tlsSecret=etcd-client")
+    objects = render("foremesh", "--set", "etcd.tlsSecret=etcd-client,dask.tlsSecret=dask-client")
     config = yaml.safe_load(_find(objects, "ConfigMap", "foremesh-config")["data"]["config.yaml"])
     assert config.keys() == _field_names(Settings).keys()
     for name, type_ in _field_names(Settings).items():
@@ -237,11 +278,17 @@ def test_alerts_are_about_metrics_that_the_programs_export() -> None:
     alerts = yaml.safe_load((CHARTS / "foremesh/files/alerts.yaml").read_text())
     text = "\n".join(rule["expr"] for group in alerts for rule in group["rules"])
     code = "\n".join(file.read_text() for file in (ROOT / "operator/foremesh").rglob("*.py"))
-    # The agent's link and circuit metrics are named by one template; clients add _total to a counter themselves.
-    exported = {name.replace("{kind}", "link") for name in re.findall(r'"(foremesh_[a-z_{}]+)"', code)}
+    # The agent's metrics of links and circuits are named by templates; clients add the ends of counters and histograms.
+    exported = {
+        name.replace("{kind}", kind).replace("{name}", what)
+        for name in re.findall(r'"(foremesh_[a-z_{}]+)"', code)
+        for kind in ("link", "circuit")
+        for what in ("sent", "lost")
+    }
+    exported |= {f"{name}{end}" for name in exported for end in ("_total", "_sum", "_count")}
     used = set(re.findall(r"foremesh_[a-z_]+", text))
     assert used
-    assert {name for name in used if not {name, name.removesuffix("_total")} & exported} == set()
+    assert used - exported == set()
 
 
 def test_the_notes_warn_of_an_etcd_without_tls_and_show_the_scrape_configuration(run_helm: Helm) -> None:

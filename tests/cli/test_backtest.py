@@ -142,7 +142,12 @@ def test_processes_that_die_are_told_in_one_line(swinging: Path, monkeypatch: py
         (("--step", "30m", "--folds", "0"), "0 is not in the range"),
         (("--step", "1000", "--horizons", "2000"), "has a sample every 1800 s, which a step of 1000 s does not fit"),
         (("--step", "30m", "--horizons", "8d"), "its series are too short: the longest has 576 samples of 1800 s"),
-        (("--step", "30m", "--plot", "no/such/folder.svg"), "no/such does not exist"),
+        (
+            ("--step", "30m", "--plot", "no/such/folder.svg"),
+            "no/such does not exist; make that folder first, or give another path to --plot",
+        ),
+        (("--step", "30m", "--out", "no/such/file.json"), "give another path to --out"),
+        (("--step", "30m", "--metric", "jitter"), "'jitter' is not one of 'rtt', 'loss'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -151,6 +156,21 @@ def test_what_makes_no_sense_is_refused(swinging: Path, options: tuple[str, ...]
     assert found.exit_code == 2
     assert said in " ".join(found.stderr.split())
     assert "Traceback" not in found.output
+
+
+def test_one_metric_of_a_file_that_holds_several(tmp_path: Path, swinging: Path) -> None:
+    mixed = tmp_path / "mixed.csv"
+    rows = swinging.read_text().splitlines()
+    rtt = [f"{row},rtt" for row in rows[1:] if row.startswith("s0")]
+    mixed.write_text("\n".join([f"{rows[0]},metric", *rtt, *(f"{row},throughput" for row in rows[1:])]) + "\n")
+    asked = (mixed, "--step", "30m", "--horizons", "6h", "--models", "last", "--folds", 1, "-o", "json")
+    for options, series in ((), 4), (("--metric", "rtt"), 1), (("--metric", "throughput"), 3):
+        found = backtest(*asked, *options)
+        assert found.exit_code == 0, found.output
+        assert json.loads(found.stdout)[0]["series"] == series
+    refused = backtest(*asked, "--metric", "loss")
+    assert refused.exit_code == 2
+    assert "holds no series of loss, but of rtt, throughput; give one of those to --metric" in refused.stderr
 
 
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from foremesh.files import Bundle, read_bundle
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import LabelState
 from foremesh.model.link import LinkId
-from foremesh.model.series import Metric, SeriesKey
+from foremesh.model.series import Flow, Metric, SeriesKey
 from foremesh.offline import forecasts_of, installed_settings, plan_bundle
 from foremesh.settings import Settings
 from foremesh.telemetry import Samples
@@ -141,3 +141,28 @@ def test_circuits_without_a_label_left_do_not_hold_the_plan_up() -> None:
     small = Settings(blocks=Blocks(labels="100.112.0.0/31"))
     decision = plan_bundle(read_bundle(THREE_CLOUDS), small)
     assert sum(bool(circuit.labels) for circuit in decision.state.circuits) == 1
+
+
+RUNNING = "lab/ams-fra-69e96c79"
+THERE, BACK = (Flow(src=f"lab/{a}", dst=f"lab/{b}", circuit=RUNNING) for a, b in (("ams", "fra"), ("fra", "ams")))
+BY_PAR = LinkId(src="lab/ams", dst="lab/par")
+
+
+def in_use(demand_bps: float) -> Bundle:
+    """A circuit that has carried so much for two hours, and the link that it runs over with a tenth more."""
+    given = read_bundle(INPUT / "plan-in-place")
+    rates = {THERE: samples([demand_bps] * 120, 60), BACK: samples([0.0] * 120, 60)}
+    counted = {BY_PAR: samples([1.1 * demand_bps] * 120, 60)}
+    return replace(given, series={**given.series, Metric.DEMAND: rates, Metric.THROUGHPUT: counted}, now_s=NOW_S)
+
+
+def test_a_link_carries_what_its_circuits_do_and_the_rest() -> None:
+    forecasts = forecasts_of(in_use(4e8), SETTINGS).by_metric
+    figure = forecasts[Metric.THROUGHPUT].figure(BY_PAR)
+    assert figure is not None
+    assert figure.median == pytest.approx(4.4e8)
+    assert forecasts[Metric.THROUGHPUT].reason(BY_PAR).startswith("sum: 1 circuit by last; the rest by last")
+    free = next(one for one in plan_bundle(in_use(4e8), SETTINGS).chosen.graph.links if one.id == BY_PAR)
+    assert free.free_bps is not None
+    assert free.capacity_bps is not None
+    assert free.free_bps.median == pytest.approx(free.capacity_bps - 4.4e8)

@@ -52,6 +52,7 @@ def test_the_table_fits(folder: Path, width: int, monkeypatch: pytest.MonkeyPatc
     assert max(map(len, lines)) <= width
     # Never wider than can be read, and what is left out is the end of the row.
     (header,) = [line for line in lines if line.lstrip().startswith("RTT ms")]
+    assert any(line.startswith("no room for ") for line in lines) == (width < 100)
     assert header.split()[2:] == {60: ["P90", "LOSS"], 70: ["P90", "LOSS", "FREE"]}.get(
         width, ["P90", "LOSS", "FREE", "USD/GB"]
     )
@@ -92,7 +93,7 @@ def test_every_key_is_camel_case() -> None:
         if not isinstance(value, dict):
             return set()
         # What these hold is named by people.
-        own = set() if above in ("configs", "labels", "matchLabels") else set(value)
+        own = set() if above in ("configs", "forecastReasons", "labels", "matchLabels") else set(value)
         return own.union(*(keys(one, key) for key, one in value.items()))
 
     assert [key for key in keys(document("-f", THREE_CLOUDS)) if not re.fullmatch("[a-z][A-Za-z0-9]*", key)] == []
@@ -146,6 +147,16 @@ def test_a_configuration_decides_which_policies(tmp_path: Path) -> None:
     config.write_text("networkPolicies: Calico\napi: {address: '198.51.100.1:8443'}\n")
     found = document("-f", THREE_CLOUDS, "--config", config)
     assert [one["kind"] for one in found["objects"]][-3:] == ["Tier", "NetworkPolicy", "NetworkPolicy"]
+
+
+def test_who_is_not_held_to_gateways_is_a_note_and_no_line_of_an_operators_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = document("-f", ROOT / "manifests/examples/basic")
+    (note,) = found["notes"]
+    assert note.startswith("workload foremesh-example/shop is not held to gateways by network policies: ")
+    assert "no IP address" in note
+    assert not caplog.records
 
 
 def test_the_order_of_manifests_makes_no_difference(tmp_path: Path) -> None:
@@ -243,6 +254,16 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path, command: str
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["operator", "api"])
+def test_programs_do_not_start_with_what_cannot_work(tmp_path: Path, command: str) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("planning: {step: 0s}")
+    result = CliRunner().invoke(cli, [command, "--config", str(config)])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert f" {command}: {config}: planning.step is 0 s" in line
+
+
 def test_help_has_an_example_that_works() -> None:
     result = run("--help")
     assert result.exit_code == 0
@@ -338,3 +359,22 @@ def test_a_standby_path_shares_no_gateway_where_requirements_leave_another_way(i
     assert (standby[0], standby[-1]) == (path[0], path[-1])
     assert not set(standby[1:-1]) & set(path[1:-1])
     assert one["standby"]["predicted"]["latencyMs"] > one["predicted"]["latencyMs"]
+
+
+def test_demand_is_told_where_it_was_measured(tmp_path: Path) -> None:
+    folder = copied(IN_PLACE, tmp_path)
+    rows = [
+        f"{ends}/lab/ams-fra-69e96c79,{1_900_000_000 - 60 * minute},{bps},demand"
+        for ends, bps in (("ams->fra", 3e8), ("fra->ams", 1e6))
+        for minute in range(90)
+    ]
+    (folder / "history.csv").write_text("\n".join(["series,time,value,metric", *rows]))
+    found = document("-f", folder)["demand"]
+    assert [(one["from"], one["to"], one["circuit"], one["bandwidthBps"]) for one in found["circuits"]] == [
+        ("lab/ams", "lab/fra", "lab/ams-fra-69e96c79", 300_000_000),
+        ("lab/fra", "lab/ams", "lab/ams-fra-69e96c79", 1_000_000),
+    ]
+    assert found["circuits"][0]["forecastReason"].startswith("last")
+    assert [one["bandwidthBps"] for one in found["pairs"]] == [300_000_000, 1_000_000]
+    assert found["mesh"]["bandwidthBps"] == 301_000_000
+    assert "demand ams->fra: 300M, at most 300M" in " ".join(run("-f", folder).stdout.split())

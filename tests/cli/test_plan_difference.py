@@ -112,6 +112,24 @@ def test_an_intent_whose_service_nobody_offers_any_more_is_3(folder: Path) -> No
     assert found["intents"]["removed"] == [], "it is there still, and cannot be placed"
 
 
+def test_links_were_measured_without_what_is_only_planned(folder: Path, tmp_path: Path) -> None:
+    """What is left of a link is the same whether the Intent that has most of it was placed a moment ago or now."""
+    one = """
+apiVersion: foremesh.io/v1alpha1
+kind: Intent
+metadata: {name: one, namespace: three-clouds}
+spec: {from: {resource: erp}, to: {resource: shop-eu}, requirements: {minBandwidth: 600M, maxLatency: 15ms}}
+"""
+    two = one.replace("name: one", "name: two").replace("600M", "390M")
+    (folder / INTENTS).write_text(one)
+    both = copied(folder, tmp_path / "both")
+    (both / INTENTS).write_text(f"{one}---{two}")
+    alone = next(each for each in document("-f", both)["placements"] if each["intent"] == "three-clouds/two")
+    (lost,) = difference(both, folder, code=3)["intents"]["infeasible"]
+    assert lost["infeasible"] == alone["infeasible"]
+    assert "branch-munich->b-amsterdam has 130M of 730M left" in lost["infeasible"]["message"]
+
+
 def test_an_intent_that_can_be_placed_at_last(folder: Path) -> None:
     replaced(folder / INTENTS, "maxLatency: 80ms", "maxLatency: 150ms")
     found = difference(folder, THREE_CLOUDS)
@@ -173,6 +191,62 @@ def test_a_history_is_that_of_both(folder: Path, tmp_path: Path) -> None:
         id_.partition("/")[2] for id_ in found["configs"]["added"]
     }
     assert run("-f", THREE_CLOUDS, "--against", THREE_CLOUDS, "--history", history).stdout == "no difference\n"
+
+
+def test_notes_and_what_shadows_would_change_are_told_where_policies_are_reviewed(folder: Path) -> None:
+    (folder / "50-more.yaml").write_text(
+        """\
+apiVersion: foremesh.io/v1alpha1
+kind: MeshPolicy
+metadata: {name: typo}
+spec: {avoid: {regions: [mars]}}
+---
+apiVersion: foremesh.io/v1alpha1
+kind: MeshPolicy
+metadata: {name: later}
+spec: {mode: Shadow, match: {ports: [8443]}, avoid: {gateways: [c-belgium]}}
+"""
+    )
+    note = "MeshPolicy typo: no gateway has region mars (spec.avoid.regions): it keeps nothing out"
+    found = difference(folder, THREE_CLOUDS)
+    assert found["notes"] == {"added": [note], "removed": []}
+    (shadow,) = found["policies"]["shadows"]
+    assert (shadow["policy"], shadow["shadow"]["movedIntents"]) == ("later", 1)
+    told = " ".join(run("-f", folder, "--against", THREE_CLOUDS).stdout.split())
+    assert f"note: {note}" in told
+    assert "shadow MeshPolicy later: enforced, it would move 1 Intent" in told
+    assert f"- note: {note}" in " ".join(run("-f", THREE_CLOUDS, "--against", folder).stdout.split())
+    assert run("-f", folder, "--against", folder).stdout == "no difference\n"
+
+
+def test_a_standby_that_changes_is_told_although_nothing_moves(folder: Path) -> None:
+    (folder / POLICY).unlink()
+    found = difference(folder, THREE_CLOUDS)
+    assert found["circuits"]["moved"] == []
+    (one,) = found["circuits"]["standbys"]
+    assert one["circuit"] == PAYMENTS
+    was, now = one["from"]["pathText"], one["to"]["pathText"]
+    assert "b-amsterdam" in now
+    told = " ".join(run("-f", folder, "--against", THREE_CLOUDS).stdout.split())
+    assert f"~ circuit {PAYMENTS.partition('/')[2]} falls over to {now} instead of {was}" in told
+    assert "0 moved, 1 standby changed;" in told
+
+
+def test_an_intent_of_many_sources_is_named_once(folder: Path) -> None:
+    (folder / "50-more.yaml").write_text(
+        """\
+apiVersion: foremesh.io/v1alpha1
+kind: Intent
+metadata: {name: all, namespace: three-clouds}
+spec:
+  from: {selector: {}}
+  to: {service: payments}
+  requirements: {maxLatency: 1ms}
+"""
+    )
+    assert len(difference(folder, THREE_CLOUDS, code=3)["intents"]["infeasible"]) > 1
+    assert run("-f", folder, "--against", THREE_CLOUDS).stdout.splitlines()[-1].endswith("; see all")
+    assert " sources of Intents placed, " in " ".join(run("-f", folder).stdout.splitlines()[-2:])
 
 
 def test_lines_fit_100_columns(folder: Path) -> None:

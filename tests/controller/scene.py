@@ -285,7 +285,7 @@ class Mesh:
 def attached(id_: str) -> Beacon:
     """A beacon; a workload's with a millisecond to its gateway."""
     gateway = {WEB: "mesh/ams", DB: "mesh/fra"}.get(id_)
-    return Beacon(probes={gateway: ProbeReport(answering=True, rtt_ms=1.0)} if gateway else {})
+    return Beacon(probes={gateway: ProbeReport(answering=True, rtt_ms=1.0, loss=0.0)} if gateway else {})
 
 
 SLOW_LON = forecasts({("ams", "lon"): 90.0})

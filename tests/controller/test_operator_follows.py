@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from controller.scene import DIRECT, FAST_DIRECT
-from controller.world import World, running
+from controller.world import World, metric, running
 from foremesh.controller import operator as module
+from foremesh.decide import Forecasts
 from foremesh.model.circuit import LabelState
 from lab.process import wait_until_async
 
@@ -42,6 +43,10 @@ async def test_a_move_takes_no_longer_than_its_acknowledgements(world: World) ->
         await until(world, {DIRECT: LabelState.ACTIVE, standby: LabelState.STANDBY}, obeying=True)
 
 
+def made_again() -> float:
+    return metric("foremesh_plans_made_total", made="again", why="")
+
+
 async def test_a_fail_over_is_on_record_and_planned_for_at_once(world: World) -> None:
     active, standby = (
         next(label for label in world.circuit["status"]["labels"] if label["state"] == state)
@@ -51,21 +56,27 @@ async def test_a_fail_over_is_on_record_and_planned_for_at_once(world: World) ->
     plans: list[tuple[str, ...]] = []
     plan = world.operator._plan
 
-    async def counted(reasons: tuple[str, ...]) -> None:
+    async def counted(reasons: tuple[str, ...], *, urgent: bool) -> None:
         plans.append(reasons)
-        await plan(reasons)
+        await plan(reasons, urgent=urgent)
+
+    async def away(*_: object, **__: object) -> Forecasts:
+        raise AssertionError("what was just lost is in no forecast")
 
     world.operator._plan = counted  # type: ignore[method-assign]
     async with running(world):
         replanner = world.operator.replanner
         await wait_until_async(lambda: plans and replanner._wanted is None, DEADLINE_S, what="plans of the start")
         plans.clear()
+        world.pipeline.forecast = away  # type: ignore[method-assign]
+        before = made_again()
         for end in ENDS:
             beacon = (await world.registry.beacons())[end]
             said = msgspec.structs.replace(beacon, sending={id_: standby["number"]}, heard=(standby["number"],))
             await world.registry.beacon(end, said)
         third = {tuple(standby["path"]): LabelState.ACTIVE, tuple(active["path"]): LabelState.STANDBY}
         await until(world, {**third, DIRECT: LabelState.STAGING})
+        await wait_until_async(lambda: made_again() == before + 1, DEADLINE_S, what="the plan made again, counted")
     assert world.circuit["status"]["failovers"] == 1
     assert plans == [(f"failed over: {id_}",)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -259,6 +260,8 @@ def test_a_circuit_shows_the_path_in_use_and_counts_moves_when_packets_move() ->
     placed = mesh.decision.state.circuits[0]  # type: ignore[union-attr]
     after = circuit_status(placed, recorded, mesh.decision, mesh.observed, now=LATER)  # type: ignore[arg-type]
     assert (after.path, after.moves) == (DIRECT, 1)
+    assert (before.moved_at, before.moved_from) == (None, ())
+    assert (after.moved_at, after.moved_from) == (datetime.fromisoformat(LATER), before.path)
     assert circuit_news(recorded.status, after) == [("Normal", "Moved", "from ams > lon > fra to ams > fra")]
     assert circuit_news(after, after) == []
 

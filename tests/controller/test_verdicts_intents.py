@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from controller.said import (
     ALL_SLOW,
@@ -64,6 +65,15 @@ def attachment_unknown(mesh: Mesh) -> None:
     mesh.observed = replace(mesh.observed, beacons={**mesh.observed.beacons, DB: Beacon()})
 
 
+def attachment(loss: float | None) -> Callable[[Mesh], None]:
+    def happens(mesh: Mesh) -> None:
+        (gateway, report), *_ = mesh.observed.beacons[DB].probes.items()
+        beacon = Beacon(probes={gateway: structs.replace(report, loss=loss)})
+        mesh.observed = replace(mesh.observed, beacons={**mesh.observed.beacons, DB: beacon})
+
+    return happens
+
+
 HASTY = intent_body(requirements={"maxLatency": "40ms", "maxLoss": "1%"})
 
 
@@ -84,6 +94,8 @@ HASTY = intent_body(requirements={"maxLatency": "40ms", "maxLoss": "1%"})
             ("Unknown", "NotMeasured"),
             ("False", "CircuitNotReady"),
         ),
+        (attachment(0.02), "True", ("False", "LossTooHigh"), ("True", "Placed")),
+        (attachment(None), "True", ("Unknown", "NotMeasured"), ("True", "Placed")),
         (attachment_unknown, "True", ("Unknown", "NotMeasured"), ("True", "Placed")),
         (telemetry_away, "True", ("Unknown", "TelemetryUnavailable"), ("True", "Placed")),
         (mesh_api_away, "True", ("Unknown", "TelemetryUnavailable"), ("Unknown", "CircuitNotReady")),
@@ -95,6 +107,8 @@ HASTY = intent_body(requirements={"maxLatency": "40ms", "maxLoss": "1%"})
         "all-too-slow",
         "lossy",
         "nothing-passes",
+        "an-attachment-is-lossy",
+        "loss-of-an-attachment-unmeasured",
         "a-part-unmeasured-is-unknown",
         "telemetry-away",
         "mesh-api-away",

@@ -23,7 +23,7 @@ from controller.scene import (
 )
 from foremesh.controller.operator import Operator
 from foremesh.controller.replanner import Work
-from foremesh.decide import Forecasts, as_told
+from foremesh.decide import Declared, Forecasts, as_told
 from foremesh.discovery.memory import MemoryStore
 from foremesh.discovery.registry import Registry
 from foremesh.model.registration import Acknowledgement, ProbeReport
@@ -39,7 +39,7 @@ class FixedForecasts(Pipeline):
 
     answer: Forecasts
 
-    async def forecast(self, *, now_s: float) -> Forecasts:
+    async def forecast(self, declared: Declared, *, now_s: float) -> Forecasts:
         return self.answer
 
 

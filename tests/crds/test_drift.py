@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from enum import StrEnum
 from types import NoneType
 from typing import Any, get_args, get_origin
@@ -13,7 +14,7 @@ import pytest
 from crds.schemas import KINDS, Kind
 from foremesh.model.units import Unit
 
-SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean"}
+SCALARS = {str: "string", int: "integer", float: "number", bool: "boolean", datetime: "string"}
 
 ENUM_OF_TEXT = re.compile(r".*\.conditions\[\]\.status")
 """Text in the model, since controllers of other projects write conditions too; metav1.Condition fixes its values."""

@@ -51,7 +51,9 @@ STATUSES = {
             PlacementStatus(source="crds/web", destination="crds/db", circuit="crds/a", path="ams-1", reason="r"),
             PlacementStatus(
                 source="crds/other",
-                infeasible=Infeasible(requirement="maxLatency", asked="40ms", nearest="", message="m"),
+                infeasible=Infeasible(
+                    requirement="maxLatency", asked="40ms", nearest="", message="m", preempted_by=("crds/first",)
+                ),
             ),
         ),
         predicted=FIGURES,
@@ -76,7 +78,8 @@ STATUSES = {
         ),
         predicted=FIGURES,
         observed=FIGURES,
-        forecast_model="last-value",
+        forecast_model="last",
+        forecast_reason="ams-1->fra-1: last: mean error 1 ms",
         intents=("crds/web",),
         moves=1,
         observed_generation=1,

@@ -43,11 +43,6 @@ async def test_configured_with_all_files_of_mutual_tls(own_etcd: EtcdServer) -> 
     assert await asyncio.to_thread(own_etcd.get, "/foremesh/configured/k") == "v"
 
 
-def test_configured_with_some_files_of_mutual_tls_is_refused() -> None:
-    with pytest.raises(ValueError, match="set all three or none"):
-        connect(Settings(etcd=EtcdSettings(ca_file="ca.crt")))
-
-
 @pytest.mark.parametrize("who", ["nobody", "stranger", "server-is-a-stranger"])
 async def test_strangers_are_refused_and_no_credential_is_told(
     own_etcd: EtcdServer, who: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

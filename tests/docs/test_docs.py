@@ -98,7 +98,7 @@ def test_every_reason_is_explained() -> None:
 
 def test_every_metric_is_explained() -> None:
     explained = (ROOT / "docs/reference/metrics.md").read_text()
-    for file in ("agent/metrics.py", "controller/metrics.py", "api/server.py"):
+    for file in ("agent/metrics.py", "controller/metrics.py", "controller/foretold.py", "api/server.py"):
         names = {text.removesuffix("_total") for text in texts(file) if text.startswith("foremesh_")}
         assert names, file
         assert [name for name in names if name not in explained] == []

@@ -72,12 +72,17 @@ def test_every_object_says_how_it_is(satisfied: MeshLab) -> None:
 
 def test_the_path_is_the_best_that_the_requirement_and_the_roles_allow(satisfied: MeshLab) -> None:
     """The direct way is too slow, and the way by the edge gateway, the fastest of all, is not for others."""
+
+    def shown() -> list[str]:
+        status = status_of(satisfied)
+        return [status["path"], *(runner_up["path"] for runner_up in status["runnersUp"])]
+
+    # A link whose first handshake was missed comes up some seconds after the others, and there is a plan without it.
+    wait_until(lambda: BY_PAR in shown(), 60, what=f"{BY_PAR} among the paths shown")
     status = status_of(satisfied)
     assert status["path"] == BY_LON
     assert status["destination"] == f"{NAMESPACE}/db"
-    shown = [status["path"], *(runner_up["path"] for runner_up in status["runnersUp"])]
-    assert BY_PAR in shown
-    assert not [path for path in shown if "bru" in path]
+    assert not [path for path in shown() if "bru" in path]
     world = satisfied.lab.internet
     links = [("ams", "lon"), ("lon", "fra"), ("fra", "lon"), ("lon", "ams")]
     real_ms = sum(world.pair(*link).delay_ms for link in links)

@@ -42,6 +42,8 @@ FIGURES = {
     "latency-in-words": ("rtt_ms", "unknown", "leave the field empty if it is unknown"),
     "latency-in-microseconds": ("rtt_ms", "60001", "which is more than a minute"),
     "latency-in-digits-of-another-script": ("rtt_ms", "\u0661\u0662", "which is no number"),
+    "jitter-negative": ("jitter_ms", "-1", "which is negative"),
+    "jitter-in-microseconds": ("jitter_ms", "70000", "which is more than a minute"),
     "loss-over-one": ("loss", "5", 'loss is "5", which is more than everything'),
     "loss-over-everything": ("loss", "101%", "which is more than everything"),
     "loss-negative": ("loss", "-0.1%", "which is negative"),

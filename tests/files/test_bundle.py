@@ -11,6 +11,7 @@ from foremesh.files import read_bundle, read_links
 from foremesh.model.link import LinkFacts, LinkId
 from foremesh.model.series import Metric
 from foremesh.model.units import Milliseconds
+from foremesh.offline import installed_settings, plan_bundle
 
 AMS_FRA = LinkId(src="mesh/ams", dst="mesh/fra")
 FRA_AMS = LinkId(src="mesh/fra", dst="mesh/ams")
@@ -139,6 +140,17 @@ ams,lon,,,,,500M,0
     }
     assert bundle.attachment_rtt_ms == {("shop/web", "mesh/ams"): 0.4, ("shop/db", "mesh/fra"): 0.25}
     assert bundle.now_s == 0.0
+
+
+def test_links_csv_tells_jitter_each_way(tmp_path: Path) -> None:
+    """Down to what the path costs; the other way nobody knows it."""
+    bundle = read_bundle(
+        small_mesh(tmp_path, {"links.csv": "src,dst,rtt_ms,jitter_ms\nams,fra,12.5,1.5\nfra,ams,12.5,\n"})
+    )
+    assert {link: one.values.tolist() for link, one in bundle.series[Metric.JITTER].items()} == {AMS_FRA: [1.5]}
+    links = plan_bundle(bundle, installed_settings()).chosen.graph.links
+    told = {one.id: one.jitter_ms for one in links}
+    assert (told[AMS_FRA], told[FRA_AMS]) == (1.5, None)
 
 
 def test_a_link_is_on_the_network_of_its_gateways(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from files.folders import gateway, refused, small_mesh
 from foremesh.files import history, read_bundle
 from foremesh.model.link import LinkId
-from foremesh.model.series import Metric
+from foremesh.model.series import Flow, Metric
 
 HEAD = "series,time,value,metric\nams->fra,0,1,\n"
 
@@ -25,7 +25,15 @@ CASES = {
     "to-itself": ("ams->ams,0,1,", 3, "a link that this mesh cannot have"),
     "two-spellings": ("mesh/ams->fra,0,1,", 3, "are about the same, mesh/ams->mesh/fra/internet"),
     "load-of-a-link": ("ams->fra,0,0.5,load", 2, 'no manifest has a gateway "ams->fra"'),
-    "unknown-metric": ("ams->fra,0,1,jitter", 3, "unknown metric 'jitter'; there are rtt, loss"),
+    "demand-without-ends": (
+        "mesh/c,0,1,demand",
+        3,
+        'the series "mesh/c" names no demand; write it as src->dst/circuit',
+    ),
+    "demand-to-nowhere": ("ams->frb/c,0,1,demand", 3, 'no manifest has a gateway "frb/c"'),
+    "demand-of-too-much": ("ams->fra/a/b/c/d,0,1,demand", 3, "no manifest has a gateway"),
+    "demand-negative": ("ams->fra/c,0,-1,demand", 3, "demand is -1, which is negative"),
+    "unknown-metric": ("ams->fra,0,1,colour", 3, "unknown metric 'colour'; there are rtt, loss"),
     "rtt-negative": ("ams->fra,1,-1,rtt", 3, "rtt is -1, which is negative"),
     "loss-in-percent": ("ams->fra,1,5,loss", 3, "loss is 5, and a share is at most 1"),
     "no-number": ("\nams->fra,1,fast,", 4, "the value 'fast' is no number"),
@@ -130,3 +138,19 @@ def test_a_slash_that_can_mean_two_things(tmp_path: Path) -> None:
     error = refused(small_mesh(tmp_path, {"more.yaml": more, "history.csv": f"{HEAD}ams->paris/internet,0,1,\n"}))
     assert error.line == 3
     assert "can mean mesh/ams->paris/internet/internet, mesh/ams->mesh/paris/internet" in error.cause
+
+
+@pytest.mark.parametrize(
+    ("name", "circuit"),
+    [
+        pytest.param("ams->fra/mesh/c", "mesh/c", id="names"),
+        pytest.param("mesh/ams->mesh/fra/mesh/c", "mesh/c", id="ids"),
+        pytest.param("ams->mesh/fra/c", "mesh/c", id="a-circuit-in-its-gateway's-namespace"),
+        pytest.param("ams->fra", "", id="all-between-two"),
+    ],
+)
+def test_demand_is_of_a_circuit_and_a_direction(tmp_path: Path, name: str, circuit: str) -> None:
+    small_mesh(tmp_path, {"history.csv": f"{HEAD}{name},0,5e6,demand\n"})
+    found = read_bundle(tmp_path).series[Metric.DEMAND]
+    assert [*found] == [Flow(src="mesh/ams", dst="mesh/fra", circuit=circuit)]
+    assert found[Flow(src="mesh/ams", dst="mesh/fra", circuit=circuit)].values.tolist() == [5e6]

@@ -126,3 +126,12 @@ def test_what_is_no_parquet_is_said(tmp_path: Path) -> None:
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist; check the path"):
         read_recording(tmp_path / "gone.csv", 60.0)
+
+
+def test_demand_is_a_metric_as_any_other(tmp_path: Path) -> None:
+    """What Prometheus has of a circuit, exported with its labels in one column."""
+    name = "mesh/ams->mesh/fra/mesh/ams-fra-0a1b2c3d"
+    text = "series,time,value,metric\n" + "".join(f"{name},{60 * place},{1e6 * place},demand\n" for place in range(5))
+    (batch,) = read_recording(written(tmp_path / "r.csv", text), 60.0).batches
+    assert (batch.metric, batch.keys) == (Metric.DEMAND, (name,))
+    np.testing.assert_array_equal(batch.values, [[0, 1e6, 2e6, 3e6, 4e6]])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foremesh.forecast.choose import judge, view_at
-from foremesh.forecast.evaluate import Evaluation, evaluate, folds_of, joined, predict
+from foremesh.forecast.evaluate import Evaluation, evaluate, folds_of, followed, joined
 from foremesh.forecast.fit import DAY_S, Fit
 from foremesh.forecast.forecasters import Curve, Curves, SeasonalNaive
 from foremesh.forecast.measures import Measured, measure
@@ -69,8 +69,10 @@ def test_what_comes_after_an_origin_changes_no_prediction() -> None:
             seasonal = SeasonalNaive(Curves.of_batch(held, AT_S, STEP_S))
             past = held[:, : first + 1], AT_S[: first + 1]
             rivals = (seasonal,) if model == "seasonal" else ()
-            judgement = judge(*past, STEP_S, horizon_s=6 * HOUR_S, rivals=rivals, only="" if model == "auto" else model)
-            answers.append(predict(judgement, view_at(held, AT_S, STEP_S, origins), 6 * HOUR_S)[0])
+            days = Curves.of_batch(held, AT_S + DAY_S, STEP_S)
+            only = "" if model == "auto" else model
+            judgement = judge(*past, STEP_S, horizon_s=6 * HOUR_S, rivals=rivals, only=only, days=days)
+            answers.append(followed(judgement, held[:, origins], view_at(held, AT_S, STEP_S, origins))[0])
         np.testing.assert_array_equal(answers[0], answers[1], err_msg=model)
 
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from foremesh.forecast import FittedModels, quantile_forecast, refit
-from foremesh.forecast.fit import calmed, thinned
-from foremesh.forecast.fitted import REFIT_S
+from foremesh.forecast.fit import Fit, calmed, thinned
+from foremesh.forecast.fitted import LATE, REFIT_S
+from foremesh.forecast.forecasters import Curve
 from foremesh.model.series import Metric, SeriesBatch
 
-from .made import COARSE_S, DAY_S, NOW_S, WEEK, batch, daily, noisy, times
+from .made import COARSE_S, DAY_S, NOW_S, WEEK, batch, daily, knowing, noisy, times
 
 HOUR_S = 3600.0
 
@@ -26,11 +27,14 @@ class Inline(Executor):
     def __init__(self, failure: BaseException | None = None) -> None:
         self.jobs = 0
         self.failure = failure
+        self.answer: Fit | None = None
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         self.jobs += 1
         future: Future[Any] = Future()
-        if self.failure:
+        if self.answer:
+            future.set_result(self.answer)
+        elif self.failure:
             future.set_exception(self.failure)
         else:
             future.set_result(fn(*args, **kwargs))
@@ -53,15 +57,42 @@ async def test_a_fit_serves_until_the_interval_is_over(inline: Inline) -> None:
     past = batch(daily(times()))
     first = await refit(FittedModels(), past, pool=inline, horizon_s=600)
     assert inline.jobs == 1
-    again = await refit(first, later(past, REFIT_S - 1), pool=inline, horizon_s=600)
+    again = await refit(first, later(past, (1 - LATE) * REFIT_S - 1), pool=inline, horizon_s=600)
     assert inline.jobs == 1
     assert again.fits == first.fits
-    third = await refit(again, later(past, REFIT_S), pool=inline, horizon_s=600)
+    third = await refit(again, later(past, 2 * REFIT_S), pool=inline, horizon_s=600)
     assert inline.jobs == 2
     assert third.fits != first.fits
     two = batch(daily(times()), daily(times(), seed=2))
     await refit(first, two, pool=inline, horizon_s=600)
     assert inline.jobs == 3, "only the new series"
+
+
+async def test_series_take_turns() -> None:
+    """After the first fits, which come at once, about as many fall due in any quarter of an hour as in any other."""
+    series, round_s = 400, 900.0
+    past = batch(*np.broadcast_to(daily(times()), (series, WEEK)))
+    curve = knowing(daily).fits[Metric.RTT, "s0"].curve
+    pool = Inline()
+    fitted, jobs, at_s = FittedModels(), [], dict[str, list[float]]()
+    for number in range(round(4 * REFIT_S / round_s)):
+        now = later(past, number * round_s)
+        until = Curve(curve.start_s, curve.step_s * 2, curve.values)
+        pool.answer = Fit(until, until, 0.0, now.end_s)
+        fitted, before, done = await refit(fitted, now, pool=pool, horizon_s=600), fitted, pool.jobs
+        jobs.append(done - sum(jobs))
+        for name, fit in fitted.fits.items():
+            if fit is not before.fits.get(name):
+                at_s.setdefault(str(name[1]), []).append(fit.fitted_at_s)
+    rounds = round(REFIT_S / round_s)
+    assert jobs[0] == series
+    assert not any(jobs[1 : rounds - 2])
+    usual = series / rounds
+    assert all(0.3 * usual <= one <= 2 * usual for one in jobs[rounds + 1 :])
+    for each in at_s.values():
+        first, *later_ones = np.diff(each)
+        assert (1 - LATE) * REFIT_S <= first <= 2 * REFIT_S
+        assert set(later_ones) == {REFIT_S}
 
 
 async def test_a_failed_fit_is_told_and_tried_again_after_the_interval() -> None:
@@ -102,7 +133,7 @@ async def test_what_is_not_fitted(series: np.ndarray, cause: str) -> None:
 async def test_a_fit_past_its_use_is_not_used_and_then_dropped(inline: Inline) -> None:
     past = batch(daily(times()))
     fitted = await refit(FittedModels(), past, pool=inline, horizon_s=600)
-    old = later(past, 3 * REFIT_S)
+    old = later(past, 4 * REFIT_S)
     assert "its fit is too old" in quantile_forecast(old, horizon_s=600, fitted=fitted).reasons[0]
     empty = SeriesBatch(Metric.RTT, (), np.empty((0, 0)), COARSE_S, old.end_s)
     assert (await refit(fitted, empty, pool=inline, horizon_s=600)).fits == {}

@@ -49,7 +49,8 @@ def test_who_asked_before_makes_no_difference(later: int) -> None:
     for before in range(0, later, 5):
         quantile_forecast(past(before), horizon_s=600)
     after = quantile_forecast(past(later), horizon_s=600)
-    np.testing.assert_array_equal(after.values, alone.values)
+    # One sample at a time, linear algebra adds up in another order: the last digit of single precision.
+    np.testing.assert_allclose(after.values, alone.values, rtol=1e-6)
     assert tuple(after.reasons) == tuple(alone.reasons)
 
 

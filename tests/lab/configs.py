@@ -20,7 +20,7 @@ HOP_PORT, ATTACH_PORT, METRICS_PORT = 51820, 51821, 9466
 
 FAST: Mapping[str, Any] = {
     "prometheus": {"rateWindow": "5s", "recentStep": "1s", "recentWindow": "120s"},
-    "planning": {"interval": "3s", "quiet": "500ms", "margin": "25%"},
+    "planning": {"interval": "3s", "quiet": "500ms", "margin": "25%", "dwell": "10s"},
     "api": {"presence": "5s"},
 }
 """What differs from the defaults, so that a person or a test waits for seconds where a network would take minutes."""

@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     story = Story(console)
     mesh = MeshLab(folder, tell=story.tell)
     try:
-        with mesh:
+        with build.on_path("wireguard-go"), mesh:
             _play(mesh, story)
             if options.keep:
                 _keep(mesh, story)
@@ -246,6 +246,9 @@ def _running_ping(mesh: MeshLab, story: Story) -> Iterator[Ping]:
 
 
 def _network_degrades(mesh: MeshLab, story: Story, ping: Ping, before: Look, limit_ms: float) -> tuple[Look, float]:
+    now = Look.at(mesh, ping.wait_for(PINGS))
+    if now.path != before.path:
+        raise Failed(f"the circuit left {before.path} for {now.path} before anything was degraded")
     one, other = before.path.split(" > ")[:2]
     story.tell(f"{one}-{other} gets {WORSE_MS:.0f} ms slower, both ways")
     degraded_at_s = time.time()

@@ -37,6 +37,7 @@ class PrometheusServer:
         config: The configuration, as prometheus.yml would hold it; written at every start.
         host: The address it listens on: loopback, or an address of a lab network.
         netns: A network namespace to run it in (as root).
+        prefix: Where its pages and its API begin, such as ``/prometheus``.
 
     Attributes:
         port: The port of API and web pages.
@@ -44,11 +45,17 @@ class PrometheusServer:
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], *, host: str = "127.0.0.1", netns: str | None = None
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        *,
+        host: str = "127.0.0.1",
+        netns: str | None = None,
+        prefix: str = "",
     ) -> None:
         self.config = config
         self.port = free_port() if netns else free_port(host)
-        self.url = f"http://{host}:{self.port}"
+        self.url = f"http://{host}:{self.port}{prefix}"
         self._netns = netns
         self._data = folder / "data"
         self._data.mkdir(parents=True, exist_ok=True)
@@ -62,6 +69,7 @@ class PrometheusServer:
                 f"--storage.tsdb.max-block-duration={BLOCK_RANGE}",
                 f"--storage.tsdb.retention.time={RETENTION}",
                 f"--web.listen-address={host}:{self.port}",
+                f"--web.external-url={self.url}",
                 "--log.level=warn",
             ],
             log=folder / "prometheus.log",

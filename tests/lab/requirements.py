@@ -75,6 +75,7 @@ BUILT = {
     "apiserver": ("etcd", "kubectl", "kube-controller-manager", "kube-apiserver"),
     "helm": ("helm",),
     "glua": ("glua",),
+    "lab": ("wireguard-go",),  # preferred; Debian's will do
 }
 
 

@@ -13,7 +13,7 @@ from foremesh.model.registration import Acknowledgement, Beacon
 from foremesh.network.allocate import held
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.labels import Wanted, advance_all
-from foremesh.network.programmed import Applied
+from foremesh.network.programmed import DRAIN_S, Applied
 from network.scene import Controller, full_mesh, gateway
 from network.switches import Dropped, Switches
 
@@ -73,7 +73,7 @@ class World:
         else:
             self.wishes[id_] = wish
 
-    def cycle(self, *, record: bool = True, publish: bool = True, seconds: float = 1.0) -> None:
+    def cycle(self, *, record: bool = True, publish: bool = True, seconds: float = DRAIN_S) -> None:
         """One step of the controller; the writer may die before it has recorded statuses or published configs."""
         self.now_s += seconds
         self.epoch = max(int(self.now_s), self.epoch + 1)

@@ -31,7 +31,7 @@ from foremesh.network.allocate import Held, enrol, held
 from foremesh.network.circuits import Desired, desired_circuits
 from foremesh.network.compile import compile_configs, diff
 from foremesh.network.place import Placed, place_circuits
-from foremesh.network.programmed import Applied
+from foremesh.network.programmed import DRAIN_S, Applied
 from foremesh.network.tunnels import NEVER, Rotation
 from foremesh.routing.adjacency import adjacency
 
@@ -212,12 +212,15 @@ class Controller:
         return changes.changed
 
     def settle(self) -> Mapping[str, GatewayConfig]:
-        """Cycle, every agent acknowledging, until nothing changes any more; the configs in force."""
-        for _ in range(10):
+        """Cycle, every agent acknowledging, until nothing changes any more, and what drained is gone; the configs in
+        force."""
+        quiet = 0
+        for _ in range(20):
             self.acknowledge(*self.configs)
-            if not self.cycle():
+            quiet = 0 if self.cycle() else quiet + 1
+            if quiet > DRAIN_S:
                 return self.configs
-        raise AssertionError("ten cycles, and configs still change")
+        raise AssertionError("twenty cycles, and configs still change")
 
     def acknowledge(self, *ids: str) -> None:
         """They apply what they are told; hellos pass on every label at once."""

@@ -9,7 +9,7 @@ from foremesh.model.circuit import LabelAllocation, LabelState, Route
 from foremesh.model.mesh import PlacedCircuit
 from foremesh.model.registration import Acknowledgement
 from foremesh.network.labels import PATIENCE_S, RETURN_S, Move, Wanted, advance
-from foremesh.network.programmed import Applied
+from foremesh.network.programmed import DRAIN_S, Applied
 from network.life import BLOCKS, C0, NAMES, World, circuit, wanted
 from network.switches import Dropped
 
@@ -104,6 +104,18 @@ def test_plan_that_changes_its_mind_gives_the_staging_label_up_and_keeps_the_act
     assert world.states() == {"adb": LabelState.ACTIVE, "aeb": LabelState.DRAINING}
     world.obey("a", "b")
     world.cycle()
+    assert world.states() == {"adb": LabelState.ACTIVE}
+
+
+def test_what_was_sent_last_has_time_to_arrive() -> None:
+    world = carrying("adb", "aeb")
+    world.wish(C0, wanted("adb"))
+    world.cycle()
+    assert world.states() == {"adb": LabelState.ACTIVE, "aeb": LabelState.DRAINING}
+    world.obey("a", "b")
+    world.cycle(seconds=DRAIN_S - 1)
+    assert world.states() == {"adb": LabelState.ACTIVE, "aeb": LabelState.DRAINING}
+    world.cycle(seconds=1.0)
     assert world.states() == {"adb": LabelState.ACTIVE}
 
 

@@ -132,16 +132,12 @@ def test_both_ends_of_every_tunnel_agree(rotating: tuple[str, ...]) -> None:
     for (own, own_key, far, far_key, underlay), peer in tunnels.items():
         back = tunnels[far, far_key, own, own_key, underlay]
         assert (back.hop_address is None) == (peer.hop_address is None)
-        assert {number >> 1 for number in map(_last, back.labels)} == {n >> 1 for n in map(_last, peer.labels)}
+        assert set(map(BLOCKS.label_number, back.labels)) == set(map(BLOCKS.label_number, peer.labels))
     for own, found in seen.items():
         probed = [(p.gateway, p.underlay) for p in found if p.hop_address]
         assert sorted(probed) == sorted({(p.gateway, p.underlay) for p in found}), own
         addresses = [address for p in found for address in p.labels]
         assert len(addresses) == len(set(addresses)), own
-
-
-def _last(address: str) -> int:
-    return int(address.rpartition(".")[2])
 
 
 def test_a_route_names_what_is_newest_now() -> None:

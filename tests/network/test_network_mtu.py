@@ -104,8 +104,7 @@ def test_it_is_lowered_before_a_move_and_raised_after_it() -> None:
     (circuit,) = controller.placed.circuits
     assert LabelState.DRAINING in {label.state for label in circuit.labels}
     assert told(controller) == {1320}, "packets may still be under way on the label that is left"
-    controller.acknowledge(*controller.configs)
-    controller.cycle()
+    controller.settle()
     assert told(controller) == {HOP_MTU - 60}
 
 

@@ -21,6 +21,7 @@ def intent(
     priority: int = 0,
     dedicated: bool = False,
     application: str = "",
+    traffic: tuple[Traffic, ...] | None = None,
 ) -> Intent:
     return Intent(
         meta=Meta(name=name, namespace="lab"),
@@ -28,7 +29,7 @@ def intent(
             from_=Source(resource="web"),
             to=Destination(resource="db"),
             requirements=requirements or Requirements(),
-            traffic=(Traffic(ports=(443,), application=application),),
+            traffic=(Traffic(ports=(443,), application=application),) if traffic is None else traffic,
             profile=profile,
             priority=priority,
             dedicated=dedicated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -15,8 +16,20 @@ from foremesh.model.units import Bandwidth, Milliseconds, Price, Ratio
 from foremesh.routing import select_path
 from foremesh.routing.arrays import Arrays
 from foremesh.routing.ask import Ask, Router
-from foremesh.routing.explain import explain, relaxations
-from foremesh.routing.needs import BOTTLENECKS, NAMES, SUMS, asked, offends, with_value, without
+from foremesh.routing.explain import explain, reached
+from foremesh.routing.needs import (
+    BOTTLENECKS,
+    NAMES,
+    SETS,
+    SUMS,
+    asked,
+    asked_text,
+    asking,
+    offends,
+    with_value,
+    without,
+)
+from foremesh.routing.relax import ANYWHERE, relaxations
 from routing.worlds import Candidate, Judge, both, link, mesh, node, random_ask, random_graph, simple_paths
 
 FIGURES = {
@@ -48,9 +61,9 @@ def nearest_by_trying(name: str, ask: Ask, judge: Judge) -> Any:
     paths = [path for path in simple_paths(judge.graph, ask) if others.meets(path)]
     if name == "policy":
         return 0 if paths else None
-    if name == "regions":
-        paths = [path for path in paths if all(judge.nodes[gateway].region for gateway in path.gateways)]
-    if name in ("regions", "avoid"):
+    if name in ANYWHERE:
+        paths = [path for path in paths if all(ANYWHERE[name](judge.nodes[gateway]) for gateway in path.gateways)]
+    if name in SETS:
         return min((offences(name, ask, judge, path) for path in paths), default=None)
     values = [value for path in paths if (value := FIGURES[name](judge, path)) is not None]
     best = max if name in BOTTLENECKS else min
@@ -91,6 +104,27 @@ def test_the_nearest_figure_can_be_had_and_nothing_nearer() -> None:
                 )
                 assert offences(name, ask, judge, route) == expected, where
     assert all(seen.values()), f"every requirement must have been the one to relax: {seen}"
+
+
+def test_the_best_that_can_be_had_of_each_is_the_best_of_all_paths() -> None:
+    """Whatever else is asked: that is what tells a requirement that cannot be met from one that others make so."""
+    seen = dict.fromkeys((*SUMS, *BOTTLENECKS), 0)
+    for seed, graph, ask, router in infeasible_worlds(range(7000, 7300)):
+        for one in reached(router, ask, explain(router, ask).shortfalls):
+            name = one.requirement
+            if name in SETS:
+                assert one.best == "", f"seed {seed}: gateways are no figure"
+                continue
+            alone = without(ask, (other for other in NAMES if other != name))
+            expected = nearest_by_trying(name, alone, Judge(graph, alone))
+            assert (expected is not None) == bool(one.best), f"seed {seed}: {name}"
+            if expected == math.inf:
+                assert one.best == "any", f"seed {seed}: {name}"
+            elif expected is not None:
+                seen[name] += 1
+                told = float(one.best) if name == "maxHops" else float(READ[name](one.best))
+                assert told == pytest.approx(float(expected), rel=2e-3, abs=1e-6), f"seed {seed}: {name}"
+    assert all(seen.values()), f"every figure must have been asked for: {seen}"
 
 
 def test_the_requirement_named_is_the_one_nearest_to_being_met() -> None:
@@ -139,11 +173,11 @@ SENTENCES = {
     ),
     "bandwidth": (
         Requirements(min_bandwidth=Bandwidth(1e9)),
-        "minBandwidth: asked 1G, nearest 300M by ams > lon > fra",
+        "minBandwidth: asked 1G, nearest 300M by ams > lon > fra, all that lon->fra has left",
     ),
     "reverse": (
         Requirements(reverse=Bandwidth(1.5e9)),
-        "reverse: asked 1.5G, nearest 300M by ams > lon > fra",
+        "reverse: asked 1.5G, nearest 300M by ams > lon > fra, all that fra->lon has left",
     ),
     "loss": (
         Requirements(max_loss=Ratio(0.001)),
@@ -160,7 +194,7 @@ SENTENCES = {
     ),
     "avoid": (
         Requirements(avoid=Avoid(providers=("one", "two"), regions=("us",))),
-        "avoid: asked regions us; providers one, two, nearest all but providers one by ams > lon > fra",
+        "avoid: asked regions us; providers one, two, possible without providers one by ams > lon > fra",
     ),
 }
 
@@ -169,15 +203,55 @@ SENTENCES = {
 def test_one_sentence_names_what_is_asked_and_what_can_be_had(needs: Requirements, sentence: str) -> None:
     answer = why(TRIANGLE, needs)
     assert answer.message == sentence
-    assert f"{answer.requirement}: asked {answer.asked}, nearest {answer.nearest}" in sentence
+    had = "possible" if answer.nearest.startswith("without") else "nearest"
+    assert f"{answer.requirement}: asked {answer.asked}, {had} {answer.nearest}" in sentence
+
+
+def test_a_name_that_no_gateway_has_is_not_asked_for_again() -> None:
+    answer = why(TRIANGLE, Requirements(regions=("nl", "ed")))
+    assert (answer.asked, answer.nearest) == ("ed, nl", "de, nl, uk")
+    assert select_path(TRIANGLE, {"ams": 0.0}, {"fra": 0.0}, Requirements(regions=("de", "nl", "uk"))).path
 
 
 def test_what_only_helps_together_is_said_together() -> None:
     answer = why(TRIANGLE, Requirements(max_latency=Milliseconds(20), max_hops=1))
     assert answer.requirement == "maxLatency, maxHops"
     assert answer.message == (
-        "maxLatency: asked 20ms; maxHops: asked 1; no path unless these are relaxed together, as by ams > lon > fra"
+        "maxLatency: asked 20ms; maxHops: asked 1; no path unless these are relaxed together, as by ams > lon > fra: "
+        "maxLatency 41.24ms, maxHops 2"
     )
+
+
+def test_what_is_said_together_admits_a_path() -> None:
+    seen = 0
+    for seed, _, ask, router in infeasible_worlds(range(5000, 5700)):
+        answer = explain(router, ask)
+        _, together, told = answer.message.partition("relaxed together, as by ")
+        if not together:
+            continue
+        figures = told.partition(": ")[2].partition("; ")[0]
+        given_up = answer.requirement.split(", ")
+        if set(given_up) & set(SETS):
+            continue
+        seen += 1
+        found = dict(one.split(" ") for one in figures.split(", "))
+        assert [*found] == given_up, f"seed {seed}: {answer.message}"
+        loose = ask
+        for name, figure in found.items():
+            loose = with_value(loose, name, READ[name](figure))
+        assert router.best(loose) is not None, f"seed {seed}: {answer.message}"
+    assert seen >= 5
+
+
+def test_what_is_told_of_gateways_can_be_asked_again() -> None:
+    avoid = Avoid(regions=("de", "uk"), providers=("p",), gateways=("n/a", "b"), gateway_labels=("k=v", "l=w"))
+    needs = Requirements(regions=("de", "nl"), providers=("p", "q"), gateway_labels=("a=b",), avoid=avoid)
+    _, _, some, _ = next(iter(infeasible_worlds(range(5000, 5700))))
+    ask = replace(some, requirements=needs, through=(("a", "b"), ("c",)))
+    for name in SETS:
+        text = asked_text(ask, name)
+        assert asked_text(asking(without(ask, (name,)), name, text), name) == text
+        assert asked(asking(without(ask, SETS), name, text)) == (name,)
 
 
 def test_ends_that_nothing_joins_are_said_to_be_apart() -> None:
@@ -233,7 +307,7 @@ def test_an_attachment_that_is_unknown_is_named() -> None:
 def test_a_gateway_that_has_to_be_passed_is_named() -> None:
     answer = why(TRIANGLE, Requirements(), source="ams", end="lon", through=[["fra"]])
     assert answer.requirement == "policy"
-    assert answer.message == "policy: asked one of fra, nearest none of them by ams > lon"
+    assert answer.message == "policy: asked one of fra, possible without passing any by ams > lon"
 
 
 def test_the_policy_that_imposed_a_requirement_is_named() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from foremesh.model.forecast import Forecast
-from foremesh.model.link import Figure, LinkId
+from foremesh.model.link import Course, Figure, LinkId
 from foremesh.model.meta import Meta
 from foremesh.model.resource import GatewaySpec, Location, Resource, ResourceSpec, ResourceType, Role
 from foremesh.model.series import Metric, SeriesKey
@@ -150,3 +150,45 @@ def test_the_graph_can_be_handed_to_networkx() -> None:
     assert networkx.is_strongly_connected(exported)
     assert exported.edges["lab/a", "lab/b", "internet"]["rtt_p90_ms"] == 12.0
     assert exported.edges["lab/b", "lab/a", "internet"]["rtt_ms"] is None
+
+
+def test_links_that_are_forecast_to_change_have_their_steps() -> None:
+    link = LinkId(src="lab/a", dst="lab/b")
+    rising = {link: [[9.0, 13.0], [10.0, 14.0], [11.0, 17.0]]}
+    sent = {link: [[1e8, 1e8], [2e8, 9e8], [3e8, 2e9]]}
+    forecasts = {Metric.RTT: forecast(Metric.RTT, rising), Metric.THROUGHPUT: forecast(Metric.THROUGHPUT, sent)}
+    (built,) = build_graph([gateway("a"), gateway("b")], [link], forecasts).links
+    assert built.course == Course(
+        step_s=60.0,
+        rtt_ms=(Figure(median=10.0, pessimistic=11.0), Figure(median=14.0, pessimistic=17.0)),
+        free_bps=(Figure(median=8e8, pessimistic=7e8), Figure(median=1e8, pessimistic=0.0)),
+    )
+
+
+STEADY = {
+    "as-good-as-flat": (Metric.RTT, [[9.0, 9.0], [10.0, 10.1], [11.0, 11.1]]),
+    "no-more-than-it-is-uncertain": (Metric.RTT, [[9.0, 9.0], [10.0, 12.0], [12.0, 15.0]]),
+    "only-the-uncertainty-grows": (Metric.RTT, [[9.0, 7.0], [10.0, 10.0], [11.0, 20.0]]),
+    "a-little-loss": (Metric.LOSS, [[0.0, 0.0], [0.0, 0.0005], [0.0005, 0.001]]),
+    "unknown": (Metric.RTT, [[math.nan] * 2] * 3),
+}
+
+
+@pytest.mark.parametrize(("metric", "values"), STEADY.values(), ids=STEADY.keys())
+def test_of_what_hardly_changes_there_are_no_steps(metric: Metric, values: list[list[float]]) -> None:
+    link = LinkId(src="lab/a", dst="lab/b")
+    flat = {Metric.RTT: forecast(Metric.RTT, {link: [[9.0] * 2, [10.0] * 2, [11.0] * 2]})}
+    forecasts = {**flat, metric: forecast(metric, {link: values})}
+    (built,) = build_graph([gateway("a"), gateway("b")], [link], forecasts).links
+    assert built.course is None
+
+
+def test_steps_of_other_lengths_are_not_told_beside_those_of_round_trips() -> None:
+    link = LinkId(src="lab/a", dst="lab/b")
+    forecasts = {
+        Metric.RTT: forecast(Metric.RTT, {link: [[9.0, 13.0], [10.0, 14.0], [11.0, 17.0]]}),
+        Metric.LOSS: forecast(Metric.LOSS, {link: [[0.0, 0.0, 0.1], [0.0, 0.0, 0.1], [0.0, 0.0, 0.2]]}),
+    }
+    (built,) = build_graph([gateway("a"), gateway("b")], [link], forecasts).links
+    assert built.course is not None
+    assert (len(built.course.rtt_ms), built.course.loss) == (2, ())

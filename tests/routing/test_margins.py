@@ -34,6 +34,13 @@ def test_the_reason_for_a_move_gives_both_figures() -> None:
     assert placement.reason == "moved from a > s > z to a > n > z: 25.1 -> 18.4 ms, cost 27% lower"
 
 
+def test_where_no_term_counts_all_paths_cost_the_same() -> None:
+    nothing = policy("nothing", weights=CostWeights(**dict.fromkeys(CostWeights.__struct_fields__, 0.0)))
+    old = circuit("c", "a", "s", "z", intents=("lab/x",))
+    placement = only(plan(diamond(), [demand(intent("x"), *AZ)], [old], [nothing]))
+    assert (placement.kept, placement.reason) == (True, "kept a > s > z: a > n > z costs the same")
+
+
 def test_the_reason_for_staying_gives_the_gain_forgone() -> None:
     old = circuit("c", "a", "s", "z", intents=("lab/x",))
     placement = only(plan(diamond(29.1, 30.0), [demand(intent("x"), *AZ)], [old], [LATENCY_ONLY]))

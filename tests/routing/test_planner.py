@@ -70,8 +70,8 @@ def test_equal_priorities_go_by_intent() -> None:
     third = made.placements[2].infeasible
     assert third is not None
     assert third.message == (
-        "minBandwidth: asked 600M, nearest 400M by a > n > z; there would be a path but for the bandwidth promised to "
-        "intents placed before"
+        "minBandwidth: asked 600M, nearest 400M by a > n > z; a->n has 400M of 1G left: lab/first has 600M; n->z "
+        "(400M left) lacks it too"
     )
 
 
@@ -110,9 +110,35 @@ def test_those_who_share_stay_where_nothing_serves_all() -> None:
     refused = made.placements[1].infeasible
     assert refused is not None
     assert refused.message == (
-        "the circuit of class default a > z is shared with lab/first: avoid: asked gateways n, nearest all but "
-        "gateways n by a > n > z"
+        "the circuit of class default a > z is shared with lab/first: avoid: asked gateways n, possible without "
+        "gateways n by a > n > z; with dedicated: true, a circuit of its own, it gets a > s > z"
     )
+    assert (refused.requirement, refused.asked, refused.nearest) == ("dedicated", "false", "true")
+
+
+def test_who_does_not_fit_onto_a_shared_path_is_told_what_a_circuit_of_its_own_gets() -> None:
+    """The advice is true: followed, it gives that very path. Who would get none that way either is not told so, nor who
+    shares with sources of his own Intent, whom it would not part."""
+
+    def second(**more: Any) -> Demand:
+        return demand(intent("second", requirements=bandwidth(6e8), **more), *AZ, source="web-2")
+
+    first = demand(intent("first", requirements=bandwidth(6e8), priority=1), *AZ)
+    refused = plan(diamond(), [first, second()]).placements[1].infeasible
+    assert refused is not None
+    assert refused.nearest == "true"
+    assert refused.message.endswith("; with dedicated: true, a circuit of its own, it gets a > s > z")
+    assert text(plan(diamond(), [first, second(dedicated=True)]).placements[1]) == "a > s > z"
+
+    full = demand(intent("zero", requirements=bandwidth(9e8), priority=2), *AZ, class_="other")
+    full_too = demand(intent("none", requirements=bandwidth(3e8), priority=2), *AZ, class_="third")
+    nowhere = plan(diamond(), [full, full_too, demand(intent("big", requirements=bandwidth(8e8)), *AZ)]).placements[0]
+    assert nowhere.infeasible is not None
+    assert "dedicated" not in nowhere.infeasible.message
+    own = intent("own", requirements=bandwidth(6e8))
+    sources = plan(diamond(), [demand(own, *AZ, source=name) for name in ("web", "web-2")]).placements
+    assert sources[1].infeasible is not None
+    assert sources[1].infeasible.requirement == "minBandwidth"
 
 
 def test_a_dedicated_intent_shares_with_nobody() -> None:

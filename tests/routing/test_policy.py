@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from foremesh.model.intent import Avoid, Encryption, Intent, Profile, Requirements
+from foremesh.model.intent import Avoid, Encryption, Intent, Profile, Requirements, Traffic
+from foremesh.model.link import MeshGraph
 from foremesh.model.meta import LabelSelector
-from foremesh.model.policy import CostWeights, Policy, PolicyMatch, PolicySpec, Prefer, Require
+from foremesh.model.policy import CostWeights, Mode, Policy, PolicyMatch, PolicySpec, Prefer, Require
+from foremesh.model.resource import Protocol
 from foremesh.model.units import Bandwidth, Milliseconds
 from foremesh.routing import PROFILES, effective, select_path
 from foremesh.routing.policy import Effective, tighten
@@ -45,6 +47,40 @@ MATCHES = {
 }
 
 
+PORTS = {
+    "a-port-that-traffic-goes-to": ((Traffic(ports=(80, 443)),), PolicyMatch(ports=(25, 443)), True),
+    "a-port-that-it-does-not": ((Traffic(ports=(80,)),), PolicyMatch(ports=(443,)), False),
+    "traffic-without-ports-goes-to-all-of-them": ((Traffic(),), PolicyMatch(ports=(443,)), True),
+    "an-intent-without-traffic-carries-everything": ((), PolicyMatch(ports=(443,)), True),
+    "everything-is-of-every-protocol": ((), PolicyMatch(protocol=Protocol.UDP), True),
+    "pings-go-to-no-port": ((Traffic(protocol=Protocol.ICMP),), PolicyMatch(ports=(443,)), False),
+    "another-protocol": ((Traffic(ports=(53,)),), PolicyMatch(protocol=Protocol.UDP, ports=(53,)), False),
+    "one-entry-has-to-meet-all": (
+        (Traffic(ports=(80,), application="web"), Traffic(ports=(443,))),
+        PolicyMatch(ports=(443,), application="web"),
+        False,
+    ),
+    "one-entry-meets-all": (
+        (Traffic(ports=(80,)), Traffic(ports=(443,), application="web")),
+        PolicyMatch(ports=(443,), application="web", protocol=Protocol.TCP),
+        True,
+    ),
+    "nobody-named-an-application": ((), PolicyMatch(application="web"), False),
+}
+
+
+@pytest.mark.parametrize(("traffic", "match", "matches"), PORTS.values(), ids=PORTS.keys())
+def test_matching_traffic(traffic: tuple[Traffic, ...], match: PolicyMatch, matches: bool) -> None:
+    found = apply(intent("shop", traffic=traffic), policy("p", match=match, deny=True))
+    assert (found.refused is not None) == matches
+
+
+def test_a_shadow_changes_nothing() -> None:
+    asked = intent("x")
+    loud = policy("p", deny=True, mode=Mode.SHADOW)
+    assert apply(asked, loud) == apply(asked)
+
+
 @pytest.mark.parametrize(("match", "matches"), MATCHES.values(), ids=MATCHES.keys())
 def test_matching(match: PolicyMatch, matches: bool) -> None:
     asked = intent("shop", application="postgres")
@@ -78,6 +114,98 @@ def test_restrictions_accumulate() -> None:
     assert needs.avoid == Avoid(providers=("one",), gateways=("lab/x", "old"))
     assert found.through == (("lab/fw",), ("lab/dpi",))
     assert dict(found.origins) == {"regions": "a, b", "policy": "a, b", "avoid": "a, b"}
+
+
+def test_providers_and_labels_accumulate_too() -> None:
+    asked = intent("x", requirements=Requirements(providers=("one", "two"), gateway_labels=("tier=gold",)))
+    found = apply(
+        asked,
+        policy("a", require=Require(providers=("two", "three"), gateway_labels=("pci=yes",))),
+        policy("b", avoid=Avoid(gateway_labels=("old=yes",))),
+    )
+    assert found.requirements.providers == ("two",)
+    assert found.requirements.gateway_labels == ("pci=yes", "tier=gold")
+    assert found.requirements.avoid.gateway_labels == ("old=yes",)
+    assert dict(found.origins) == {"providers": "a", "gatewayLabels": "a", "avoid": "b"}
+    refused = apply(asked, policy("c", require=Require(providers=("three",)))).refused
+    assert refused is not None
+    assert (
+        refused.message == "providers: asked one, two; MeshPolicy c requires three, and none of these is among one, two"
+    )
+
+
+def two_ways(**first: Any) -> MeshGraph:
+    """By b it is shorter than by c."""
+    return mesh(
+        *(node(name, **more) for name, more in (("a", first), ("b", {}), ("c", first), ("z", first))),
+        links=(link("a", "b", 1.0), link("b", "z", 1.0), link("a", "c", 9.0), link("c", "z", 9.0)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("graph", "needs"),
+    [
+        pytest.param(two_ways(provider="one"), Requirements(providers=("one",)), id="a-provider"),
+        pytest.param(two_ways(labels=("tier=gold", "x=y")), Requirements(gateway_labels=("tier=gold",)), id="a-label"),
+        pytest.param(two_ways(labels=("a=1", "b=2")), Requirements(gateway_labels=("a=1", "b=2")), id="all-labels"),
+    ],
+)
+def test_what_every_gateway_has_to_be(graph: MeshGraph, needs: Requirements) -> None:
+    def by(requirements: Requirements) -> str:
+        path = select_path(graph, {"a": 0.0}, {"z": 0.0}, requirements).path
+        assert path is not None
+        return path.text
+
+    assert by(Requirements()) == "a > b > z"
+    assert by(needs) == "a > c > z", "who does not say what it is, is not it"
+
+
+def test_a_label_to_avoid() -> None:
+    graph = mesh(node("a"), node("b", labels=("tier=lab",)), node("c"), node("z"), links=two_ways().links)
+    needs = Requirements(avoid=Avoid(gateway_labels=("tier=lab", "x=y")))
+    path = select_path(graph, {"a": 0.0}, {"z": 0.0}, needs).path
+    assert path is not None
+    assert path.text == "a > c > z"
+
+
+@pytest.mark.parametrize(
+    "prefer",
+    [
+        pytest.param(Prefer(providers=("two", "one")), id="provider"),
+        pytest.param(Prefer(gateway_labels=("x=y", "tier=gold")), id="label"),
+        pytest.param(Prefer(regions=("us",), gateway_labels=("tier=gold",)), id="one-of-its-kinds-is-enough"),
+    ],
+)
+def test_preferred_by_provider_or_label(prefer: Prefer) -> None:
+    graph = mesh(
+        node("a"),
+        node("b"),
+        node("c", provider="one", labels=("tier=gold",)),
+        node("z"),
+        links=(link("a", "b", 10.0), link("b", "z", 10.0), link("a", "c", 11.0), link("c", "z", 10.0)),
+    )
+    path = select_path(graph, {"a": 0.0}, {"z": 0.0}, prefer=[prefer]).path
+    assert path is not None
+    assert path.text == "a > c > z"
+
+
+def test_of_weights_the_highest_priority_wins() -> None:
+    found = apply(
+        intent("x"),
+        policy("z", weights=CostWeights(latency=7.0, loss=2.0)),
+        policy("a", priority=10, weights=CostWeights(latency=5.0)),
+    )
+    assert (found.weights.latency, found.weights.loss) == (5.0, 2.0), "weight by weight"
+
+
+def test_priority_overrules_no_restriction() -> None:
+    found = apply(
+        intent("x"),
+        policy("a", priority=-10, avoid=Avoid(regions=("us",))),
+        policy("z", priority=10, prefer=Prefer(regions=("us",)), avoid=Avoid(regions=("uk",))),
+    )
+    assert found.requirements.avoid.regions == ("uk", "us")
+    assert apply(intent("x"), policy("a", priority=-10, deny=True), policy("z", priority=10)).refused is not None
 
 
 def test_a_policy_cannot_loosen_what_is_asked() -> None:

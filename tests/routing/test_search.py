@@ -5,16 +5,20 @@ from __future__ import annotations
 import doctest
 import math
 import random
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
+import numpy as np
 import pytest
 from msgspec import structs
 
 from foremesh.model.intent import Avoid, Encryption, Profile, Requirements
-from foremesh.model.link import Figure, LinkId, MeshGraph
+from foremesh.model.link import Course, Figure, LinkId, MeshGraph
+from foremesh.model.plan import Path
+from foremesh.model.policy import Prefer
 from foremesh.model.resource import Role
 from foremesh.model.units import Bandwidth, Milliseconds, Price, Ratio
-from foremesh.routing import PROFILES, search, select_path
+from foremesh.routing import PROFILES, Weights, search, select_path
 from foremesh.routing.arrays import Arrays
 from foremesh.routing.ask import Ask, Router
 from foremesh.routing.search import Selection, select
@@ -331,14 +335,177 @@ def test_a_waypoint_that_cannot_be_passed_without_turning_back_leaves_no_path() 
     assert found.text == "a > w > b > c"
 
 
-def test_figures_that_are_not_finite_are_unknown_and_negative_ones_are_zero() -> None:
+def test_predictions_that_are_not_finite_are_unknown_and_negative_ones_are_zero() -> None:
+    """For the operator, whose forecasters extrapolate: a plan is made all the same."""
     odd = structs.replace(link("a", "b"), rtt_ms=Figure(median=math.nan, pessimistic=5.0))
     below = structs.replace(link("b", "c"), rtt_ms=Figure(median=-3.0, pessimistic=-1.0))
-    graph = mesh(node("a"), node("b"), node("c"), links=(odd, below))
-    assert select_path(graph, {"a": 0.0}, {"b": 0.0}, Requirements(max_latency=Milliseconds(9))).path is None
-    found = select_path(graph, {"b": 0.0}, {"c": 0.0}, Requirements(max_latency=Milliseconds(0))).path
+    router = Router(Arrays(mesh(node("a"), node("b"), node("c"), links=(odd, below))))
+
+    def within(source: str, destination: str, most_ms: float) -> Path | None:
+        needs = Requirements(max_latency=Milliseconds(most_ms))
+        ends = {source: 0.0}, {destination: 0.0}
+        asked = Ask(sources=ends[0], destinations=ends[1], requirements=needs, weights=PROFILES[Profile.BALANCED])
+        return select(router, asked).path
+
+    assert within("a", "b", 9) is None
+    found = within("b", "c", 0)
     assert found is not None
     assert found.figures.latency_ms == 0.0
+
+
+STEP = Figure(median=5.0, pessimistic=5.0)
+GIVEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "rtt-nan": ({"rtt_ms": Figure(median=math.nan, pessimistic=5.0)}, {}, "a->b/internet: rtt_ms.median is nan"),
+    "rtt-below": (
+        {"rtt_ms": Figure(median=3.0, pessimistic=-5.0)},
+        {},
+        "rtt_ms.pessimistic is -5; it must be a finite",
+    ),
+    "price-text": ({"egress_price": "0.1"}, {}, "egress_price is '0.1'"),
+    "loss-percent": (
+        {"loss": Figure(median=2.0, pessimistic=2.0)},
+        {},
+        "loss.median is 2; it must be a number from 0 to 1",
+    ),
+    "free-below": ({"free_bps": Figure(median=-1.0, pessimistic=0.0)}, {}, "free_bps.median is -1"),
+    "price-below": ({"egress_price": -2.0}, {}, "egress_price is -2; it must be a finite .*, or None if it is unknown"),
+    "capacity-endless": ({"capacity_bps": math.inf}, {}, "capacity_bps is inf"),
+    "step-nan": (
+        {"course": Course(step_s=60.0, loss=(Figure(median=0.0, pessimistic=math.nan),))},
+        {},
+        "a->b/internet: course.loss.pessimistic is nan",
+    ),
+    "steps-of-no-length": (
+        {"course": Course(step_s=0.0, loss=(Figure(median=0.0, pessimistic=0.0),))},
+        {},
+        "steps of more than 0 s",
+    ),
+    "steps-too-few": (
+        {"course": Course(step_s=60.0, rtt_ms=(STEP, STEP), loss=(Figure(median=0.0, pessimistic=0.0),))},
+        {},
+        "course has 2 of rtt_ms, 1 of loss, 0 of free_bps, 60 s each; it must have as many of each",
+    ),
+    "rtt-plain": ({"rtt_ms": 20.0}, {}, r"a->b/internet: rtt_ms is 20.0; it must be a Figure\("),
+    "rtt-crossed": (
+        {"rtt_ms": Figure(median=20.0, pessimistic=1.0)},
+        {},
+        "a->b/internet: rtt_ms: pessimistic is 1 and median 20; .* must be at least the median",
+    ),
+    "free-crossed": (
+        {"free_bps": Figure(median=1.0, pessimistic=2.0)},
+        {},
+        "free_bps: pessimistic is 2 and median 1; .* must be at most the median",
+    ),
+    "step-crossed": (
+        {"course": Course(step_s=60.0, rtt_ms=(Figure(median=2.0, pessimistic=1.0),))},
+        {},
+        "course.rtt_ms: pessimistic is 1 and median 2",
+    ),
+    "step-plain": ({"course": Course(step_s=60.0, rtt_ms=(2.0,))}, {}, "course.rtt_ms is 2.0; it must be a Figure"),  # type: ignore[arg-type]
+    "course-plain": ({"course": (STEP,)}, {}, "a->b/internet: course is .*; it must be a Course"),
+    "link-to-itself": ({"id": LinkId(src="a", dst="a")}, {}, "link a->a/internet is from a gateway to itself"),
+    "link-to-nowhere": ({"id": LinkId(src="a", dst="z")}, {}, "link a->z/internet: the graph has no gateway z"),
+    "link-text": ({"id": "a->b"}, {}, "the id of a link is 'a->b'; it must be a LinkId"),
+    "attached-nan": ({}, {"source_gateways": {"a": math.nan}}, "source_gateways: round trip in ms behind a is nan"),
+    "attached-endless": ({}, {"destination_gateways": {"b": math.inf}}, "destination_gateways: .* behind b is inf"),
+    "attached-list": ({}, {"source_gateways": ["a"]}, "source_gateways is .*; it must map gateways to round trips"),
+    "limit-nan": ({}, {"requirements": Requirements(max_latency=Milliseconds(math.nan))}, "max_latency is nan"),
+    "limit-below": ({}, {"requirements": Requirements(min_bandwidth=Bandwidth(-1))}, "min_bandwidth is -1"),
+    "limit-percent": ({}, {"requirements": Requirements(max_loss=Ratio(2))}, "requirements.max_loss is 2"),
+    "limits-plain": ({}, {"requirements": {"max_loss": 0.1}}, "it must be a Requirements"),
+    "regions-text": (
+        {},
+        {"requirements": Requirements(regions="eu")},  # type: ignore[arg-type]
+        r"requirements.regions is 'eu'; .* give a tuple such as \('eu',\)",
+    ),
+    "labels-numbers": ({}, {"requirements": Requirements(gateway_labels=(1,))}, "gateway_labels is "),  # type: ignore[arg-type]
+    "providers-list": ({}, {"requirements": Requirements(providers=["x"])}, "providers is .* give a tuple"),  # type: ignore[arg-type]
+    "avoid-text": (
+        {},
+        {"requirements": Requirements(avoid=Avoid(gateways="ams"))},  # type: ignore[arg-type]
+        r"requirements.avoid.gateways is 'ams'; .* give a tuple such as \('ams',\)",
+    ),
+    "encryption-text": (
+        {},
+        {"requirements": Requirements(encryption="strong")},  # type: ignore[arg-type]
+        "requirements.encryption is 'strong'; it must be an Encryption",
+    ),
+    "through-text": ({}, {"through": "ams"}, "through is 'ams'; it must be groups of gateways, each a tuple"),
+    "through-texts": ({}, {"through": ("ams",)}, "a group of through is .*'ams'"),
+    "prefer-text": ({}, {"prefer": (Prefer(regions="eu"),)}, "prefer.regions is 'eu'; .* give a tuple"),  # type: ignore[arg-type]
+    "prefer-alone": ({}, {"prefer": Prefer()}, "prefer is .*; it must be a tuple of Prefer"),
+    "reserved-text": ({}, {"reserved_bps": {"a->b": 1.0}}, "reserved_bps has a rate of 'a->b'; it must be a LinkId"),
+    "reserved-list": ({}, {"reserved_bps": [1.0]}, "reserved_bps is .*; it must map LinkIds to bit/s"),
+    "reserved-nan": (
+        {},
+        {"reserved_bps": {LinkId(src="a", dst="b"): math.nan}},
+        "reserved_bps of a->b/internet is nan",
+    ),
+    "listed-below": ({}, {"runners_up": -1}, "runners_up is -1"),
+    "weights-plain": ({}, {"weights": {"latency": 1.0}}, "it must be a Weights, such as PROFILES"),
+    "weights-none": (
+        {},
+        {"weights": Weights(**{one.name: 0.0 for one in fields(Weights)})},
+        "every cost weight is 0, so that all paths cost the same",
+    ),
+}
+
+
+@pytest.mark.parametrize(("figures", "more", "said"), GIVEN.values(), ids=GIVEN)
+def test_what_makes_no_sense_is_refused_by_name(figures: dict[str, Any], more: dict[str, Any], said: str) -> None:
+    graph = mesh(node("a"), node("b"), links=(structs.replace(link("a", "b"), **figures),))
+    arguments: dict[str, Any] = {"source_gateways": {"a": 0.0}, "destination_gateways": {"b": 0.0}, **more}
+    with pytest.raises(ValueError, match=said):
+        select_path(graph, **arguments)
+
+
+def test_links_told_in_different_steps_are_refused() -> None:
+    one, other = (
+        structs.replace(link(*ends), course=Course(step_s=60.0, rtt_ms=(STEP,) * steps))
+        for ends, steps in ((("a", "b"), 2), (("b", "a"), 3))
+    )
+    with pytest.raises(ValueError, match=r"a->b/internet has 2 of 60 s and b->a/internet has 3 of 60 s"):
+        select_path(mesh(node("a"), node("b"), links=(one, other)), {"a": 0.0}, {"b": 0.0})
+
+
+LINK, BACK, A, B = link("a", "b"), link("b", "a"), node("a"), node("b")
+
+
+@pytest.mark.parametrize(
+    ("graph", "said"),
+    [
+        (None, "graph is None; it must be a MeshGraph"),
+        (mesh(A, B, A, links=(LINK,)), "gateway a is in the graph twice"),
+        (mesh(A, B, links=(LINK, BACK, link("a", "b", 5.0))), "link a->b/internet is in the graph twice"),
+        (mesh("a", "b", links=(LINK,)), "one of the graph's nodes is 'a'; it must be a Node"),  # type: ignore[arg-type]
+        (mesh(A, B, links=("a->b",)), "one of the graph's links is 'a->b'; it must be a Pred"),  # type: ignore[arg-type]
+    ],
+)
+def test_graphs_that_contradict_themselves_are_refused(graph: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        select_path(graph, {"a": 0.0}, {"b": 0.0})
+
+
+def test_ends_of_a_figure_that_differ_by_rounding_are_no_contradiction() -> None:
+    rounded = structs.replace(LINK, rtt_ms=Figure(median=0.1 + 0.2, pessimistic=0.3))
+    assert select_path(mesh(A, B, links=(rounded,)), {"a": 0.0}, {"b": 0.0}).path is not None
+
+
+def test_figures_of_numpy_are_numbers() -> None:
+    numbers: Any = (np.float32(3), np.int64(4))
+    one = structs.replace(link("a", "b"), rtt_ms=Figure(median=numbers[0], pessimistic=numbers[1]))
+    found = select_path(mesh(node("a"), node("b"), links=(one,)), {"a": numbers[0]}, {"b": None}).path
+    assert found is not None
+    assert found.text == "a > b"
+
+
+def test_a_gateway_that_is_not_there_is_named() -> None:
+    """No mistake in itself: it may have left, and one that is there will do."""
+    graph = mesh(node("a"), node("b"), links=both("a", "b"))
+    refused = select_path(graph, {"zz": 0.0}, {"b": 0.0}).infeasible
+    assert refused is not None
+    assert refused.message == "connectivity: the graph has no gateway zz"
+    assert select_path(graph, {"zz": 0.0, "a": 0.0}, {"b": 0.0}).path is not None
 
 
 def test_the_documented_example_runs() -> None:

@@ -19,14 +19,23 @@ from foremesh.routing.cost import PROFILES
 
 REGIONS = ("eu", "uk", "us", "")
 PROVIDERS = ("one", "two", "")
+LABELS = ("tier=gold", "team=net")
 
 
 def steady(value: float) -> Figure:
     return Figure(median=value, pessimistic=value)
 
 
-def node(id: str, role: Role = Role.CORE, region: str = "eu", provider: str = "", load: float | None = None) -> Node:
-    return Node(id=id, role=role, region=region, provider=provider, load=None if load is None else steady(load))
+def node(
+    id: str,
+    role: Role = Role.CORE,
+    region: str = "eu",
+    provider: str = "",
+    load: float | None = None,
+    labels: tuple[str, ...] = (),
+) -> Node:
+    figure = None if load is None else steady(load)
+    return Node(id=id, role=role, region=region, provider=provider, load=figure, labels=labels)
 
 
 def link(
@@ -38,6 +47,7 @@ def link(
     loss: float | None = 0.0,
     free: float | None = 1e9,
     price: float | None = 0.0,
+    jitter: float | None = None,
     capacity: float = 1e10,
     queueing: float | None = None,
     underlay: str = "internet",
@@ -46,6 +56,7 @@ def link(
         id=LinkId(src=src, dst=dst, underlay=underlay),
         rtt_ms=None if rtt_ms is None else Figure(median=rtt_ms, pessimistic=rtt_ms if p90 is None else p90),
         loss=None if loss is None else steady(loss),
+        jitter_ms=jitter,
         free_bps=None if free is None else steady(free),
         capacity_bps=capacity,
         queueing_ms=queueing,
@@ -66,7 +77,7 @@ def random_graph(rng: random.Random) -> MeshGraph:
     count = rng.randint(2, 10)
     names = [f"lab/g{index}" for index in range(count)]
     blind = rng.choice((0.0, 0.0, 0.1, 0.3))
-    queues = rng.random() < 0.5
+    queues, varies = rng.random() < 0.5, rng.random() < 0.5
 
     def known(make: float) -> float | None:
         return None if rng.random() < blind else make
@@ -75,7 +86,8 @@ def random_graph(rng: random.Random) -> MeshGraph:
     for name in names:
         load = known(rng.randint(0, 10) / 10)
         role = rng.choice((Role.CORE, Role.CORE, Role.TRANSIT, Role.EDGE))
-        nodes.append(node(name, role, rng.choice(REGIONS), rng.choice(PROVIDERS), load))
+        labels = tuple(label for label in LABELS if rng.random() < 0.6)
+        nodes.append(node(name, role, rng.choice(REGIONS), rng.choice(PROVIDERS), load, labels))
     links = []
     density = 0.8 if count <= 6 else rng.choice((0.3, 0.5)) if count <= 8 else rng.choice((0.2, 0.4))
     for src in names:
@@ -94,6 +106,7 @@ def random_graph(rng: random.Random) -> MeshGraph:
                         free_bps=None if free is None else Figure(median=free + 10e6, pessimistic=free),
                         capacity_bps=1e9,
                         queueing_ms=rng.choice((None, 0.3, 2.0)) if queues else None,
+                        jitter_ms=known(rng.choice((0.0, 0.5, 4.0, 30.0))) if varies else None,
                         egress_price=known(rng.choice((0.0, 0.01, 0.02, 0.09))),
                     )
                 )
@@ -114,10 +127,13 @@ def random_requirements(rng: random.Random, graph: MeshGraph) -> Requirements:
         max_egress_price=Price(rng.choice((0.0, 0.01, 0.03, 0.1, 0.2))) if maybe() else None,
         encryption=rng.choice((None, Encryption.END_TO_END, Encryption.HOP_BY_HOP)),
         regions=tuple(rng.sample(REGIONS[:3], rng.randint(1, 3))) if maybe(0.2) else (),
+        providers=tuple(rng.sample(PROVIDERS[:2], rng.randint(1, 2))) if maybe(0.1) else (),
+        gateway_labels=tuple(rng.sample(LABELS, rng.randint(1, 2))) if maybe(0.1) else (),
         avoid=Avoid(
             regions=(rng.choice(REGIONS[:3]),) if maybe(0.1) else (),
             providers=(rng.choice(PROVIDERS[:2]),) if maybe(0.1) else (),
             gateways=(rng.choice(names).rpartition("/")[2],) if maybe(0.15) else (),
+            gateway_labels=(rng.choice(LABELS),) if maybe(0.05) else (),
         ),
     )
 
@@ -187,6 +203,11 @@ class Judge:
         self.ask = ask
         self.nodes = {one.id: one for one in graph.nodes}
         self.by_id = {one.id: one for one in graph.links}
+        self._worst_rtt = self._worst([self._rtt_units(one) for one in graph.links])
+        self._worst_loss = self._worst([self._loss_units(one) for one in graph.links])
+        self._worst_price = self._worst([self._price_units(one) for one in graph.links])
+        self._worst_band = self._worst([self._bandwidth_units(one) for one in graph.links])
+        self._worst_load = self._worst([None if one.load is None else one.load.median for one in graph.nodes])
 
     def latency(self, path: Candidate) -> Fraction | None:
         parts = [None if one.rtt_ms is None else one.rtt_ms.pessimistic + self.added_ms(one) for one in path.links]
@@ -200,8 +221,8 @@ class Judge:
 
         def queue(link: PredictedLink, more_bps: float) -> float:
             used = 1 - (link.free_bps.median - more_bps) / link.capacity_bps  # type: ignore[union-attr,operator]
-            share = min(0.9, max(0.0, used))
-            return share / (1 - share)
+            share, beyond = min(0.9, max(0.0, used)), min(1.1, max(0.9, used)) - 0.9
+            return share / (1 - share) + beyond / (1 - 0.9) ** 2
 
         there_bps, back_bps = self.ask.traffic_bps
         rise = queue(one, there_bps) - queue(one, 0.0) + queue(back, back_bps) - queue(back, 0.0)
@@ -253,43 +274,53 @@ class Judge:
             (not needs.regions or node.region in needs.regions)
             and node.region not in needs.avoid.regions
             and node.provider not in needs.avoid.providers
+            and (not needs.providers or node.provider in needs.providers)
+            and {*needs.gateway_labels} <= {*node.labels}
+            and not {*needs.avoid.gateway_labels} & {*node.labels}
             and gateway.removeprefix("lab/") not in needs.avoid.gateways
         )
 
     def cost(self, path: Candidate) -> float:
-        weights, nodes = self.ask.weights, self.nodes
-        worst_rtt = self._worst([self._rtt_units(one) for one in self.graph.links])
-        worst_loss = self._worst([self._loss_units(one) for one in self.graph.links])
-        worst_price = self._worst([self._price_units(one) for one in self.graph.links])
-        worst_band = self._worst([self._bandwidth_units(one) for one in self.graph.links])
-        worst_load = self._worst([None if one.load is None else one.load.median for one in self.graph.nodes])
+        first, last = path.gateways[0], path.gateways[-1]
+        total = self.start_cost(first) + self.end_cost(last) + sum(map(self.link_cost, path.links))
+        return total + self.exposure * max(0, len(path.links) - 1)
 
-        def load(gateway: str) -> float:
-            figure = nodes[gateway].load
-            return weights.load * (worst_load if figure is None else figure.median)
+    def start_cost(self, gateway: str) -> float:
+        return self._offset_cost(self.ask.sources[gateway]) + self._load_cost(gateway) * self._factor(gateway)
 
-        def factor(gateway: str) -> float:
-            return math.prod(1.0 if nodes[gateway].region in one.regions else 1.25 for one in self.ask.prefer)
+    def end_cost(self, gateway: str) -> float:
+        return self._offset_cost(self.ask.destinations[gateway])
 
-        def offset(rtt_ms: float | None) -> float:
-            return weights.latency * (worst_rtt if rtt_ms is None else rtt_ms / cost.LATENCY_UNIT_MS)
+    def link_cost(self, one: PredictedLink) -> float:
+        """With the load of the gateway that it leads into."""
+        weights = self.ask.weights
+        total = self._factor(one.id.dst) * (
+            weights.latency * _or(self._rtt_units(one), self._worst_rtt)
+            + weights.bandwidth * _or(self._bandwidth_units(one), self._worst_band)
+            + weights.loss * _or(self._loss_units(one), self._worst_loss)
+            + weights.hops / cost.HOPS_UNIT
+            + weights.egress_price * _or(self._price_units(one), self._worst_price)
+            + weights.jitter * self._jitter_units(one)
+            + self._load_cost(one.id.dst)
+        )
+        return total if one.rtt_ms is None else total + weights.latency * self.added_ms(one) / cost.LATENCY_UNIT_MS
 
-        total = offset(self.ask.sources[path.gateways[0]]) + offset(self.ask.destinations[path.gateways[-1]])
-        total += load(path.gateways[0]) * factor(path.gateways[0])
-        for one in path.links:
-            total += factor(one.id.dst) * (
-                weights.latency * _or(self._rtt_units(one), worst_rtt)
-                + weights.bandwidth * _or(self._bandwidth_units(one), worst_band)
-                + weights.loss * _or(self._loss_units(one), worst_loss)
-                + weights.hops / cost.HOPS_UNIT
-                + weights.egress_price * _or(self._price_units(one), worst_price)
-                + load(one.id.dst)
-            )
-            if one.rtt_ms is not None:
-                total += weights.latency * self.added_ms(one) / cost.LATENCY_UNIT_MS
-        if self.ask.requirements.encryption is Encryption.HOP_BY_HOP:
-            total += weights.encryption * max(0, len(path.links) - 1)
-        return total
+    @property
+    def exposure(self) -> float:
+        """Of each gateway strictly inside the path."""
+        clear = self.ask.requirements.encryption is Encryption.HOP_BY_HOP
+        return self.ask.weights.encryption if clear else 0.0
+
+    def _load_cost(self, gateway: str) -> float:
+        figure = self.nodes[gateway].load
+        return self.ask.weights.load * (self._worst_load if figure is None else figure.median)
+
+    def _factor(self, gateway: str) -> float:
+        region = self.nodes[gateway].region
+        return math.prod(1.0 if region in one.regions else 1.25 for one in self.ask.prefer)
+
+    def _offset_cost(self, rtt_ms: float | None) -> float:
+        return self.ask.weights.latency * (self._worst_rtt if rtt_ms is None else rtt_ms / cost.LATENCY_UNIT_MS)
 
     @staticmethod
     def _worst(units: list[float | None]) -> float:
@@ -300,6 +331,14 @@ class Judge:
         if one.rtt_ms is None:
             return None
         return (one.rtt_ms.median + 0.5 * (one.rtt_ms.pessimistic - one.rtt_ms.median)) / cost.LATENCY_UNIT_MS
+
+    def _jitter_units(self, one: PredictedLink) -> float:
+        """Nothing where no link tells any."""
+        if all(link.jitter_ms is None for link in self.graph.links):
+            return 0.0
+        known = [link.jitter_ms for link in self.graph.links if link.jitter_ms is not None]
+        worst = max(known) / cost.JITTER_UNIT_MS or cost.NOBODY_KNOWS_UNITS
+        return worst if one.jitter_ms is None else one.jitter_ms / cost.JITTER_UNIT_MS
 
     @staticmethod
     def _loss_units(one: PredictedLink) -> float | None:

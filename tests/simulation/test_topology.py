@@ -143,6 +143,18 @@ def test_a_link_given_one_way_is_the_same_on_the_way_back(tmp_path: Path) -> Non
     assert (links["ns-x", "ams"].rtt_ms, links["ams", "ns-x"].rtt_ms) == (3, 4)
 
 
+def test_workloads_are_no_gateways(tmp_path: Path) -> None:
+    path = tmp_path / "links.csv"
+    path.write_text("src,dst,rtt_ms\nfra,par,9.5\npar,fra,9.6\nshop,fra,0.4\n")
+    assert [place.name for place in topology.from_links_csv(path).places] == ["fra", "par"]
+
+
+def test_where_links_are_told_one_way_every_place_is_a_gateway(tmp_path: Path) -> None:
+    path = tmp_path / "links.csv"
+    path.write_text("src,dst,rtt_ms\nfra,par,9.5\npar,lon,8.0\n")
+    assert [place.name for place in topology.from_links_csv(path).places] == ["fra", "lon", "par"]
+
+
 def test_a_link_without_a_round_trip_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "links.csv"
     path.write_text("src,dst,rtt_ms\nams,fra,8\nfra,par,\n")

@@ -78,3 +78,58 @@ async def test_without_newest_samples_nothing_is_read(source: Asked, history: Li
 
 async def test_no_series_means_no_newest_sample(history: LinkHistory) -> None:
     assert (await history.read(Metric.LOSS, now_s=NOW_S)).newest_s is None
+
+
+async def test_the_past_comes_from_where_it_is_kept(source: Asked) -> None:
+    kept = Asked()
+    history = LinkHistory(
+        source, recent_step_s=15, recent_window_s=900, past_step_s=300, past_window_s=DAY_S, past_source=kept
+    )
+    series = await history.read(Metric.RTT, now_s=NOW_S)
+    assert series.past.values.shape == (1, 288)
+    assert (source.steps_s, kept.steps_s) == ([15], [300])
+
+
+async def test_while_it_does_not_answer_the_first_one_does_and_it_is_asked_again(
+    source: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Asked()
+    kept.outage = "no quorum"
+    history = LinkHistory(
+        source, recent_step_s=15, recent_window_s=900, past_step_s=300, past_window_s=DAY_S, past_source=kept
+    )
+    assert (await history.read(Metric.RTT, now_s=NOW_S)).past.end_s == NOW_S
+    assert (source.steps_s, kept.steps_s) == ([15, 300], [300])
+    assert "no quorum" in caplog.text
+    await history.read(Metric.RTT, now_s=NOW_S + 60)
+    assert (source.steps_s, kept.steps_s) == ([15, 300, 15], [300, 300]), (
+        "a week is not read from the first each minute"
+    )
+    kept.outage = ""
+    assert (await history.read(Metric.RTT, now_s=NOW_S + 120)).past.end_s == NOW_S + 120
+    assert source.steps_s.count(300) == 1
+
+
+async def test_a_long_past_is_not_given_up_for_a_short_one_at_once(source: Asked) -> None:
+    kept = Asked()
+    history = LinkHistory(
+        source, recent_step_s=15, recent_window_s=900, past_step_s=300, past_window_s=DAY_S, past_source=kept
+    )
+    await history.read(Metric.RTT, now_s=NOW_S)
+    kept.outage = "away"
+    assert (await history.read(Metric.RTT, now_s=NOW_S + 7200)).past.end_s == NOW_S
+    assert (await history.read(Metric.RTT, now_s=NOW_S + 4 * 3600 + 60)).past.end_s == NOW_S + 4 * 3600 + 60
+    source.refused_step_s = 300
+    assert (await history.read(Metric.RTT, now_s=NOW_S + 9 * 3600)).past.end_s == NOW_S + 4 * 3600 + 60
+
+
+async def test_where_nothing_is_kept_yet_the_first_one_serves(source: Asked) -> None:
+    kept = Asked()
+    kept.series = {}
+    history = LinkHistory(
+        source, recent_step_s=15, recent_window_s=900, past_step_s=300, past_window_s=DAY_S, past_source=kept
+    )
+    assert (await history.read(Metric.RTT, now_s=NOW_S)).past.keys == ("a",)
+    assert (source.steps_s, kept.steps_s) == ([15, 300], [300])
+    await history.read(Metric.RTT, now_s=NOW_S + 60)
+    assert kept.steps_s == [300], "an answer serves as long as any"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from foremesh.model.link import LinkId
-from foremesh.model.series import Metric
+from foremesh.model.series import Flow, Metric, SeriesKey
 from foremesh.telemetry import (
     MemorySource,
     PrometheusSource,
@@ -23,6 +23,8 @@ END_S = 1_700_000_040.0
 SAMPLES = 30
 AMS_FRA = LinkId(src="ams", dst="fra")
 FRA_AMS = LinkId(src="fra", dst="ams")
+AMS_SENDS = Flow(src="lab/ams", dst="lab/fra", circuit="lab/c")
+FRA_SENDS = Flow(src="lab/fra", dst="lab/ams", circuit="lab/c")
 GAP = slice(10, 15)
 
 LINKS = {
@@ -30,16 +32,18 @@ LINKS = {
     Metric.LOSS: {AMS_FRA: 0.25, FRA_AMS: 0.0},
     Metric.THROUGHPUT: {AMS_FRA: 8e6, FRA_AMS: 1e5},
     Metric.LOAD: {"ams": 0.7, "fra": 0.1},
+    Metric.JITTER: {AMS_FRA: 1.5, FRA_AMS: 0.25},
+    Metric.DEMAND: {AMS_SENDS: 4e6, FRA_SENDS: 5e4},
 }
 """What every source holds: constant levels, with a gap in what is about ``ams``."""
 
 
-def held() -> dict[Metric, dict[LinkId | str, Samples]]:
+def held() -> dict[Metric, dict[SeriesKey, Samples]]:
     times_s = END_S - STEP_S * np.arange(SAMPLES - 1, -1, -1)
     series = {}
     for metric, levels in LINKS.items():
         series[metric] = {key: Samples(times_s, np.full(SAMPLES, level)) for key, level in levels.items()}
-        for key in ("ams", AMS_FRA):
+        for key in ("ams", AMS_FRA, AMS_SENDS):
             if key in series[metric]:
                 series[metric][key].values[GAP] = np.nan
     return series
@@ -111,11 +115,22 @@ def openmetrics(path: Path) -> Path:
             labels = f'src="{link.src}",dst="{link.dst}",link="{link.underlay}"'
             level = LINKS[metric][link] if metric else 1.0
             lines += counter(f"{name}_total", labels, per_s * level, link == AMS_FRA)
+    lines.append("# TYPE foremesh_circuit_transmit_bytes counter")
+    for flow, bps in LINKS[Metric.DEMAND].items():
+        labels = f'src="{flow.src}",dst="{flow.dst}",circuit="{flow.circuit}"'
+        lines += counter("foremesh_circuit_transmit_bytes_total", labels, bps / 8, flow == AMS_SENDS)
     lines.append("# TYPE foremesh_gateway_load_ratio gauge")
     for gateway, level in LINKS[Metric.LOAD].items():
         for number, time_s in enumerate(scrapes_s):
             if not (gateway == "ams" and silent[number]):
                 lines.append(f'foremesh_gateway_load_ratio{{gateway="{gateway}"}} {level} {time_s:.0f}')
+    lines.append("# TYPE foremesh_link_jitter_seconds gauge")
+    for link, jitter_ms in LINKS[Metric.JITTER].items():
+        for way, factor in (("forward", 1e-3), ("reverse", 7e-3)):
+            labels = f'src="{link.src}",dst="{link.dst}",link="{link.underlay}",direction="{way}"'
+            for number, time_s in enumerate(scrapes_s):
+                if not (link == AMS_FRA and silent[number]):
+                    lines.append(f"foremesh_link_jitter_seconds{{{labels}}} {factor * jitter_ms} {time_s:.0f}")
     path.write_text("\n".join([*lines, "# EOF\n"]))
     return path
 

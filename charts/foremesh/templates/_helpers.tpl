@@ -43,6 +43,9 @@ capabilities: {drop: [ALL]}
 {{- if .Values.etcd.tlsSecret }}
 - {name: etcd-tls, mountPath: /etc/foremesh/etcd, readOnly: true}
 {{- end }}
+{{- if .Values.dask.tlsSecret }}
+- {name: dask-tls, mountPath: /etc/foremesh/dask, readOnly: true}
+{{- end }}
 - {name: tmp, mountPath: /tmp}
 {{- end -}}
 
@@ -51,6 +54,10 @@ capabilities: {drop: [ALL]}
   configMap: {name: {{ include "foremesh.fullname" . }}-config}
 {{- with .Values.etcd.tlsSecret }}
 - name: etcd-tls
+  secret: {secretName: {{ . | quote }}, defaultMode: 0440}
+{{- end }}
+{{- with .Values.dask.tlsSecret }}
+- name: dask-tls
   secret: {secretName: {{ . | quote }}, defaultMode: 0440}
 {{- end }}
 - name: tmp

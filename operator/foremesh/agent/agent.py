@@ -29,7 +29,7 @@ from foremesh.agent.probe import Prober
 from foremesh.agent.reconciler import Reconciler
 from foremesh.agent.roaming import Watch
 from foremesh.agent.rotation import Rotation
-from foremesh.agent.settings import AgentSettings
+from foremesh.agent.settings import AgentSettings, check_authority
 from foremesh.agent.settings import ports as settings_ports
 from foremesh.agent.state import Desired, Names
 from foremesh.agent.store import ConfigStore
@@ -55,6 +55,7 @@ async def run(settings: AgentSettings) -> None:
         ManifestError: If the settings cannot work.
         HostError: If the keys cannot be read or made, or metrics not be served.
     """
+    check_authority(settings)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -12,9 +12,9 @@ from pathlib import Path
 from foremesh.agent import conntrack, hosts, ip, nft, rulesets, vxlan
 from foremesh.agent import diff as d
 from foremesh.agent.failover.client import Failover
-from foremesh.agent.host import HostError, filters_strictly, read_sysctl, relax_reverse_path_filter, write_sysctl
+from foremesh.agent.host import HostError, filters_strictly, is_fixed, move_down, read_sysctl, write_sysctl
 from foremesh.agent.keys import Keys
-from foremesh.agent.state import LOOSE, Desired, Interface, Names, Observed, Peer, Vxlan
+from foremesh.agent.state import LOOSE, SEND_REDIRECTS, Desired, Interface, Names, Observed, Peer, Vxlan
 from foremesh.agent.wireguard import Device, PeerUpdate, SeenPeer, WireGuardDriver, WireGuardError
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 SESSION_S = 180.0
 """Seconds after which WireGuard gives up a session that was not renewed."""
 
-ALL_RP_FILTER = "net.ipv4.conf.all.rp_filter"
+FOR_ALL = "net.ipv4.conf.all."
+"""Settings of which the kernel takes the larger: this one, or the interface's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +113,7 @@ class Host:
                 device.public_key, link.mtu, device.listen_port, link.addresses, peers, up=link.up
             )
         wanted = desired.sysctls if desired else {}
-        sysctls = {
-            name: value if value == LOOSE and not filters_strictly(name) else read_sysctl(name)
-            for name, value in wanted.items()
-        }
+        sysctls = {name: value if _dispensable(name, value) else read_sysctl(name) for name, value in wanted.items()}
         tables = await nft.tables(rulesets.OWNED)
         known = hosts.read(self._hosts_file, self._names.prefix) if self._hosts_file else None
         holds = await self._failover.state()
@@ -197,8 +195,8 @@ class Host:
                 await self._wireguard.create(name)
             case d.CreateInterface(name, Vxlan() as wanted):
                 await vxlan.create(name, wanted)
-            case d.DisableOffload(name):
-                vxlan.disable_offload(name)
+            case d.SetOffload(name, on):
+                vxlan.prepare(name, offload=on)
             case d.DeleteInterface(name):
                 await self._wireguard.destroy(name)  # deletes VXLAN as well, for which no socket answers
             case d.SetKey(name, public_key, listen_port):
@@ -206,10 +204,10 @@ class Host:
             case d.DropAllowed(name, prefixes):
                 await self._wireguard.drop_allowed(name, prefixes)
             case d.SetSysctl(name, value):
-                if name == ALL_RP_FILTER:
-                    relax_reverse_path_filter()
-                elif value == LOOSE and not filters_strictly(name):
-                    pass  # a pod may not write it, and need not
+                if _dispensable(name, value):
+                    pass
+                elif name.startswith(FOR_ALL):
+                    move_down(name.removeprefix(FOR_ALL))
                 else:
                     write_sysctl(name, value)
             case d.SetTable(table, seen):
@@ -243,6 +241,13 @@ IP_CHANGES = (
     d.AddRule,
     d.DeleteRule,
 )
+
+
+def _dispensable(name: str, value: str) -> bool:
+    """Whether a setting may stay as it is: a pod may not write it, and need not."""
+    if name.endswith(SEND_REDIRECTS):
+        return is_fixed(name)
+    return value == LOOSE and not filters_strictly(name)
 
 
 def _tool(change: d.Change) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
@@ -19,6 +20,8 @@ from foremesh.model.manifest import ManifestError, decode, encode
 from foremesh.model.registration import Acknowledgement, Beacon, Registration
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 10.0
 """Seconds for a request that the API answers at once."""
@@ -55,7 +58,7 @@ class MeshClient:
     """Talks to the mesh API; used as a context.
 
     Args:
-        url: Where it answers.
+        url: Where it answers; all but ``http://`` is asked over TLS.
         token_file: Holds the bearer token; read for every request.
         ca_file: Authority to trust; None: the system's.
     """
@@ -66,6 +69,9 @@ class MeshClient:
         self._ca_file = ca_file
         self._tls: tuple[int, ssl.SSLContext] | None = None
         self._http = Client(url)
+        self._in_clear = urlsplit(url).scheme == "http"
+        if self._in_clear:
+            log.warning("mesh API asked in clear api=%s; whoever is on the way can read the token", url)
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,7 +148,7 @@ class MeshClient:
 
     def _tls_context(self) -> ssl.SSLContext | None:
         """The context of the current CA file, which is read again when it changes; None if the API speaks no TLS."""
-        if not self._url.startswith("https:"):
+        if self._in_clear:
             return None
         changed_ns = self._ca_file.stat().st_mtime_ns if self._ca_file else 0
         if self._tls is None or self._tls[0] != changed_ns:

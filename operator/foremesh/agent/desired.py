@@ -14,6 +14,7 @@ from foremesh.agent.state import (
     KEEPALIVE_S,
     LOOSE,
     MAX_CLASS,
+    SEND_REDIRECTS,
     SPARED_METRIC,
     UNREACHABLE_METRIC,
     UPLINK_METRIC,
@@ -109,10 +110,13 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
         if config.circuits or config.attached:
             # Where nothing but labels passes, every packet would be asked about in vain.
             tables[rulesets.EDGE] = rulesets.edge(local.names, config, targets)
-        sysctls = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
+        if ports := _dialled_ports(config, local):
+            tables[rulesets.ANSWER] = rulesets.answer(ports)
         # Sources in a circuit are unreachable by the main table, which reverse path filtering asks; WireGuard's own
-        # source check is stricter.
-        sysctls |= {f"net.ipv4.conf.{name}.rp_filter": "0" for name in interfaces}
+        # source check is stricter. Redirects make no sense where one interface leads to many, and each packet asks.
+        settings = ("rp_filter", SEND_REDIRECTS)
+        sysctls = {f"net.ipv4.conf.{name}.{one}": "0" for name in ("all", *interfaces) for one in settings}
+        sysctls["net.ipv4.ip_forward"] = "1"
     if len(config.uplinks) > 1:
         routes |= set(_answer_routes(config, local.names))
         rules |= {Rule(uplink_table_of(number), mark=mark_of(number)) for number in range(len(config.uplinks))}
@@ -223,6 +227,12 @@ def _addresses_of(config: GatewayConfig) -> Iterable[str]:
     for uplink in config.uplinks:
         yield from (uplink.address, uplink.gateway_address)
     yield from translation.addresses(config)
+
+
+def _dialled_ports(config: GatewayConfig, local: Local) -> set[int]:
+    """UDP ports that others begin to talk to."""
+    hop_ports = {port for underlay in local.underlays.values() if underlay.dialled for port in underlay.ports if port}
+    return hop_ports | ({local.attach_port} if config.attached else set())
 
 
 def _host(address: str) -> str:

@@ -60,10 +60,11 @@ class DeleteAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class DisableOffload:
-    """Let the kernel compute the checksums of what an interface sends."""
+class SetOffload:
+    """Say whether what is sent into VXLAN is cut and summed up only after it was wrapped; before it is up, at least."""
 
     name: str
+    on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ Change = (
     | SetUp
     | AddAddress
     | DeleteAddress
-    | DisableOffload
+    | SetOffload
     | SetNeighbour
     | DeleteNeighbour
     | SetKey
@@ -297,7 +298,7 @@ def _revision(observed: Observed, table: str) -> str:
 def _interface_additions(name: str, seen: Interface | None, wanted: Interface) -> Iterator[Change]:
     if seen is None:
         yield CreateInterface(name, wanted.vxlan)
-        seen = Interface(public_key="", mtu=0, listen_port=0, up=False, offload=wanted.vxlan is not None)
+        seen = Interface(public_key="", mtu=0, listen_port=0, up=False, offload=True)
     port_differs = wanted.listen_port not in (0, seen.listen_port)
     if seen.public_key != wanted.public_key or port_differs:
         yield SetKey(name, wanted.public_key, wanted.listen_port)
@@ -307,8 +308,8 @@ def _interface_additions(name: str, seen: Interface | None, wanted: Interface) -
     for public_key, peer in sorted(wanted.peers.items()):
         yield from _peer_additions(name, public_key, seen.peers.get(public_key), peer)
     yield from (AddAddress(name, address) for address in sorted(wanted.addresses - seen.addresses))
-    if seen.offload and not wanted.offload:
-        yield DisableOffload(name)
+    if wanted.vxlan and (not seen.up or seen.offload != wanted.offload):
+        yield SetOffload(name, wanted.offload)
     if not seen.up:
         yield SetUp(name)
     # After it is up: an interface that goes down forgets its neighbours.

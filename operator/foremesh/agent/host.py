@@ -137,15 +137,21 @@ def filters_strictly(name: str, root: Path = SYSCTL_ROOT) -> bool:
     return max(values) == "1"
 
 
-def relax_reverse_path_filter(root: Path = SYSCTL_ROOT) -> None:
-    """Move the strictness of ``conf.all.rp_filter`` down to each interface, so that single ones can do without.
+def is_fixed(name: str, root: Path = SYSCTL_ROOT) -> bool:
+    """Whether a sysctl is there and cannot be written, as in most containers."""
+    path = _sysctl(name, root)
+    return path.exists() and not os.access(path, os.W_OK)
 
-    The kernel uses the larger of ``all`` and the interface's own value: with ``all`` at 0 every interface that was
-    there keeps what held for it.
+
+def move_down(setting: str, root: Path = SYSCTL_ROOT) -> None:
+    """Move what ``conf.all`` says of a setting down to each interface, so that single ones can do without.
+
+    Of ``rp_filter`` and ``send_redirects`` the kernel uses the larger of ``all`` and the interface's own value: with
+    ``all`` at 0 every interface that was there keeps what held for it.
     """
-    strictness = int(read_sysctl("net.ipv4.conf.all.rp_filter", root) or 0)
+    everywhere = int(read_sysctl(f"net.ipv4.conf.all.{setting}", root) or 0)
     for interface in sorted(os.listdir(root / "net/ipv4/conf")):
-        if interface != "all" and strictness:
-            name = f"net.ipv4.conf.{interface}.rp_filter"
-            write_sysctl(name, str(max(strictness, int(read_sysctl(name, root) or 0))), root)
-    write_sysctl("net.ipv4.conf.all.rp_filter", "0", root)
+        if interface != "all" and everywhere:
+            name = f"net.ipv4.conf.{interface}.{setting}"
+            write_sysctl(name, str(max(everywhere, int(read_sysctl(name, root) or 0))), root)
+    write_sysctl(f"net.ipv4.conf.all.{setting}", "0", root)

@@ -67,7 +67,7 @@ def render(table: Table, seen: SeenTable | None) -> str:
         lines += [f"delete counter {where} {counter}" for counter in sorted(seen.counters - set(table.counters))]
         lines += [f"delete map {where} {name}" for name in sorted(seen.maps - set(table.maps))]
     lines += [f"add counter {where} {counter}" for counter in table.counters]
-    lines += [f"add map {where} {name} {{ type ipv4_addr : ipv4_addr; }}" for name in table.maps]
+    lines += [f"add map {where} {name} {{ {type_} }}" for name, type_ in table.maps.items()]
     lines += [f"add chain {where} {revision}"]
     for chain in table.chains:
         lines.append(f"add chain {where} {chain.name}" + (f" {{ {chain.hook} }}" if chain.hook else ""))

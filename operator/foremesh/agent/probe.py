@@ -42,8 +42,10 @@ IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 10, 3
 """Never fragment, and do not trust what was learned about the path (linux/in.h)."""
 
 GRACE_PROBES = 10
-"""Probes that a new target may leave unanswered before that is loss: its other end may still be setting it up, and a
-handshake of WireGuard that fails is tried again after five seconds."""
+"""Probes that a new target may leave unanswered before that is loss: its other end may still be setting it up."""
+GRACE_S = 12.0
+"""Seconds that it has at least, however often it is probed: room for two more attempts of WireGuard to begin a session,
+which it makes five seconds apart."""
 READ_AT_ONCE = 64
 """Packets taken from a socket before others get their turn."""
 STEP_S = 0.02
@@ -206,6 +208,7 @@ class Prober:
         sink: Counts what happens.
         capacity_interval_s: Seconds between two estimates of what a target of ``capacity_of`` carries; None: never.
         capacity_of: The kind of targets whose capacity is estimated.
+        grace_s: Seconds that a target has to come up, at least.
     """
 
     def __init__(
@@ -217,12 +220,14 @@ class Prober:
         *,
         capacity_interval_s: float | None = None,
         capacity_of: str = "link",
+        grace_s: float = GRACE_S,
     ) -> None:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._mtu_interval_s = mtu_interval_s
         self._capacity_interval_s = capacity_interval_s
         self._capacity_of = capacity_of
+        self._grace_s = max(grace_s, GRACE_PROBES * interval_s)
         self._sink = sink
         self._session = secrets.randbits(32)
         self._sequence = 0
@@ -321,7 +326,7 @@ class Prober:
         loop = asyncio.get_running_loop()
         self._sequence += 1
         sequence, history, now_s = self._sequence, watched.history, loop.time()
-        grace_over = now_s - watched.since_s >= GRACE_PROBES * self._interval_s
+        grace_over = now_s - watched.since_s >= self._grace_s
         counted = not size and (history.seen or grace_over)
         self._pending[sequence] = _Pending(watched, now_s, size, counted, history.answering)
         if counted:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import ssl
+from ipaddress import IPv4Address
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from foremesh.model.checks import check_endpoint, check_listen, check_port, check_positive, check_url, is_loopback
 from foremesh.model.manifest import ManifestError, Spec
 from foremesh.model.units import Seconds
 from foremesh.settings import read_file
 
 FIRST_UNDERLAY_PORT = 51824
 """UDP port of the first network besides the gateway's own: after those of links and attachment."""
+
+RESOURCE = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?"
+"""``namespace/name`` as Kubernetes has them."""
 
 
 class UnderlaySettings(Spec, frozen=True, kw_only=True):
@@ -30,7 +38,10 @@ class AgentSettings(Spec, frozen=True, kw_only=True):
     resource: str
     """``namespace/name`` of the agent's MeshResource; its token is bound to it."""
     api_url: str = "https://foremesh-api:8443"
-    """Where the mesh API answers."""
+    """Where the mesh API answers: ``https://``; ``http://`` only on this host, or with ``plain_http``."""
+    plain_http: bool = False
+    """Whether ``api_url`` may be ``http://`` towards another host: whoever is on the way then reads the token and
+    writes the config. For labs."""
     ca_file: str | None = None
     """PEM file of the authority that signed the API's certificate; none: the system's authorities."""
     token_file: str = "/var/run/secrets/foremesh/token"
@@ -90,12 +101,12 @@ def ports(settings: AgentSettings) -> dict[str, tuple[int, int]]:
     Raises:
         ManifestError: If a network or a port is there twice.
     """
-    found = {"": (settings.hop_port, settings.rotation_port or settings.hop_port + 2)}
+    found = {"": (settings.hop_port, _or(settings.rotation_port, settings.hop_port + 2))}
     for number, one in enumerate(settings.underlays):
-        port = one.port or FIRST_UNDERLAY_PORT + 2 * number
+        port = _or(one.port, FIRST_UNDERLAY_PORT + 2 * number)
         if one.name in found:
             raise ManifestError("agent configuration", f"underlays name the network {one.name!r} twice, or none")
-        found[one.name] = (port, one.rotation_port or port + 1)
+        found[one.name] = (port, _or(one.rotation_port, port + 1))
     every = [settings.attach_port, *(port for pair in found.values() for port in pair)]
     if twice := sorted({port for port in every if every.count(port) > 1}):
         raise ManifestError(
@@ -104,6 +115,60 @@ def ports(settings: AgentSettings) -> dict[str, tuple[int, int]]:
     return found
 
 
+def _or(port: int | None, usual: int) -> int:
+    return usual if port is None else port
+
+
 def load(path: Path) -> AgentSettings:
     """Read the agent's configuration; raises ManifestError as ``read_file`` does."""
-    return read_file(AgentSettings, path, "agent configuration")
+    return read_file(AgentSettings, path, "agent configuration", _check)
+
+
+def _check(settings: AgentSettings) -> None:
+    """Refuse what no agent could work with, by a ValueError."""
+    if not re.fullmatch(RESOURCE, settings.resource):
+        raise ValueError(f"resource {settings.resource!r} is not namespace/name")
+    check_url("apiUrl", settings.api_url)
+    if urlsplit(settings.api_url).scheme == "http" and not settings.plain_http and not is_loopback(settings.api_url):
+        raise ValueError(
+            "apiUrl is http:// towards another host, which would give the token away; use https://, in labs plainHttp"
+        )
+    if settings.own_address is not None:
+        try:
+            IPv4Address(settings.own_address)
+        except ValueError as error:
+            raise ValueError(f"ownAddress {settings.own_address!r} is no IPv4 address: {error}") from error
+    check_listen("metricsListen", settings.metrics_listen)
+    check_endpoint("endpoint", settings.endpoint)
+    check_endpoint("attachEndpoint", settings.attach_endpoint)
+    check_endpoint("metricsEndpoint", settings.metrics_endpoint)
+    for one in settings.underlays:
+        check_endpoint(f"endpoint of underlay {one.name!r}", one.endpoint)
+    check_port("attachPort", settings.attach_port)
+    for name, (port, rotation_port) in ports(settings).items():
+        of = f" of underlay {name!r}" if name else ""
+        check_port(f"port{of}" if name else "hopPort", port)
+        check_port(f"rotationPort{of}", rotation_port)
+    check_positive(
+        probeInterval=settings.probe_interval,
+        probeTimeout=settings.probe_timeout,
+        mtuProbeInterval=settings.mtu_probe_interval,
+        capacityProbe=settings.capacity_probe,
+        beaconInterval=settings.beacon_interval,
+        reconcileInterval=settings.reconcile_interval,
+    )
+
+
+def check_authority(settings: AgentSettings) -> None:
+    """Whether the mesh API could be trusted at all; only who asks it needs that.
+
+    Raises:
+        ManifestError: If there is a CA file in the settings, but none on the host.
+    """
+    try:
+        if settings.ca_file is not None:
+            ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:
+        raise ManifestError(
+            "agent configuration", f"caFile {settings.ca_file} cannot be used ({error}); no mesh API would be trusted"
+        ) from error

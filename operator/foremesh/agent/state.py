@@ -38,6 +38,8 @@ SPARED_METRIC = 100
 """Metric of routes that the failover process may take over, with a lower one."""
 LOOSE = "2"
 """Reverse path filtering that asks whether a source can be reached at all, by whatever interface."""
+SEND_REDIRECTS = "send_redirects"
+"""Setting of interfaces that only costs time; a host where it cannot be written does as well."""
 UPLINK_TABLE_BASE = 56_200
 """Answers that go by uplink N route by table 56200 + N; above those of classes."""
 
@@ -54,8 +56,9 @@ FAILOVER_PORT = 51_831
 """UDP port of hellos inside the tunnels; the same everywhere."""
 UPLINK_PORT = 51_833
 """UDP port at which gateways answer hellos of their workloads; the same everywhere."""
-VXLAN_PORT = 51_832
-"""UDP port of all VXLAN inside the links; not 4789, which the host's own overlay may have."""
+VXLAN_PORT_BASE = 28_000
+"""UDP port of a VXLAN inside the links, less its class number. Each has one of its own: packets of one source and port
+pass the kernel as one, of which rules see the first. Below those that Linux gives away by itself (from 32768)."""
 
 HOP_MTU = 1420
 """WireGuard over an IPv4 or IPv6 underlay of 1500 bytes."""
@@ -157,7 +160,7 @@ class Vxlan:
     local: str
     remote: str
     mac: str
-    port: int = VXLAN_PORT
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ class Interface:
         peers: By public key.
         vxlan: None for WireGuard.
         neighbours: Pairs of an address and its MAC: VXLAN's, which asks nobody.
-        offload: Whether checksums are left to a device that does not exist: TCP hangs until that is off.
+        offload: Whether what is sent into VXLAN is cut into packets, and gets its checksums, only after it was wrapped.
     """
 
     public_key: str
@@ -221,12 +224,12 @@ class Chain:
 @dataclass(frozen=True, slots=True)
 class Table:
     """An nftables table of family ip, whole: it is replaced in one transaction; its named counters live on, and so do
-    the elements of its ``maps`` (of IPv4 address to IPv4 address), which somebody else writes."""
+    the elements of its ``maps`` (by name, what nftables calls their type), which somebody else writes."""
 
     name: str
     chains: tuple[Chain, ...]
     counters: tuple[str, ...] = ()
-    maps: tuple[str, ...] = ()
+    maps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def revision(self) -> str:
@@ -315,6 +318,10 @@ def table_of(class_number: int) -> int:
 
 def uplink_table_of(number: int) -> int:
     return UPLINK_TABLE_BASE + number
+
+
+def vxlan_port_of(class_number: int) -> int:
+    return VXLAN_PORT_BASE + class_number
 
 
 def port_of(class_number: int, slot: int = 0) -> int:

@@ -2,6 +2,11 @@
 
 Point to point: the far end is fixed, its MAC is known, nothing is learnt and nobody is asked. Encryption is the links',
 which they run inside; what else reaches their UDP port is dropped by ``foremesh_hop``.
+
+Whole trains of packets pass the gateway as one if they are cut and summed up only after they were wrapped. A checksum
+yet to be completed survives a rewritten header only where the new addresses add up to what the old ones did
+(``model.addresses``): nftables cannot tell it from a finished one, and TCP hangs. Where they do not, packets are
+finished before they are wrapped.
 """
 
 from __future__ import annotations
@@ -13,7 +18,8 @@ import socket
 import struct
 
 from foremesh.agent.host import HostError, run_command, write_sysctl
-from foremesh.agent.state import Interface, Vxlan
+from foremesh.agent.state import Interface, Vxlan, vxlan_port_of
+from foremesh.model.addresses import neutral
 from foremesh.model.config import CircuitEnd
 
 MACS = {True: "02:00:00:00:00:01", False: "02:00:00:00:00:02"}
@@ -29,8 +35,15 @@ def interface(end: CircuitEnd, mtu: int) -> Interface:
     return Interface(
         public_key="",
         mtu=mtu,
-        vxlan=Vxlan(end.class_number, end.local_address, end.remote_address, MACS[end.initiator]),
+        vxlan=Vxlan(
+            end.class_number,
+            end.local_address,
+            end.remote_address,
+            MACS[end.initiator],
+            vxlan_port_of(end.class_number),
+        ),
         neighbours=frozenset({(end.remote_address, MACS[not end.initiator])}),
+        offload=all(neutral((end.local_address, end.remote_address), (label.own, label.far)) for label in end.labels),
     )
 
 
@@ -49,20 +62,20 @@ def offload(name: str) -> bool:
     return bool(_ethtool(name, ETHTOOL_GTXCSUM))
 
 
-def disable_offload(name: str) -> None:
-    """Have the kernel compute them; segmentation offload, which needs them, goes with it.
+def prepare(name: str, *, offload: bool) -> None:
+    """Leave them to a device, or have the kernel compute them; segmentation offload, which needs them, goes with it.
 
     Every new interface comes by here before it is up, also if the agent was killed after it had made it. So here it
     is kept from sending router solicitations into the circuit, too; a host without IPv6 has nothing to turn off.
     """
     with contextlib.suppress(HostError):
         write_sysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1")
-    _ethtool(name, ETHTOOL_STXCSUM)
+    _ethtool(name, ETHTOOL_STXCSUM, int(offload))
 
 
-def _ethtool(name: str, command: int) -> int:
-    """Carry out a request about one value, 0 if it is to be set; the answer."""
-    value = ctypes.create_string_buffer(struct.pack("II", command, 0))
+def _ethtool(name: str, command: int, wanted: int = 0) -> int:
+    """Carry out a request about one value; the answer."""
+    value = ctypes.create_string_buffer(struct.pack("II", command, wanted))
     request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:

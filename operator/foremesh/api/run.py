@@ -31,7 +31,8 @@ async def run(settings: Settings) -> None:
     tls.load_cert_chain(settings.api.cert_file, settings.api.key_file)
     async with connect(settings) as store:
         configs, digests = config_feed(store), token_feed(store)
-        api = MeshApi(Registry(store, presence_ttl_s=settings.api.presence), configs, digests)
+        registry = Registry(store, presence_ttl_s=settings.api.presence)
+        api = MeshApi(registry, configs, digests, operator_url=settings.api.operator_url)
         following = [asyncio.create_task(feed.follow()) for feed in (configs, digests)]
         agents = await _serve(api.agents(), settings.api.listen, tls)
         inside = await _serve(api.inside(), settings.api.metrics_listen, None)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -27,8 +27,14 @@ from foremesh.model.registration import Acknowledgement, Beacon, Registration
 
 log = logging.getLogger(__name__)
 
+EXPLAINED = "[a-z]+(/[a-z0-9]([-.a-z0-9]*[a-z0-9])?)+"
+"""A kind and a name, as ``intent/shop/web``: nothing else of the operator's is reached by way of this."""
+
 LONGEST_WAIT_S = 55.0
 """Seconds that a config request may wait; below the idle timeout of common proxies (60 s)."""
+
+OPERATOR_TIMEOUT_S = 10.0
+"""Seconds that the operator gets to tell its forecasts, or a story; a thousand links take it a tenth of one."""
 
 METRICS = CollectorRegistry()
 REQUESTS = Counter("foremesh_api_requests_total", "Requests of agents", ["route", "status"], registry=METRICS)
@@ -100,9 +106,16 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
 
 
 class MeshApi:
-    """The routes over a registry, with configs and tokens as the feeds have them."""
+    """The routes over a registry, with configs and tokens as the feeds have them.
 
-    def __init__(self, registry: Registry, configs: Feed[Offer], digests: Feed[str]) -> None:
+    Args:
+        operator_url: Where the operator serves what it forecasts; None: nowhere.
+    """
+
+    def __init__(
+        self, registry: Registry, configs: Feed[Offer], digests: Feed[str], *, operator_url: str | None = None
+    ) -> None:
+        self._operator_url = operator_url
         self._registry = registry
         self._configs = configs
         self._digests = digests
@@ -129,6 +142,8 @@ class MeshApi:
                 web.get("/readyz", self._ready),
                 web.get("/metrics", self._metrics),
                 web.get("/v1/sd/prometheus", self._targets),
+                web.get("/v1/forecasts", self._from_operator),
+                web.get(f"/v1/explanations/{{what:{EXPLAINED}}}", self._from_operator),
             ]
         )
         return app
@@ -202,6 +217,23 @@ class MeshApi:
     async def _metrics(self, _: web.Request) -> web.Response:
         STORE_UP.labels("etcd").set(self._following)
         return web.Response(body=generate_latest(METRICS), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _from_operator(self, request: web.Request) -> web.Response:
+        """What the operator forecasts, and why it decided as it did, as it says it; agents have no part in this, and no
+        way to it."""
+        if self._operator_url is None:
+            return _error(404, "this API was not told where the operator is (api.operatorUrl); it has no such page")
+        url = f"{self._operator_url.rstrip('/')}{request.path}"
+        try:
+            async with (
+                ClientSession(timeout=ClientTimeout(total=OPERATOR_TIMEOUT_S)) as session,
+                session.get(url, params=request.query) as answer,
+            ):
+                body = await answer.read()
+                return web.Response(status=answer.status, body=body, content_type="application/json")
+        except (ClientError, TimeoutError) as error:
+            log.warning("operator not reached url=%s error=%r", url, error)
+            return _error(503, "the operator does not answer; paths stay as they are, and so do forecasts")
 
     async def _targets(self, _: web.Request) -> web.Response:
         """One target for each registered agent, in the form of Prometheus' HTTP service discovery."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from foremesh.cli.terminal import BAD_INPUT
+
 DEFAULT_CONFIG = Path("/etc/foremesh/agent.yaml")
 
 config_option = click.option(
@@ -49,5 +51,5 @@ def _run(what: str, config: Path) -> None:
     try:
         asyncio.run(getattr(program, what)(settings.load(config)))
     except (ManifestError, HostError) as error:
-        click.echo(f"foremesh agent {what}: {error}", err=True)
-        sys.exit(1)
+        click.echo(f"foremesh agent {what}: {' '.join(str(error).split())}", err=True)
+        sys.exit(BAD_INPUT if isinstance(error, ManifestError) else 1)

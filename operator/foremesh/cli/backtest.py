@@ -96,6 +96,7 @@ class Spans(click.ParamType[tuple[tuple[str, float], ...]]):
     help="Out of last, median, seasonal, prophet, additive and auto; with prophet, auto may choose it.",
 )
 @click.option("--folds", type=click.IntRange(1, MOST_FOLDS), default=5, show_default=True, help="Blocks at the end.")
+@click.option("--metric", type=click.Choice(["rtt", "loss", "throughput", "load", "demand"]), help="Only its series.")
 @click.option("--history", "history_s", type=Span(), default="28d", show_default=True, help="Learnt from, before each.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--out", type=file, help="Write there and not to the terminal.")
@@ -108,6 +109,7 @@ def backtest(
     horizons: tuple[tuple[str, float], ...],
     models: tuple[str, ...],
     folds: int,
+    metric: str | None,
     history_s: float,
     output: str,
     out: Path | None,
@@ -117,7 +119,8 @@ def backtest(
     """Tell how good forecasts of recorded series would have been.
 
     FILE is in the long format: columns series, time and value, CSV or Parquet, rows in any order, an empty value for a
-    sample that could not be taken. Series may begin and end at different times.
+    sample that could not be taken. Series may begin and end at different times. A file with a column metric may hold
+    several; one without is taken to hold --metric.
 
     Folds are contiguous blocks at the end of each series, in time order: a day each, or shorter where a series is too
     short for two days before the first, but never shorter than two of the largest horizons. What is fitted is fitted
@@ -132,10 +135,11 @@ def backtest(
         if abs(horizon_s / step_s - round(horizon_s / step_s)) > 1e-6 or horizon_s < step_s:
             raise click.UsageError(f"the horizon {text} is no multiple of the step of {step_s:g} s")
     check_writable(out)
-    check_writable(plot)
+    check_writable(plot, "--plot")
     from foremesh.files.recording import read_recording
+    from foremesh.model.series import Metric
 
-    read = read_recording(recording, step_s)
+    read = read_recording(recording, step_s, Metric(metric) if metric else None)
     spans_s = [horizon_s for _, horizon_s in horizons]
     with progress(f"backtesting {read.series:,} series, {', '.join(models)}") as show, _fitting(models, jobs) as fitter:
         found = _evaluate(recording, read, spans_s, models, folds, history_s, fitter, show)

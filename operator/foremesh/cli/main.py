@@ -16,7 +16,9 @@ import click
 
 from foremesh.cli.agent import agent
 from foremesh.cli.backtest import backtest
+from foremesh.cli.configuration import configuration
 from foremesh.cli.demo import demo
+from foremesh.cli.explain import explain
 from foremesh.cli.graph import graph
 from foremesh.cli.plan import plan
 from foremesh.cli.simulate import simulate
@@ -75,7 +77,7 @@ def operator(config: Path, kubeconfig: Path | None) -> None:
 
     from foremesh.controller import run
 
-    asyncio.run(run.run(_settings(config), kubeconfig))
+    asyncio.run(run.run(configuration(config), kubeconfig))
 
 
 @cli.command(short_help="Serve the mesh API, from which agents get their configs.")
@@ -87,24 +89,10 @@ def api(config: Path) -> None:
 
     from foremesh.api import run
 
-    asyncio.run(run.run(_settings(config)))
+    asyncio.run(run.run(configuration(config)))
 
 
-def _settings(path: Path):  # type: ignore[no-untyped-def]
-    from foremesh import settings
-    from foremesh.model.manifest import ManifestError
-
-    try:
-        return settings.load(path)
-    except ManifestError as error:
-        if isinstance(error.__cause__, OSError):
-            from foremesh.files.text import unreadable
-
-            raise unreadable(path, error.__cause__) from error
-        raise click.ClickException(str(error)) from error
-
-
-for command in (plan, simulate, backtest, graph, demo, agent):
+for command in (plan, explain, simulate, backtest, graph, demo, agent):
     cli.add_command(command)
 
 

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from foremesh.cli.configuration import configuration
 from foremesh.cli.terminal import WIDTH, columns, render, told, write
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 NOT_PLACED = 3
 """Exit code where an Intent cannot be placed as it asks."""
-
-WHOLE = 1e-6
-"""How far a number of steps may be from a whole one: noise of binary fractions."""
 
 folder = click.Path(path_type=Path)
 
@@ -79,11 +76,12 @@ def plan(path: Path, history: Path | None, output: str, against: Path | None, co
     \b
     Beside the manifests, DIR may hold
       links.csv            one row for each direction of a link: src,dst and any of
-                           underlay,rtt_ms,loss,throughput,capacity,price
+                           underlay,rtt_ms,jitter_ms,loss,throughput,capacity,price
       history.csv|parquet  series,time,value: what was measured over time
 
     With --against, the difference that a pull request makes: circuits that are made, removed or moved, Intents that can
-    be placed no more or at last, or that stay although another path is a little cheaper, configs, objects.
+    be placed no more or at last, or that stay although another path is a little cheaper, standbys, what policies in
+    shadow would change, names that nobody has, configs, objects.
 
     \b
     Examples:
@@ -94,7 +92,7 @@ def plan(path: Path, history: Path | None, output: str, against: Path | None, co
     Exit code: 0; 1 for what nobody expected; 2 for input that cannot be used; 3 if an Intent cannot be placed as it
     asks (with --against: one that is new or that could be placed before).
     """
-    settings = _settings(config)
+    settings = settings_of(config)
     bundle = _read(path, history)
     if against is None:
         _plan(path, bundle, settings, output)
@@ -108,9 +106,9 @@ def _plan(path: Path, bundle: Bundle, settings: Settings, output: str) -> None:
 
     found = document(_planned(bundle, settings), applied=output != "table")
     if output == "table":
-        _show(table(found, str(path), _width()))
+        show(table(found, str(path), table_width()))
     else:
-        write(_formatted(found, output))
+        write(formatted(found, output))
     if any(one["state"] != PLACED for one in found["placements"]):
         sys.exit(NOT_PLACED)
 
@@ -126,9 +124,9 @@ def _compare(against: Path, bundle: Bundle, settings: Settings, output: str, *, 
     old, new = document(before), document(_planned(bundle, settings, before))
     found = difference(old, new)
     if output == "table":
-        _show(difference_table(found, old, new, _width()))
+        show(difference_table(found, old, new, table_width()))
     else:
-        write(_formatted(found, output))
+        write(formatted(found, output))
     if found["intents"]["infeasible"]:
         sys.exit(NOT_PLACED)
 
@@ -167,61 +165,34 @@ def _as_measured(in_place: Bundle, bundle: Bundle) -> Bundle:
     return replace(in_place, series={**in_place.series, **measured}, now_s=bundle.now_s)
 
 
-def _settings(config: Path | None) -> Settings:
-    from foremesh import settings
-    from foremesh.files import InputError
+def settings_of(config: Path | None) -> Settings:
+    """The operator's settings from a file, or as the chart installs it."""
     from foremesh.files.text import check_file
-    from foremesh.model.manifest import ManifestError
     from foremesh.offline import installed_settings
 
     if config is None:
         return installed_settings()
     check_file(config)
-    try:
-        found = settings.load(config)
-        _check(found)
-    except ValueError as error:
-        cause = " ".join((error.cause if isinstance(error, ManifestError) else str(error)).split())
-        cure = "charts/foremesh/templates/configmap.yaml shows what belongs there"
-        raise InputError(config, None, cause, cure) from error
-    return found
+    return configuration(config)
 
 
-def _check(settings: Settings) -> None:
-    """Refuse what a plan could not be made with, by a ValueError."""
-    from foremesh.forecast import HorizonError
-
-    for block in settings.blocks.all:
-        try:
-            IPv4Network(block)
-        except ValueError as error:
-            raise ValueError(f"blocks: {block} is no IPv4 prefix: {error}") from error
-    horizon_s, step_s = settings.planning.horizon, settings.planning.step
-    if step_s <= 0 or horizon_s < step_s or abs(horizon_s / step_s - round(horizon_s / step_s)) > WHOLE:
-        raise HorizonError(horizon_s, step_s)
-
-
-def _formatted(found: dict[str, Any], output: str) -> str:
+def formatted(found: dict[str, Any], output: str) -> str:
+    """Plain data as JSON or YAML."""
     if output == "json":
         import msgspec
 
         return msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n"
-    import yaml
+    from foremesh.cli.yaml_text import yaml_text
 
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    text: str = yaml.dump(found, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
-    return text
+    return yaml_text(found)
 
 
-def _width() -> int:
+def table_width() -> int:
     """Columns of the table; sentences over the whole of a wide screen are hard to read."""
     return min(columns(), WIDTH)
 
 
-def _show(lines: Iterable[tuple[str, str]]) -> None:
+def show(lines: Iterable[tuple[str, str]]) -> None:
     """Lines as they are, and with their colours on a terminal that wants them."""
     if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         from rich.text import Text

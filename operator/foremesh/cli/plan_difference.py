@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from foremesh.cli.plan_document import PLACED
-from foremesh.cli.plan_table import Line, Names, Page, counted, figures_text
+from foremesh.cli.plan_table import Line, Names, Page, counted, figures_text, shadow_lines
 from foremesh.model.manifest import encode
 
 Document = Mapping[str, Any]
@@ -36,6 +36,7 @@ def difference(before: Document, after: Document) -> dict[str, Any]:
         "circuits": _circuits(before, after),
         "intents": _intents(before, after),
         "policies": _policies(before, after),
+        "notes": _notes(before, after),
         "configs": _configs(before["configs"], after["configs"]),
         "objects": _objects(before, after),
     }
@@ -55,6 +56,12 @@ def _circuits(before: Document, after: Document) -> dict[str, Any]:
             {"circuit": id_, "from": _way(old[id_]), "to": _way(new[id_])}
             for id_ in sorted(old.keys() & new.keys())
             if old[id_].get("path") != new[id_].get("path")
+        ],
+        "standbys": [
+            {"circuit": id_, "from": was and _way(was), "to": now and _way(now)}
+            for id_ in sorted(old.keys() & new.keys())
+            for was, now in [(old[id_].get("standby"), new[id_].get("standby"))]
+            if (was and was["path"]) != (now and now["path"])
         ],
     }
 
@@ -115,11 +122,25 @@ def _way(one: Document) -> dict[str, Any]:
 
 
 def _policies(before: Document, after: Document) -> dict[str, Any]:
+    """Policies by name; and of those in shadow that are new or other than they were, what they would change."""
     old, new = ({one["policy"]: one for one in document["policies"]} for document in (before, after))
+    changed = [id_ for id_ in sorted(old.keys() & new.keys()) if old[id_]["spec"] != new[id_]["spec"]]
+    added = sorted(new.keys() - old.keys())
     return {
-        "added": sorted(new.keys() - old.keys()),
+        "added": added,
         "removed": sorted(old.keys() - new.keys()),
-        "changed": [id_ for id_ in sorted(old.keys() & new.keys()) if old[id_]["spec"] != new[id_]["spec"]],
+        "changed": changed,
+        "shadows": [
+            {"policy": id_, "shadow": new[id_]["shadow"]} for id_ in sorted([*added, *changed]) if "shadow" in new[id_]
+        ],
+    }
+
+
+def _notes(before: Document, after: Document) -> dict[str, Any]:
+    """What a person may have meant otherwise, and what nobody needs to be told any more."""
+    return {
+        "added": [note for note in after["notes"] if note not in before["notes"]],
+        "removed": [note for note in before["notes"] if note not in after["notes"]],
     }
 
 
@@ -176,6 +197,7 @@ def difference_table(found: Document, before: Document, after: Document, width: 
     lines = [*_circuit_lines(found["circuits"], page), *_intent_lines(found["intents"], page)]
     for sign, kind, style in SIGNS:
         lines += [line for id_ in found["policies"][kind] for line in page.wrapped(f"{sign} MeshPolicy ", id_, style)]
+    lines += [line for one in found["policies"]["shadows"] for line in shadow_lines(one, page)]
     configs = found["configs"]
     for sign, kind, style in SIGNS[:2]:
         lines += [line for id_ in configs[kind] for line in page.wrapped(f"{sign} config ", name(id_), style)]
@@ -186,6 +208,10 @@ def difference_table(found: Document, before: Document, after: Document, width: 
         for one in found["objects"][kind]:
             where = f"{one['namespace']}/" if one["namespace"] else ""
             lines += page.wrapped(f"{sign} {one['kind']} ", f"{where}{one['name']}", style)
+    for note in found["notes"]["added"]:
+        lines += page.wrapped("note: ", note, "yellow")
+    for note in found["notes"]["removed"]:
+        lines += page.wrapped("- note: ", note)
     return [*lines, *page.wrapped("", _summary(found, page), "bold")]
 
 
@@ -199,6 +225,9 @@ def _circuit_lines(circuits: Document, page: Page) -> Iterator[Line]:
         yield from page.wrapped("~ circuit ", f"{name(one['circuit'])} moves")
         yield from page.wrapped("    from ", _path_text(one["from"], BETWEEN))
         yield from page.wrapped("    to   ", _path_text(one["to"], BETWEEN))
+    for one in circuits["standbys"]:
+        was, now = ((one[when] or {}).get("pathText") or "nothing" for when in ("from", "to"))
+        yield from page.wrapped("~ circuit ", f"{name(one['circuit'])} falls over to {now} instead of {was}")
 
 
 def _intent_lines(intents: Document, page: Page) -> Iterator[Line]:
@@ -247,8 +276,9 @@ def _summary(found: Document, page: Page) -> str:
     changed = sum(len(entries) for entries in configs.values())
     applied = sum(len(entries) for entries in objects.values())
     text = (
-        f"circuits: {len(circuits['made'])} made, {len(circuits['removed'])} removed, {len(circuits['moved'])} moved; "
+        f"circuits: {len(circuits['made'])} made, {len(circuits['removed'])} removed, {len(circuits['moved'])} moved, "
+        f"{counted(len(circuits['standbys']), 'standby')} changed; "
         f"{counted(changed, 'config')}, {counted(applied, 'object')}"
     )
-    failed = [f"see {page.name(one['intent'])}" for one in found["intents"]["infeasible"]]
-    return page.fitting(f"{text}; ", failed) if failed else text
+    failed = [*dict.fromkeys(page.name(one["intent"]) for one in found["intents"]["infeasible"])]
+    return page.fitting(f"{text}; see ", failed) if failed else text

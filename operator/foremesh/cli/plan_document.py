@@ -14,16 +14,21 @@ from typing import Any
 
 import msgspec
 
+from foremesh.cli.plan_notes import Document, notes, unknown
 from foremesh.controller import manifests
+from foremesh.controller.verdicts import shadow_text
 from foremesh.decide import Decision, Forecasts
+from foremesh.decide.usage import pairs, total
 from foremesh.files import Bundle
 from foremesh.model.circuit import Figures
+from foremesh.model.forecast import Forecast
 from foremesh.model.intent import Intent, Requirements
 from foremesh.model.link import LinkId, PredictedLink
 from foremesh.model.manifest import write
 from foremesh.model.mesh import PlacedCircuit
 from foremesh.model.plan import Path, Placement
-from foremesh.model.series import Metric
+from foremesh.model.policy import Policy
+from foremesh.model.series import Flow, Metric, SeriesKey
 from foremesh.routing import Candidate, Demand
 from foremesh.routing.policy import matches
 
@@ -38,8 +43,6 @@ LEAST_TERM = 0.5e-6
 
 PLACED, UNMET, NOT_PLACED = "Placed", "Unmet", "NotPlaced"
 """A path meets the requirements; traffic stays on one that does not; no traffic is carried."""
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,10 @@ def document(planned: Planned, *, applied: bool = True) -> Document:
         "mesh": _mesh(planned),
         "placements": placements,
         "circuits": [_circuit(planned, circuit) for circuit in decision.state.circuits],
-        "policies": [
-            {"policy": id_, "matchedIntents": decision.chosen.matched[id_], "spec": write(policy.spec)}
-            for id_, policy in sorted(planned.bundle.declared.policies.items())
-        ],
-        "unknown": _unknown(planned),
-        "notes": list(_notes(planned)),
+        **_usage(planned),
+        "policies": [_policy(planned, policy) for _, policy in sorted(planned.bundle.declared.policies.items())],
+        "unknown": unknown(planned),
+        "notes": list(notes(planned)),
         "configs": {id_: write(decision.configs[id_]) for id_ in sorted(decision.configs)} if applied else {},
         "objects": [*_circuit_manifests(planned), *(one.manifest for one in decision.pinned)] if applied else [],
         "totals": {
@@ -119,6 +120,14 @@ def _mesh(planned: Planned) -> Document:
         "figures": "history" if now_s else "links" if planned.bundle.measured else None,
         "newestSample": datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if now_s else None,
     }
+
+
+def _policy(planned: Planned, policy: Policy) -> Document:
+    """How far a policy reaches; of one in shadow, also what it would change."""
+    chosen = planned.decision.chosen
+    found = {"policy": policy.id, "matchedIntents": chosen.matched[policy.id], "spec": write(policy.spec)}
+    shadow = chosen.shadows.get(policy.id)
+    return found if shadow is None else {**found, "shadow": {"summary": shadow_text(shadow), **write(shadow)}}
 
 
 def _placements(planned: Planned) -> list[Document]:
@@ -154,7 +163,7 @@ def _placement(planned: Planned, placement: Placement) -> Document:
         "state": NOT_PLACED,
         "profile": str(intent.spec.profile),
         "requirements": _requirements(intent.spec.requirements),
-        "policies": _policies(planned, demand, placement.destination),
+        **_policies(planned, demand, placement.destination),
     }
     unserved = decision.unserved.get((placement.intent, placement.source))
     if unserved is not None:
@@ -173,11 +182,47 @@ def _placement(planned: Planned, placement: Placement) -> Document:
         **_path(path),
         "standby": _path(standby) if (standby := standby_of(placement)) else None,
         "forecastModel": ", ".join(path.forecast_models),
+        "forecastReasons": _reasons(planned, path),
         "kept": placement.kept,
         "reason": placement.reason,
         "explanation": _explanation(intent, placement),
         "costTerms": _terms(path.terms),
         "runnersUp": [_runner_up(one, path) for one in placement.runners_up],
+    }
+
+
+def _reasons(planned: Planned, path: Path) -> dict[str, str]:
+    """Why the round trip of each link is forecast as it is; of those that are known."""
+    rtt = planned.forecasts.by_metric.get(Metric.RTT)
+    return {str(link): rtt.reason(link) for link in path.links if rtt and link in rtt}
+
+
+def _usage(planned: Planned) -> Document:
+    """What people are going to use, where their circuits were measured."""
+    demand = planned.forecasts.by_metric.get(Metric.DEMAND)
+    if demand is None:
+        return {}
+    by_circuit = [_demanded(demand, key, circuit=key.circuit) for key in demand.keys if isinstance(key, Flow)]
+    between, mesh = pairs(demand), total(demand)
+    return {
+        "demand": {
+            "circuits": [one for one in by_circuit if one["circuit"]],
+            "pairs": [_demanded(between, key) for key in between.keys if isinstance(key, Flow)],
+            "mesh": _rates(mesh, "") if mesh.keys else None,
+        }
+    }
+
+
+def _demanded(demand: Forecast, flow: Flow, **more: str) -> Document:
+    why = {"forecastModel": demand.model(flow), "forecastReason": demand.reason(flow)}
+    return {"from": flow.src, "to": flow.dst, **more, **_rates(demand, flow), **why}
+
+
+def _rates(demand: Forecast, key: SeriesKey) -> Document:
+    figure = demand.figure(key)
+    return {
+        "bandwidthBps": None if figure is None else round(figure.median),
+        "bandwidthP90Bps": None if figure is None else round(figure.pessimistic),
     }
 
 
@@ -212,15 +257,16 @@ def _demand(planned: Planned, placement: Placement) -> Demand:
     return next(one for one in demands if one.source.id == placement.source)
 
 
-def _policies(planned: Planned, demand: Demand, destination: str | None) -> list[str]:
-    """MeshPolicies that are about a demand and where it goes to; about any of its candidates, if nowhere."""
+def _policies(planned: Planned, demand: Demand, destination: str | None) -> Document:
+    """MeshPolicies that are about a demand and where it goes to; about any of its candidates, if nowhere. Those in
+    shadow, which nothing follows, by themselves."""
 
     def about(candidate: Candidate) -> bool:
         return destination is None or candidate.resource.id == destination
 
-    return [
-        id_
-        for id_, policy in sorted(planned.bundle.declared.policies.items())
+    found = [
+        policy
+        for _, policy in sorted(planned.bundle.declared.policies.items())
         if any(
             matches(
                 policy.spec.match,
@@ -232,6 +278,9 @@ def _policies(planned: Planned, demand: Demand, destination: str | None) -> list
             if about(candidate)
         )
     ]
+    shadows = [policy.id for policy in found if not policy.in_force]
+    followed: Document = {"policies": [policy.id for policy in found if policy.in_force]}
+    return {**followed, "shadowPolicies": shadows} if shadows else followed
 
 
 def _path(path: Path) -> Document:
@@ -306,52 +355,3 @@ def _circuit_manifests(planned: Planned) -> Iterable[Document]:
         # Kubernetes collects a Circuit with the Intents that own it; their uids are the API server's to give.
         del manifest["metadata"]["ownerReferences"]
         yield manifest
-
-
-def _unknown(planned: Planned) -> dict[str, list[Document]]:
-    """What is not known of links and attachments, and why."""
-    found: dict[str, list[Document]] = {
-        name: [] for name in ("roundTrip", "loss", "freeBandwidth", "egressPrice", "attachment")
-    }
-
-    def note(name: str, link: PredictedLink, why: str) -> None:
-        found[name].append({"link": str(link.id), "why": why})
-
-    for link in planned.decision.chosen.graph.links:
-        if link.rtt_ms is None:
-            note("roundTrip", link, _why(planned, Metric.RTT, link))
-        if link.loss is None:
-            note("loss", link, _why(planned, Metric.LOSS, link))
-        if link.free_bps is None:
-            missing = link.capacity_bps is None
-            why = "no capacity is declared" if missing else f"throughput: {_why(planned, Metric.THROUGHPUT, link)}"
-            note("freeBandwidth", link, why)
-        if link.egress_price is None:
-            note("egressPrice", link, f"{link.id.src} declares none")
-    for member in planned.decision.state.members:
-        found["attachment"] += [
-            {"resource": member.id, "gateway": gateway, "why": "no row in links.csv"}
-            for gateway in member.gateways
-            if (member.id, gateway) not in planned.bundle.attachment_rtt_ms
-        ]
-    return {name: entries for name, entries in found.items() if entries}
-
-
-def _why(planned: Planned, metric: Metric, link: PredictedLink) -> str:
-    series = planned.bundle.series.get(metric, {}).get(link.id)
-    if series is None or not len(series.times_s):
-        return "no samples"
-    return f"newest sample is {planned.bundle.now_s - float(series.times_s[-1]):.0f} s old"
-
-
-def _notes(planned: Planned) -> Iterable[str]:
-    """What a person may have meant otherwise."""
-    bundle = planned.bundle
-    for id_ in bundle.by_hand:
-        yield f"Circuit {id_} was made by hand; foremesh does not serve such circuits yet"
-    for id_, resolution in planned.decision.chosen.resolved.items():
-        for message in resolution.left_out:
-            yield f"Intent {id_} leaves a source out: {message}"
-    for id_, count in sorted(planned.decision.chosen.matched.items()):
-        if not count:
-            yield f"MeshPolicy {id_} matches no Intent"

@@ -12,6 +12,7 @@ from foremesh.cli.plan_document import NOT_PLACED, PLACED
 from foremesh.cli.terminal import WIDTH
 from foremesh.model.meta import Ref
 from foremesh.model.units import Bandwidth
+from foremesh.routing.relax import WITHOUT
 
 Line = tuple[str, str]
 """Text without a line break, and a style of rich's for all of it."""
@@ -24,6 +25,9 @@ LEAST_LEFT = 36
 
 MOST_NAMES = 4
 """Links that are listed as unknown for one reason; JSON has them all."""
+
+SINGLE = "a single figure"
+"""What the reason of a forecast ends with that rests on one: nothing that a person would not see."""
 
 LEAST_SHOWN = 0.0005
 """Difference in a term of the cost below which it is not shown: three decimals are."""
@@ -86,7 +90,7 @@ class Page:
             text = start + ", ".join(entries[:shown]) + more
             if len(text) <= WIDTH:
                 return text
-        return f"{start}{len(entries)} to be looked at above"
+        return f"{start.removesuffix('see ')}{len(entries)} to be looked at above"
 
 
 def table(document: Document, title: str, width: int) -> list[Line]:
@@ -101,6 +105,8 @@ def table(document: Document, title: str, width: int) -> list[Line]:
     return [
         *_head(document, title, page),
         *(line for one in document["placements"] for line in _placement(one, page)),
+        *(line for one in document["policies"] for line in shadow_lines(one, page)),
+        *_demand(document.get("demand", {}), page),
         *_unknown(document["unknown"], page),
         *(line for note in document["notes"] for line in page.wrapped("note: ", note, "yellow")),
         *page.wrapped("", totals(document, page), "bold"),
@@ -126,6 +132,7 @@ def _head(document: Document, title: str, page: Page) -> Iterator[Line]:
     }[mesh["figures"]]
     yield from page.wrapped("", f"{title}: {counts}; figures: {basis}; an agent is taken to run on each", "bold")
     if any(one["state"] != NOT_PLACED for one in document["placements"]):
+        yield from left_out(page)
         yield " " * page.left + "".join(f"{column:>{COLUMN}}" for column in COLUMNS[: page.figures]), "dim"
 
 
@@ -142,8 +149,7 @@ def _placement(one: Document, page: Page) -> Iterator[Line]:
     else:
         yield from page.wrapped("", about, "bold")
     if one["state"] == NOT_PLACED:
-        if one.get("policies"):
-            yield from page.wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
+        yield from _policies(one, page)
         return
     yield from path_line(page, "  ", one)
     if one["standby"]:
@@ -151,18 +157,31 @@ def _placement(one: Document, page: Page) -> Iterator[Line]:
     if one["circuit"]:
         forecast = one["forecastModel"] or "unknown"
         yield from page.wrapped("  circuit: ", f"{name(one['circuit'])}, class {one['class']}, forecast {forecast}")
+        yield from _reasons(one["forecastReasons"], page)
     else:
         yield "  no circuit: both ends are attached to one gateway", ""
     if one["state"] == PLACED:
         fresh = one["reason"].startswith("placed on ") and "," not in one["reason"]
         why = one["explanation"] if fresh else f"{one['reason']}; {one['explanation']}"
         yield from page.wrapped("  why: ", why)
-    if one["policies"]:
-        yield from page.wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
+    yield from _policies(one, page)
     for other in one["runnersUp"]:
         terms = {term: extra for term, extra in other["extraTerms"].items() if abs(extra) >= LEAST_SHOWN}
         parts = ", ".join(f"{term} {extra:+.3f}" for term, extra in terms.items()) or "every term alike"
         yield from page.wrapped(f"  next {other['extraCost']:+.3f}: ", f"{other['pathText']}: {parts}", "dim")
+
+
+def _policies(one: Document, page: Page) -> Iterator[Line]:
+    if one.get("policies"):
+        yield from page.wrapped("  MeshPolicy: ", ", ".join(one["policies"]))
+    if one.get("shadowPolicies"):
+        yield from page.wrapped("  MeshPolicy in shadow, not followed: ", ", ".join(one["shadowPolicies"]), "dim")
+
+
+def left_out(page: Page) -> Iterator[Line]:
+    """Says which figures of paths there is no room for, where there are some."""
+    if names := COLUMNS[page.figures :]:
+        yield from page.wrapped("", f"no room for {' and '.join(names)}: -o json has all", "dim")
 
 
 def path_line(page: Page, indent: str, path: Document, style: str = "") -> Iterator[Line]:
@@ -204,6 +223,33 @@ def _number(value: float | None, how: str) -> str:
     return "unknown" if value is None else how.format(value)
 
 
+def shadow_lines(one: Document, page: Page) -> Iterator[Line]:
+    """What a policy that is not in force would change."""
+    if "shadow" not in one:
+        return
+    yield from page.wrapped(f"shadow MeshPolicy {one['policy']}: ", one["shadow"]["summary"], "yellow")
+    for example in one["shadow"].get("examples", ()):
+        whose = f"{page.name(example['intent'])} from {page.name(example['source'])}"
+        way = f"{example.get('path') or 'nowhere'} to {example.get('newPath') or 'nowhere'}"
+        told = f": {example['message']}" if "message" in example else ""
+        yield from page.wrapped("  ", f"{whose}: {way}{told}", "dim")
+
+
+def _demand(demand: Document, page: Page) -> Iterator[Line]:
+    """What is expected between gateways, both figures."""
+    for one in demand.get("pairs", ()):
+        ends = f"{page.name(one['from'])}->{page.name(one['to'])}"
+        figures = f"{bandwidth_text(one['bandwidthBps'])}, at most {bandwidth_text(one['bandwidthP90Bps'])}"
+        yield from page.wrapped("demand ", f"{ends}: {figures if one['bandwidthBps'] is not None else 'unknown'}")
+
+
+def _reasons(reasons: Mapping[str, str], page: Page) -> Iterator[Line]:
+    """Why links are forecast as they are, where there was a past to ask."""
+    for link, why in reasons.items():
+        if not why.endswith(SINGLE):
+            yield from page.wrapped("  forecast ", f"{_where({'link': link}, page.name)}: {why}", "dim")
+
+
 def _unknown(unknown: Mapping[str, Sequence[Document]], page: Page) -> Iterator[Line]:
     for kind, entries in unknown.items():
         reasons = Counter(entry["why"] if kind != "egressPrice" else "the gateway declares none" for entry in entries)
@@ -226,18 +272,23 @@ def totals(document: Document, page: Page) -> str:
     """What there is of everything, and what would help what could not be placed; in one line that fits."""
     count = document["totals"]
     every = count["placed"] + count["unmet"] + count["notPlaced"]
+    # An Intent is placed source by source.
+    placed = "placed" if every == document["mesh"]["intents"] else "sources of Intents placed"
     text = (
-        f"{count['placed']} of {every} placed, {counted(count['circuits'], 'circuit')}, "
+        f"{count['placed']} of {every} {placed}, {counted(count['circuits'], 'circuit')}, "
         f"{counted(count['configs'], 'config')}, {counted(count['objects'], 'object')}"
     )
     failed = [one for one in document["placements"] if one["state"] != PLACED]
-    return page.fitting(f"{text}; ", [_cure(one, page.name) for one in failed]) if failed else text
+    return page.fitting(f"{text}; ", [*dict.fromkeys(_cure(one, page.name) for one in failed)]) if failed else text
 
 
 def _cure(one: Document, name: Names) -> str:
     why = one.get("infeasible")
+    if why is not None and why["requirement"] == "dedicated":
+        return f"set dedicated: {why['nearest']} in {name(one['intent'])}"
     if why is not None and why["nearest"]:
-        return f"relax {name(one['intent'])} to {why['requirement']} {why['nearest']}"
+        to = ":" if why["nearest"].startswith(WITHOUT) else " to"
+        return f"relax {name(one['intent'])}{to} {why['requirement']} {why['nearest']}"
     return f"see {name(one['intent'])} ({why['requirement'] if why else one['problem']['reason']})"
 
 

@@ -163,8 +163,12 @@ def written(path: Path) -> Iterator[None]:
         raise InputError(path, None, f"cannot be written: {error.strerror}", "give another path to --out") from error
 
 
-def check_writable(path: Path | None) -> None:
+def check_writable(path: Path | None, option: str = "--out") -> None:
     """See that a file, or a folder to be made, can be written; before what takes long, and without leaving a trace.
+
+    Args:
+        path: What an option names.
+        option: Which one.
 
     Raises:
         InputError: If it cannot, or the folder that it would be in is not there: nobody asked for that one.
@@ -176,7 +180,7 @@ def check_writable(path: Path | None) -> None:
     folder = path if path.is_dir() else path.parent
     if not folder.is_dir():
         cause = f"cannot be written: {folder} {'is no folder' if folder.exists() else 'does not exist'}"
-        raise InputError(path, None, cause, "make that folder first, or give another path to --out")
+        raise InputError(path, None, cause, f"make that folder first, or give another path to {option}")
     with written(path):
         if path.exists() and not path.is_dir():
             if not os.access(path, os.W_OK):

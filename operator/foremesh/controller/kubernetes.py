@@ -30,6 +30,9 @@ CAUSE_LIMIT = 500
 
 NOT_FOUND = 404
 
+DEFAULT_NAMESPACE = "default"
+"""Kubernetes' own, for contexts that name none."""
+
 FAILURES = (ApiException, DynamicApiError, ResourceNotFoundError, aiohttp.ClientError, OSError, TimeoutError)
 """Everything the client raises when an API server is away or says no."""
 
@@ -70,22 +73,35 @@ class KubernetesRefused(KubernetesError):
 
 
 class Kubernetes:
-    """A thin adapter around the asynchronous dynamic client."""
+    """A thin adapter around the asynchronous dynamic client.
 
-    def __init__(self, kubeconfig: Path | None = None) -> None:
-        self._kubeconfig = kubeconfig
+    Args:
+        kubeconfig: Where it is; None: inside a cluster the pod's service account, else where kubectl looks.
+        context: Of the kubeconfig, which is then read inside a cluster, too; None: the current one.
+    """
+
+    def __init__(self, kubeconfig: Path | None = None, *, context: str | None = None) -> None:
+        self._kubeconfig, self._context = kubeconfig, context
+        self.namespace = DEFAULT_NAMESPACE
+        """That of the context, once entered: where kubectl would look."""
         self._client: ApiClient | None = None
         self._dynamic: DynamicClient | None = None
         self._kinds: dict[tuple[str, str], Any] = {}
 
     async def __aenter__(self) -> Self:
         configuration = Configuration()
-        if self._kubeconfig is not None:
-            await config.load_kube_config(str(self._kubeconfig), client_configuration=configuration)
-        elif "KUBERNETES_SERVICE_HOST" in os.environ:
+        if self._kubeconfig is None and self._context is None and "KUBERNETES_SERVICE_HOST" in os.environ:
             config.load_incluster_config(client_configuration=configuration)
         else:
-            await config.load_kube_config(client_configuration=configuration)
+            # The client looks into the environment once, when it is imported.
+            file = os.environ.get("KUBECONFIG") if self._kubeconfig is None else str(self._kubeconfig)
+            try:
+                await config.load_kube_config(file, context=self._context, client_configuration=configuration)
+                contexts, current = config.list_kube_config_contexts(file)
+            except config.ConfigException as error:
+                raise KubernetesUnavailable("read the kubeconfig", str(error)) from error
+            named = next((one for one in contexts if one["name"] == self._context), current)
+            self.namespace = named["context"].get("namespace") or DEFAULT_NAMESPACE
         self._client = ApiClient(configuration)
         return self
 

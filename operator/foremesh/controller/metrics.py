@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 PLANS = Counter("foremesh_plans_total", "Plans made")
+PLANS_MADE = Counter("foremesh_plans_made_total", "Plans by how they were made, and why from nothing", ["made", "why"])
 PLAN_SECONDS = Histogram(
     "foremesh_plan_seconds", "Seconds from reading the world to published configs", buckets=(0.1, 0.3, 1, 3, 10, 30)
 )

@@ -11,6 +11,8 @@ from typing import Any
 from foremesh.controller import manifests, metrics, verdicts
 from foremesh.controller.conditions import find
 from foremesh.controller.dependencies import Dependency, Outage
+from foremesh.controller.explanations import Explanations
+from foremesh.controller.foretold import Foretold
 from foremesh.controller.kubernetes import Kubernetes, KubernetesError, KubernetesUnavailable
 from foremesh.controller.pins import Pins
 from foremesh.controller.publisher import CircuitRefused, Publisher
@@ -18,7 +20,7 @@ from foremesh.controller.record import Record, conditions_of, read_all
 from foremesh.controller.replanner import NotNow, Replanner, Work
 from foremesh.controller.times import clock, text
 from foremesh.controller.tokens import AgentTokens
-from foremesh.decide import Decision, Observed, carry_on, decide
+from foremesh.decide import MAIN, Decision, Forecasts, Observed, Planners, as_measured, carry_on, decide
 from foremesh.discovery.store import StoreUnavailable
 from foremesh.model.manifest import write
 from foremesh.model.registration import Registration
@@ -55,6 +57,9 @@ class Operator:
         """Uid to what of an object decisions depend on."""
         self._record: Record | None = None
         self._decision: Decision | None = None
+        self._planners = Planners()
+        self._figures: tuple[float, Forecasts, Observed] | None = None
+        """Forecasts, and what agents said with them; and when that was, by the monotonic clock."""
         self._refused: dict[str, str] = {}
         """Circuits that the API server did not take since the last plan, with the reason."""
         self._registrations: dict[str, Registration] = {}
@@ -65,6 +70,8 @@ class Operator:
         self._outage: Outage | None = None
         self._newest_s = 0.0
         """Unix time of the newest link sample that was read; 0 if there was none yet."""
+        self.foretold = Foretold()
+        self.explanations = Explanations()
         self._dependencies = {name: Dependency(name) for name in ("kubernetes", "etcd", "prometheus")}
         self.replanner = Replanner(
             self._work, quiet_s=settings.planning.quiet, interval_s=settings.planning.interval, patience_s=PATIENCE_S
@@ -122,7 +129,10 @@ class Operator:
     async def _work(self, work: Work, reasons: tuple[str, ...]) -> None:
         try:
             await self._ask_kubernetes()
-            await (self._plan(reasons) if work is Work.PLAN or self._decision is None else self._progress())
+            if work >= Work.PLAN or self._decision is None:
+                await self._plan(reasons, urgent=work is Work.URGENT)
+            else:
+                await self._progress()
         except KubernetesError as error:
             self._dependencies["kubernetes"].failed(error, clock())
             raise NotNow(str(error)) from error
@@ -139,7 +149,7 @@ class Operator:
         if outage is not None and outage.seconds >= OUTAGE_WORTH_TELLING_S:
             self._outage = outage
 
-    async def _plan(self, reasons: tuple[str, ...]) -> None:
+    async def _plan(self, reasons: tuple[str, ...], *, urgent: bool) -> None:
         started = time.monotonic()
         self._record = record = await read_all(self._kubernetes)
         self._seen = {uid: said for uid, said in self._seen.items() if uid in record.uids}
@@ -150,8 +160,9 @@ class Operator:
         await self._tokens.give(record)
         observed = await self._observe(record)
         self._wait_for_agents(record, observed)
-        forecasts = await self._pipeline.forecast(now_s=time.time())
+        forecasts, measured = await self._measure(record, observed, urgent=urgent)
         self._newest_s = forecasts.newest_s or self._newest_s
+        self.foretold.forecasts = forecasts
         if not forecasts.problem:
             metrics.FORECASTS.clear()
         for metric, forecast in forecasts.by_metric.items():
@@ -160,10 +171,16 @@ class Operator:
         prometheus = self._dependencies["prometheus"]
         if forecasts.problem:
             prometheus.failed(forecasts.problem, clock())
-        else:
+        elif measured is observed:  # else nobody asked it
             prometheus.answered(clock())
         decision = await asyncio.to_thread(
-            decide, record.declared(), observed, forecasts, self._settings, now_s=time.time()
+            decide,
+            record.declared(),
+            measured,
+            forecasts,
+            self._settings,
+            now_s=time.time(),
+            planners=self._planners,
         )
         await self._publish(decision, observed, record, figures=True)
         metrics.CAPACITY.clear()
@@ -171,16 +188,38 @@ class Operator:
             if link.capacity_bps is not None:
                 metrics.CAPACITY.labels(link.id.src, link.id.dst, link.id.underlay).set(link.capacity_bps)
         metrics.PLANS.inc()
+        made = self._planners.made.get(MAIN)
+        how = "held" if made is None else "full" if made.why else "again"
+        metrics.PLANS_MADE.labels(how, made.why if made else "telemetry").inc()
         metrics.PLAN_SECONDS.observe(time.monotonic() - started)
         log.info(
-            "planned reasons=%d first=%r intents=%d circuits=%d changed=%d seconds=%.2f",
+            "planned reasons=%d first=%r intents=%d circuits=%d changed=%d made=%s placed=%d of=%d why=%r seconds=%.2f",
             len(reasons),
             reasons[0],
             len(record.intents),
             len(decision.state.circuits),
             len(decision.changed),
+            how,
+            made.placed if made else 0,
+            made.demands if made else 0,
+            made.told if made else forecasts.problem,
             time.monotonic() - started,
         )
+        await asyncio.to_thread(self._planners.warm)
+
+    async def _measure(self, record: Record, observed: Observed, *, urgent: bool) -> tuple[Forecasts, Observed]:
+        """What is forecast, and what agents say with the round trips to go with it.
+
+        What was lost a moment ago is in no sample yet. A plan made for that reason takes the figures that there are,
+        for as long as they could be in force anyway: it need not wait, and as little else has changed, it need not be
+        made from nothing.
+        """
+        at_s, interval_s = time.monotonic(), self._settings.planning.interval
+        if urgent and self._figures is not None and at_s - self._figures[0] < interval_s:
+            return self._figures[1], as_measured(observed, self._figures[2])
+        forecasts = await self._pipeline.forecast(record.declared(), now_s=time.time())
+        self._figures = None if forecasts.problem else (at_s, forecasts, observed)
+        return forecasts, observed
 
     async def _progress(self) -> None:
         assert self._record is not None
@@ -189,7 +228,7 @@ class Operator:
         decision = await self._carried_on(self._decision, observed, self._record)
         await self._publish(decision, observed, self._record, figures=False)
         if decision.outdated:
-            self.replanner.request(Work.PLAN, decision.outdated)
+            self.replanner.request(Work.URGENT if decision.pressing else Work.PLAN, decision.outdated)
 
     async def _carried_on(self, decision: Decision, observed: Observed, record: Record) -> Decision:
         return await asyncio.to_thread(
@@ -271,6 +310,7 @@ class Operator:
             else:
                 break
         self._decision, self._outage = decision, None
+        self.explanations.keep(decision, record.declared())
 
     async def _say_store_is_away(self, error: StoreUnavailable) -> None:
         if self._record is None:

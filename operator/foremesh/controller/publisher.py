@@ -3,8 +3,9 @@ gateway is told to use them, and an object goes only after the gateways were tol
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from foremesh.controller import manifests, metrics, verdicts
@@ -15,7 +16,7 @@ from foremesh.controller.pins import Pins
 from foremesh.controller.record import Body, Record, conditions_of, parse_circuit
 from foremesh.controller.times import text
 from foremesh.controller.verdicts import News
-from foremesh.decide import Decision, Observed
+from foremesh.decide import Decision, Gateways, Observed, doubles
 from foremesh.model.circuit import Circuit, Condition
 from foremesh.model.manifest import write
 from foremesh.model.mesh import PlacedCircuit
@@ -103,6 +104,7 @@ class Publisher:
     async def _write_resources(
         self, decision: Decision, observed: Observed, record: Record, heard: Mapping[str, str], now: str
     ) -> None:
+        twice = doubles(record.resources)
         for id_, resource in record.resources.items():
             old = record.resource_status.get(id_, ResourceStatus())
             new = verdicts.resource_status(
@@ -113,6 +115,7 @@ class Publisher:
                 secret=manifests.secret_name(resource) if manifests.wants_agent(resource) else "",
                 heard_at=heard.get(id_, ""),
                 now=now,
+                double=twice.get(id_),
             )
             await self._tell(record, "MeshResource", id_, verdicts.resource_news(old, new))
             await self._write_status(record, "MeshResource", id_, record.resource_status, new)
@@ -175,11 +178,14 @@ class Publisher:
         now: str,
     ) -> None:
         counts = dict.fromkeys((True, False, None), 0)
+        declared, gateways = record.declared(), Gateways.of(record.resources.values())
         for id_, intent in record.intents.items():
             if id_ not in decision.chosen.resolved:
                 continue  # declared since that plan was made; the next one is on its way
             old = record.intent_status.get(id_, IntentStatus())
-            new = verdicts.intent_status(intent, old, decision, record.circuits, observed, now=now)
+            new = verdicts.intent_status(
+                intent, old, decision, record.circuits, observed, now=now, declared=declared, gateways=gateways
+            )
             counts[readiness(new.conditions)] += 1
             news = verdicts.intent_news(old, new)
             if outage is not None:
@@ -188,14 +194,32 @@ class Publisher:
                 news.append(("Warning", "PlanningInterrupted", message))
             await self._tell(record, "Intent", id_, news)
             told = outage is not None
-            await self._write_status(record, "Intent", id_, record.intent_status, new, figures=figures, always=told)
+            await self._write_status(
+                record,
+                "Intent",
+                id_,
+                record.intent_status,
+                new,
+                figures=figures,
+                always=told,
+                finish=lambda status, id_=id_: verdicts.told_at_length(status, id_, decision),  # type: ignore[misc]
+            )
         for ready, name in ((True, "True"), (False, "False"), (None, "Unknown")):
             metrics.INTENTS.labels(name).set(counts[ready])
 
     async def _write_policies(self, decision: Decision, record: Record, now: str) -> None:
+        gateways = Gateways.of(record.resources.values())
         for id_, policy in record.policies.items():
             old = record.policy_status.get(id_, PolicyStatus())
-            new = verdicts.policy_status(policy, old, decision.chosen.matched.get(id_, 0), now=now)
+            new = verdicts.policy_status(
+                policy,
+                old,
+                decision.chosen.matched.get(id_, 0),
+                decision.chosen.shadows.get(id_),
+                unnamed=gateways.unnamed_in_policy(policy),
+                now=now,
+            )
+            await self._tell(record, "MeshPolicy", id_, verdicts.names_news(old.conditions, new.conditions))
             await self._write_status(record, "MeshPolicy", id_, record.policy_status, new)
 
     async def _write_status(
@@ -208,10 +232,13 @@ class Publisher:
         *,
         figures: bool = False,
         always: bool = False,
+        finish: Callable[[T], T] | None = None,
     ) -> None:
-        """Write a status if it says something new, and remember it."""
+        """Write a status if it says something new, and remember it; ``finish`` adds what is only worked out then."""
         if not always and id_ in statuses and not verdicts.worth_writing(statuses[id_], new, figures=figures):
             return
+        if finish is not None:
+            new = await asyncio.to_thread(finish, new)
         try:
             manifest = manifests.with_status(record.bodies[kind, id_], write(new))
             await self._kubernetes.apply(manifest, subresource="status")

@@ -24,6 +24,8 @@ class Work(IntEnum):
     """Carry the plan in force on: acknowledgements arrived, or a status has to be written."""
     PLAN = 2
     """Choose anew: declarations, members or measurements changed."""
+    URGENT = 3
+    """Choose anew on the forecasts that there are: something was lost that they do not know of anyway."""
 
 
 class Replanner:
@@ -64,7 +66,7 @@ class Replanner:
         self._wanted = max(work, self._wanted or work)
         self._reasons[reason] = None
         self._signal.set()
-        if work is Work.PLAN:
+        if work >= Work.PLAN:
             self._more.set()
 
     async def run(self) -> None:
@@ -108,7 +110,7 @@ class Replanner:
         if not await _is_set(self._signal, deadline - loop.time()):
             return
         latest = loop.time() + self._patience_s
-        while self._wanted is Work.PLAN and loop.time() < latest:
+        while self._wanted not in (None, Work.PROGRESS) and loop.time() < latest:
             self._more.clear()
             if not await _is_set(self._more, min(self._quiet_s, latest - loop.time())):
                 break

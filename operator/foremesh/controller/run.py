@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,10 +15,15 @@ from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from foremesh.controller import handlers
+from foremesh.controller.explanations import Explanations
+from foremesh.controller.foretold import Foretold, UnknownQuery
 from foremesh.controller.kubernetes import Kubernetes
 from foremesh.controller.operator import Operator
+from foremesh.decide import Unexplained
 from foremesh.discovery.connect import connect
 from foremesh.discovery.registry import Registry
+from foremesh.forecast.cluster import DaskExecutor, Tls
+from foremesh.forecast.pool import fitting_processes
 from foremesh.pipeline import Pipeline
 from foremesh.settings import Settings
 
@@ -40,10 +44,10 @@ async def run(settings: Settings, kubeconfig: Path | None) -> None:
         pipeline = Pipeline(
             Registry(store, presence_ttl_s=settings.api.presence),
             settings,
-            lambda: _fitting_processes(settings.planning.fit_workers),
+            lambda: _fitting(settings),
         )
         operator = Operator(kubernetes, pipeline, settings)
-        metrics = await _serve_metrics(settings.metrics_listen)
+        metrics = await _serve_metrics(settings.metrics_listen, operator.foretold, operator.explanations)
         watching = kopf.operator(
             clusterwide=True, memo=SimpleNamespace(listener=operator), stop_flag=stop, registry=handlers.registry
         )
@@ -61,22 +65,55 @@ async def run(settings: Settings, kubeconfig: Path | None) -> None:
             await metrics.cleanup()
 
 
-def _fitting_processes(workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: a fork of a program with threads may hang.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=os.nice, initargs=(NICE,))
+def _fitting(settings: Settings) -> Executor:
+    """Where models are fitted."""
+    dask = settings.dask
+    if dask.address is None:
+        return fitting_processes(settings.planning.fit_workers, niceness=NICE)
+    named = [file for file in (dask.ca_file, dask.cert_file, dask.key_file) if file]
+    return DaskExecutor(dask.address, Tls(*named) if named else None)
 
 
-async def _serve_metrics(listen: str) -> web.AppRunner:
+def metrics_app(foretold: Foretold, explanations: Explanations | None = None) -> web.Application:
+    """What only the cluster reaches: metrics, health, what is forecast, and why paths are what they are."""
+    told = explanations or Explanations()
+
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        # What thousands of links have to tell takes a while to write; planning goes on meanwhile.
+        body = generate_latest() + await asyncio.to_thread(foretold.text)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthy(_: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
+    async def forecasts(request: web.Request) -> web.Response:
+        try:
+            page = await asyncio.to_thread(foretold.page, dict(request.query))
+        except UnknownQuery as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response(page)
+
+    async def explained(request: web.Request) -> web.Response:
+        try:
+            page = await asyncio.to_thread(told.page, request.match_info["what"])
+        except Unexplained as error:
+            return web.json_response({"error": str(error)}, status=404)
+        return web.json_response(page)
+
     app = web.Application()
-    app.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthy)])
-    runner = web.AppRunner(app, access_log=None)
+    app.add_routes(
+        [
+            web.get("/metrics", metrics),
+            web.get("/healthz", healthy),
+            web.get("/v1/forecasts", forecasts),
+            web.get("/v1/explanations/{what:.+}", explained),
+        ]
+    )
+    return app
+
+
+async def _serve_metrics(listen: str, foretold: Foretold, explanations: Explanations) -> web.AppRunner:
+    runner = web.AppRunner(metrics_app(foretold, explanations), access_log=None)
     await runner.setup()
     host, _, port = listen.rpartition(":")
     await web.TCPSite(runner, host, int(port)).start()

@@ -9,7 +9,7 @@ comes sooner than a second loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -22,10 +22,11 @@ from foremesh.model.link import MeshGraph
 from foremesh.model.mesh import Member
 from foremesh.model.plan import Placement, Plan
 from foremesh.network.circuits import base_class, circuit_id, class_between
-from foremesh.routing.demand import Demand, PlannerSettings
-from foremesh.routing.planner import make_plan
+from foremesh.routing.demand import Demand
 
 Ends = tuple[str, str]
+Make = Callable[..., Plan]
+"""``Planners.plan`` with policies and settings, and when it is made."""
 
 
 def back_up(
@@ -36,7 +37,7 @@ def back_up(
     circuits: Mapping[str, Circuit],
     planned: Sequence[Circuit],
     graph: MeshGraph | None,
-    settings: PlannerSettings,
+    make: Make,
 ) -> tuple[Placement, ...]:
     """Find the backups of a plan's placements.
 
@@ -49,6 +50,7 @@ def back_up(
         circuits: All on record, by id.
         planned: The same, as the planner has them.
         graph: None while nothing can be known of the links: then everything stays as it is on record.
+        make: Makes plans, each by its name.
     """
     by_key, by_id = {demand.key: demand for demand in demands}, {member.id: member for member in members}
     rounds: list[list[Demand]] = []
@@ -59,8 +61,8 @@ def back_up(
                 rounds.append([])
             rounds[number].append(narrowed)
     found = []
-    for asked in rounds:
-        placed = _plan(asked, planned, graph, declared, settings) if graph else {}
+    for number, asked in enumerate(rounds):
+        placed = _plan(f"backups {number}", asked, planned, graph, make) if graph else {}
         for demand in asked:
             there = placed.get(demand.key) or _on_record(demand, declared, circuits)
             found += [there] if there else []
@@ -68,18 +70,14 @@ def back_up(
 
 
 def _plan(
-    asked: Sequence[Demand],
-    planned: Sequence[Circuit],
-    graph: MeshGraph,
-    declared: Declared,
-    settings: PlannerSettings,
+    name: str, asked: Sequence[Demand], planned: Sequence[Circuit], graph: MeshGraph, make: Make
 ) -> dict[tuple[str, str], Placement]:
     """Demand's key to where it is placed. What backups carry now is nothing."""
     found: dict[tuple[str, str], Placement] = {}
     idle = {circuit.id: (0.0, 0.0) for circuit in planned}
-    for wanted in (asked, [_permitted(demand) for demand in asked]):
+    for which, wanted in ((name, asked), (f"{name} permitted", [_permitted(demand) for demand in asked])):
         open_ = [demand for demand in wanted if demand.key not in found]
-        made = make_plan(graph, open_, planned, declared.policies.values(), settings, made_at_s=0.0, measured_bps=idle)
+        made = make(which, graph, open_, planned, measured_bps=idle)
         fitting = (one for one in made.placements if one.path and not one.infeasible)
         found |= {(one.intent, one.source): one for one in fitting}
         if len(found) == len(asked):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 
 import msgspec
 
@@ -10,9 +12,13 @@ from foremesh.decide.adjacent import mesh_links
 from foremesh.decide.backups import back_up, detours, first_for, followed
 from foremesh.decide.links import applied, narrow_links, silent_links, without_hope
 from foremesh.decide.pinning import pinning_policies
+from foremesh.decide.planners import MAIN, Planners
+from foremesh.decide.planning import planner_settings
 from foremesh.decide.recover import recover
 from foremesh.decide.resolve import among_heard, as_served, calls_of, matched_intents, resolve_all
+from foremesh.decide.shadow import shadows
 from foremesh.decide.stay import hold, keep_flowing, keep_protected
+from foremesh.decide.usage import expected
 from foremesh.decide.values import Chosen, Decision, Declared, Forecasts, Observed, Problem
 from foremesh.forecast.queueing import queueing_ms
 from foremesh.model.circuit import Circuit
@@ -20,7 +26,10 @@ from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Intent
 from foremesh.model.link import LinkId
 from foremesh.model.mesh import Member, MeshState, PlacedCircuit
+from foremesh.model.plan import Plan
+from foremesh.model.policy import Policy
 from foremesh.model.series import Metric
+from foremesh.model.status import ShadowStatus
 from foremesh.network.allocate import Held, enrol
 from foremesh.network.allocate import held as held_by
 from foremesh.network.circuits import Desired, base_class, class_of, desired_circuits
@@ -30,7 +39,6 @@ from foremesh.network.place import place_circuits
 from foremesh.network.tunnels import Rotation
 from foremesh.routing.demand import PlannerSettings
 from foremesh.routing.graph import build_graph, capacities
-from foremesh.routing.planner import make_plan
 from foremesh.settings import Settings
 
 QUEUE = (Metric.RTT, Metric.THROUGHPUT)
@@ -41,13 +49,23 @@ NO_GATEWAY = "no gateway is heard from: the mesh API, or all of them, are away"
 
 
 def decide(
-    declared: Declared, observed: Observed, forecasts: Forecasts, settings: Settings, *, now_s: float
+    declared: Declared,
+    observed: Observed,
+    forecasts: Forecasts,
+    settings: Settings,
+    *,
+    now_s: float,
+    planners: Planners | None = None,
 ) -> Decision:
     """Choose paths for every intent and work out what follows. Pure: equal inputs give equal decisions.
 
     Args:
         now_s: Unix time; epochs start from it, so that they grow even when every store was lost.
+        planners: What earlier decisions left behind; it makes this one quicker where little has changed, and never
+            another.
     """
+    planners = Planners() if planners is None else planners
+    planners.begin()
     members = _members(declared, observed, settings, _held(declared, observed, settings))
     gateways = [member for member in members if member.is_gateway and member.registration]
     present = [member.resource for member in gateways if member.present]
@@ -66,26 +84,54 @@ def decide(
     circuits = {id_: note_fail_over(circuit, applied(observed)) for id_, circuit in recorded.items()}
     silent = silent_links(circuits.values(), observed, now_s=now_s)
     graph = without_hope(graph, silent)
-    planner = PlannerSettings(margin=settings.planning.margin, standby=True)
+    planner = planner_settings(settings.planning, standby=True)
     planned = [_as_planned(circuit) for circuit in circuits.values()]
     taken = detours(observed)
+    matched, shadowed = matched_intents(declared, resolved), dict[str, ShadowStatus]()
     if problem:
         plan = hold(demands, declared, circuits, now_s=now_s)
     else:
-        plan = make_plan(
-            graph,
-            [followed(among_heard(demand, observed), declared, circuits, taken) for demand in demands],
-            [_as_planned(circuit) for circuit in first_for(circuits.values(), declared)],
-            declared.policies.values(),
-            planner,
-            made_at_s=now_s,
+        going = [followed(among_heard(demand, observed), declared, circuits, taken) for demand in demands]
+        in_place = [_as_planned(circuit) for circuit in first_for(circuits.values(), declared)]
+        measured_bps = expected(forecasts.by_metric.get(Metric.DEMAND), circuits.values())
+
+        def planned_under(name: str, policies: Iterable[Policy], how: PlannerSettings) -> Plan:
+            return planners.plan(
+                name, graph, going, in_place, policies, how, made_at_s=now_s, measured_bps=measured_bps
+            )
+
+        rules = tuple(declared.policies.values())
+        plan = planned_under(MAIN, rules, planner)
+        glance = replace(planner, standby=False, runners_up=0)
+        shadowed = shadows(
+            rules, matched, going, plan, lambda name, policies: planned_under(f"shadow {name}", policies, glance)
         )
         plan = keep_flowing(plan, demands, declared, circuits)
         plan = keep_protected(plan, demands, declared, circuits, narrow)
     epoch = next_epoch(observed, declared, now_s=now_s)
-    backups = back_up(plan, demands, members, declared, circuits, planned, None if problem else graph, planner)
+    backups = back_up(
+        plan,
+        demands,
+        members,
+        declared,
+        circuits,
+        planned,
+        None if problem else graph,
+        partial(planners.plan, policies=declared.policies.values(), settings=planner, made_at_s=0.0),
+    )
     chosen = Chosen(
-        plan, graph, resolved, problem, matched_intents(declared, resolved), epoch, silent, backups, taken, mesh
+        plan,
+        graph,
+        resolved,
+        problem,
+        matched,
+        epoch,
+        silent,
+        backups,
+        taken,
+        mesh,
+        forecasts,
+        shadowed,
     )
     return carry_on(declared, observed, chosen, settings, now_s=now_s)
 
@@ -136,6 +182,8 @@ def carry_on(
         policing=settings.planning.policing,
         circuit_keys_since=rotation.since_s(now_s),
     )
+    silent = silent_links(recorded.values(), observed, now_s=now_s)
+    outdated = _outdated(chosen, placed.circuits, silent, observed)
     changes = diff(observed.configs, compile_configs(state))
     farewells, gone = take_leave(changes.removed, observed, epoch=epoch)
     return Decision(
@@ -147,7 +195,8 @@ def carry_on(
         configs={**changes.configs, **farewells},
         changed=(*changes.changed, *farewells),
         removed=gone,
-        outdated=_outdated(chosen, placed.circuits, silent_links(recorded.values(), observed, now_s=now_s), observed),
+        outdated=outdated,
+        pressing=bool(outdated) and not (silent < chosen.silent),
     )
 
 

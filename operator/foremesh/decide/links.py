@@ -56,7 +56,7 @@ def silent_links(circuits: Iterable[Circuit], observed: Observed, *, now_s: floa
 
 def without_hope(graph: MeshGraph, silent: Collection[LinkId]) -> MeshGraph:
     """The graph with links that pass no hellos counted as dead, whatever is forecast for them."""
-    links = (msgspec.structs.replace(one, loss=ALL) if one.id in silent else one for one in graph.links)
+    links = (msgspec.structs.replace(one, loss=ALL, course=None) if one.id in silent else one for one in graph.links)
     return msgspec.structs.replace(graph, links=tuple(links)) if silent else graph
 
 

@@ -23,16 +23,22 @@ class Pinned:
     manifest: dict[str, Any]
 
 
-def pinning_policies(members: Iterable[Member], settings: Settings) -> tuple[Pinned, ...]:
+def pinning_policies(
+    members: Iterable[Member], settings: Settings, unpinned: dict[str, str] | None = None
+) -> tuple[Pinned, ...]:
     """Policies for every workload that has an agent and gateways, in the order to apply them.
 
     None where the settings want none, or do not say where the mesh API is: a pinned workload that cannot reach it
-    would be cut off for good. A workload whose policy cannot be rendered is left alone, with a warning in the log.
+    would be cut off for good. A workload whose policy cannot be rendered is left alone, with a warning in the log; or,
+    if ``unpinned`` is given, with the reason there under its id, and under none where it is so for all.
     """
     try:
         api = _api_target(settings)
     except PolicyError as error:
-        log.warning("no workload pinned error=%s", error)
+        if unpinned is None:
+            log.warning("no workload pinned error=%s", error)
+        else:
+            unpinned[""] = str(error)
         return ()
     if settings.network_policies == "None" or api is None:
         return ()
@@ -45,7 +51,10 @@ def pinning_policies(members: Iterable[Member], settings: Settings) -> tuple[Pin
         try:
             policies = render(member, [by_id[gateway] for gateway in member.gateways], flavour, api=api)
         except PolicyError as error:
-            log.warning("workload not pinned resource=%s error=%s", id_, error)
+            if unpinned is None:
+                log.warning("workload not pinned resource=%s error=%s", id_, error)
+            else:
+                unpinned[id_] = str(error)
             continue
         rendered += [Pinned(id_, policy) for policy in policies]
     return (*(Pinned("", manifest) for manifest in prerequisites(flavour)), *rendered) if rendered else ()

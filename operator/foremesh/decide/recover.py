@@ -7,7 +7,6 @@ agents were told last shows all of them, so they are withdrawn in order, or go o
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
 
@@ -121,7 +120,7 @@ def _status(gateway: str, end: CircuitEnd, configs: Mapping[str, GatewayConfig],
             )
     active = next((label.path for label in labels if label.state is LabelState.ACTIVE), ())
     return CircuitStatus(
-        number=_pair_number(blocks.circuits, end.local_address),
+        number=blocks.circuit_number(end.local_address),
         class_number=end.class_number,
         tunnels=tuple(_tunnels(end, configs[gateway].epoch)),
         path=active,
@@ -156,7 +155,3 @@ def _follow(address: str, from_: str, to: str, configs: Mapping[str, GatewayConf
         path.append(step.gateway)
         underlays.append(step.underlay)
     return Route(gateways=tuple(path), underlays=tuple(underlays), keys=tuple(keys) if all(keys) else ())
-
-
-def _pair_number(block: str, address: str) -> int:
-    return (int(IPv4Address(address)) - int(IPv4Network(block).network_address)) // 2

@@ -18,7 +18,7 @@ from foremesh.network.attachment import attach
 from foremesh.network.circuits import class_of
 from foremesh.network.steering import obstacles
 from foremesh.routing.demand import Candidate, Demand
-from foremesh.routing.policy import matches
+from foremesh.routing.policy import concerns, matches
 
 
 def as_served(intent: Intent, policies: Iterable[Policy]) -> Intent:
@@ -36,12 +36,8 @@ def as_served(intent: Intent, policies: Iterable[Policy]) -> Intent:
 
 
 def _demands_end_to_end(policy: Policy, intent: Intent) -> bool:
-    match, applications = policy.spec.match, {traffic.application for traffic in intent.spec.traffic}
-    return (
-        policy.spec.minimum_encryption is Encryption.END_TO_END
-        and (not match.namespaces or intent.meta.namespace in match.namespaces)
-        and (not match.application or match.application in applications)
-    )
+    demanded = policy.spec.minimum_encryption is Encryption.END_TO_END
+    return demanded and policy.in_force and concerns(policy.spec.match, intent)
 
 
 def resolve(

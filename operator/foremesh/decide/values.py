@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
+from foremesh.model.explanation import Explanation
 from foremesh.model.forecast import Forecast
 from foremesh.model.intent import Intent
-from foremesh.model.link import LinkFacts, LinkId, MeshGraph
+from foremesh.model.link import LinkFacts, LinkId, MeshGraph, PredictedLink
 from foremesh.model.mesh import MeshState
 from foremesh.model.plan import Placement, Plan
 from foremesh.model.policy import Policy
 from foremesh.model.registration import Acknowledgement, Beacon, Registration
 from foremesh.model.resource import Resource
 from foremesh.model.series import Metric, SeriesBatch
-from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
+from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus, ShadowStatus
 from foremesh.network.circuits import Desired
+from foremesh.routing.arrays import Arrays
+from foremesh.routing.ask import Router
+from foremesh.routing.assumed import Assumptions
 from foremesh.routing.demand import Demand
 
 if TYPE_CHECKING:
@@ -107,6 +112,38 @@ class Chosen:
     """What ends had left by themselves then; see ``backups.detours``."""
     links: tuple[LinkId, ...] = ()
     """Links that the mesh has, whether or not their gateways are heard from; sorted."""
+    forecasts: Forecasts = field(default_factory=Forecasts)
+    """What it rests on."""
+    shadows: Mapping[str, ShadowStatus] = field(default_factory=dict)
+    """By policy in shadow, what it would change; nothing while telemetry is away."""
+
+    @cached_property
+    def by_intent(self) -> Mapping[str, tuple[Placement, ...]]:
+        """The placements of each intent that has any, gathered once: statuses are made intent by intent."""
+        found: dict[str, list[Placement]] = {}
+        for one in self.plan.placements:
+            found.setdefault(one.intent, []).append(one)
+        return {intent: tuple(some) for intent, some in found.items()}
+
+    @cached_property
+    def predicted(self) -> Mapping[LinkId, PredictedLink]:
+        """The links of the graph."""
+        return {link.id: link for link in self.graph.links}
+
+    @cached_property
+    def router(self) -> Router:
+        """For questions about the graph that the plan did not ask; nothing is promised to anybody."""
+        return Router(Arrays(self.graph))
+
+    @cached_property
+    def assumptions(self) -> Assumptions:
+        """What is assumed where nobody knows."""
+        return Assumptions(self.router)
+
+    @cached_property
+    def explanations(self) -> dict[tuple[str, str], Explanation]:
+        """Those that were asked for so far: the same until the next plan, however often statuses are looked at."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -128,6 +165,10 @@ class Decision:
     """Ids of those that left and have taken everything down."""
     outdated: str
     """Why it is time for another plan; empty if it is not."""
+    pressing: bool = False
+    """That plan had better not wait for new forecasts: something was lost that the ones there are do not know of."""
+    unpinned: Mapping[str, str] = field(default_factory=dict)
+    """Workload to why ``pinned`` has no policy for it, where that was asked for; see ``pinning_policies``."""
 
     @property
     def served(self) -> Mapping[str, tuple[str, ...]]:

@@ -10,15 +10,8 @@ from foremesh.settings import Settings
 
 
 def connect(settings: Settings) -> EtcdStore:
-    """The mesh's etcd; use it as an async context manager. Connects with the first call, so etcd may come later.
-
-    Raises:
-        ValueError: If some but not all files of mutual TLS are named; talking in clear then would be a surprise.
-    """
+    """The mesh's etcd; use it as an async context manager. Connects with the first call, so etcd may come later."""
     etcd = settings.etcd
-    files = [etcd.ca_file, etcd.cert_file, etcd.key_file]
-    named = [Path(file) for file in files if file]
-    if named and len(named) < len(files):
-        raise ValueError("etcd: mutual TLS needs caFile, certFile and keyFile; set all three or none")
+    named = [Path(file) for file in (etcd.ca_file, etcd.cert_file, etcd.key_file) if file]
     endpoints = [endpoint.strip() for endpoint in etcd.endpoint.split(",")]
     return EtcdStore(endpoints, mesh=settings.mesh, tls=Tls(*named) if named else None)

@@ -142,6 +142,7 @@ class _Wiring:
         for metric, value in (
             (Metric.RTT, row.rtt_ms),
             (Metric.LOSS, row.loss),
+            (Metric.JITTER, row.jitter_ms),
             (Metric.THROUGHPUT, row.throughput_bps),
         ):
             if value is not None:
@@ -160,7 +161,13 @@ class _Wiring:
             cause = near.reason or f"{gateway.meta.name} is not at {site}, the site of {workload.meta.name}"
             cure = f"its gateways are {listed(near.gateways)}" if near.gateways else "then give the row again"
             raise UnclearName(cause, f"remove the row, or mend location.site; {cure}")
-        if row.underlay or {row.loss, row.throughput_bps, row.capacity_bps, row.egress_price} != {None}:
+        if row.underlay or {
+            row.jitter_ms,
+            row.loss,
+            row.throughput_bps,
+            row.capacity_bps,
+            row.egress_price,
+        } != {None}:
             cause = f"{workload.meta.name} is attached to {gateway.meta.name}, which is no link of the mesh"
             raise UnclearName(cause, "give rtt_ms alone and leave the other fields empty")
         key = (workload.id, gateway.id)

@@ -12,7 +12,7 @@ from foremesh.files.errors import InputError, listed, shown
 from foremesh.files.names import Names, UnclearName
 from foremesh.files.text import MEBIBYTE, check_file
 from foremesh.model.link import LinkId
-from foremesh.model.series import Metric, SeriesKey
+from foremesh.model.series import Flow, Metric, SeriesKey
 from foremesh.telemetry.recorded import PARQUET, RecordingError, Samples, load_metrics
 
 FILES: Final = ("history.csv", "history.parquet")
@@ -60,7 +60,7 @@ def read_history(path: Path, gateways: Names, links: Iterable[LinkId]) -> dict[M
         written: dict[SeriesKey, str] = {}
         for name, samples in series.items():
             try:
-                key = keys.gateway(name) if metric is Metric.LOAD else keys.link(name)
+                key = keys.of(metric, name)
                 if key in written:
                     cause = f"the series {shown(written[key])} and {shown(name)} are about the same, {key}"
                     raise UnclearName(cause, "write it the same way in every row")
@@ -133,8 +133,35 @@ class _Keys:
         for link in links:
             self._links[link.src, link.dst][link.underlay] = link
 
-    def gateway(self, name: str) -> str:
-        return self._gateways.resolve(name)
+    def of(self, metric: Metric, name: str) -> SeriesKey:
+        match metric:
+            case Metric.LOAD:
+                return self._gateways.resolve(name)
+            case Metric.DEMAND:
+                return self.flow(name)
+            case _:
+                return self.link(name)
+
+    def flow(self, name: str) -> Flow:
+        """What one end of a circuit sends to the other, as ``src->dst/circuit`` means it; ids may be ``namespace/name``
+        too, and a circuit without a namespace is in that of its first gateway. Without a circuit: all between the two.
+
+        Raises:
+            UnclearName: If the ends are no gateways.
+        """
+        src, arrow, rest = name.partition("->")
+        if not (src and arrow and rest):
+            cause = f"the series {shown(name)} names no demand"
+            raise UnclearName(cause, "write it as src->dst/circuit, for instance ams-1->fra-1/ams-1-fra-1-0a1b2c3d")
+        start, parts = self._gateways.resolve(src), rest.split("/")
+        for length in (1, 2):
+            end, circuit = self._gateways.find("/".join(parts[:length])), parts[length:]
+            if end is not None and len(circuit) < 3 and all(circuit):
+                if len(circuit) == 1:
+                    circuit = [start.partition("/")[0], *circuit]
+                return Flow(src=start, dst=end, circuit="/".join(circuit))
+        self._gateways.resolve(rest)
+        raise UnclearName(f"the series {shown(name)} names no demand", "write it as src->dst/circuit")
 
     def link(self, name: str) -> LinkId:
         """The link that ``src->dst`` or ``src->dst/underlay`` means; ids may be ``namespace/name`` too.

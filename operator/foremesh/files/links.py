@@ -40,6 +40,8 @@ class LinkRow:
     """Empty: the one network that both ends are on."""
     rtt_ms: float | None = None
     """Round trip over the link."""
+    jitter_ms: float | None = None
+    """How much transit times from src to dst vary from packet to packet."""
     loss: float | None = None
     """Share of packets lost, 0 to 1."""
     throughput_bps: float | None = None
@@ -60,8 +62,8 @@ class _Unfit(ValueError):
 
 
 def read_links(path: Path) -> tuple[LinkRow, ...]:
-    """Read ``links.csv``: columns ``src`` and ``dst``, and any of ``underlay``, ``rtt_ms``, ``loss``, ``throughput``,
-    ``capacity`` and ``price`` (or ``egress_price``); an empty field is unknown.
+    """Read ``links.csv``: columns ``src`` and ``dst``, and any of ``underlay``, ``rtt_ms``, ``jitter_ms``, ``loss``,
+    ``throughput``, ``capacity`` and ``price`` (or ``egress_price``); an empty field is unknown.
 
     Args:
         path: The file. Names in it stay as they are written.
@@ -152,12 +154,19 @@ def _number(text: str, cure: str) -> float:
     return number
 
 
-def _rtt_ms(text: str) -> float:
-    cure = "write the round trip in milliseconds, for instance 12.5"
-    rtt_ms = _number(text, cure)
-    if rtt_ms > LONGEST_RTT_MS:
+def _milliseconds(text: str, cure: str) -> float:
+    ms = _number(text, cure)
+    if ms > LONGEST_RTT_MS:
         raise _Unfit("which is more than a minute", f"{cure}; it is no count of microseconds")
-    return rtt_ms
+    return ms
+
+
+def _rtt_ms(text: str) -> float:
+    return _milliseconds(text, "write the round trip in milliseconds, for instance 12.5")
+
+
+def _jitter_ms(text: str) -> float:
+    return _milliseconds(text, "write how much transit times vary, in milliseconds, for instance 1.5")
 
 
 def _loss(text: str) -> float:
@@ -200,6 +209,7 @@ _once = lru_cache(maxsize=4096)
 
 _FIGURES: Final[dict[str, tuple[str, Callable[[str], float]]]] = {
     "rtt_ms": ("rtt_ms", _once(_rtt_ms)),
+    "jitter_ms": ("jitter_ms", _once(_jitter_ms)),
     "loss": ("loss", _once(_loss)),
     "throughput": ("throughput_bps", _once(_rate_bps)),
     "capacity": ("capacity_bps", _once(_capacity_bps)),

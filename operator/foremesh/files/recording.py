@@ -45,12 +45,13 @@ class Recording:
         return sum(len(batch.keys) for batch in self.batches)
 
 
-def read_recording(path: Path, step_s: float) -> Recording:
+def read_recording(path: Path, step_s: float, metric: Metric | None = None) -> Recording:
     """Read a recording.
 
     Args:
         path: The file; Parquet if it ends in ``.parquet`` or ``.pq``, otherwise CSV.
         step_s: Seconds between samples; a multiple of those in the file, whose means are then taken.
+        metric: The one to read, and what a file holds that does not say; None: all there are.
 
     Raises:
         InputError: If it cannot be read, holds nothing, or its samples do not fit the step.
@@ -58,9 +59,14 @@ def read_recording(path: Path, step_s: float) -> Recording:
     check_file(path, largest_bytes=LARGEST_BYTES)
     try:
         check_rows(path)
-        found = load_any(path, UNSAID)
+        found = load_any(path, metric or UNSAID)
     except RecordingError as error:
         raise InputError(path, error.line, " ".join(error.cause.split()), error.cure or FORMAT) from error
+    if metric is not None and found:
+        if metric not in found:
+            cause = f"holds no series of {metric}, but of {', '.join(sorted(found))}"
+            raise InputError(path, None, cause, "give one of those to --metric")
+        found = {metric: found[metric]}
     rows: dict[tuple[Metric, float, float], list[tuple[str, Floats]]] = {}
     merged = empty = 0
     for metric, series in found.items():

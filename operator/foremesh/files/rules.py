@@ -33,6 +33,7 @@ OF_UPDATES: Final = frozenset(
 )
 """Rules that compare an object with what it was before: a folder has no before."""
 
+_WEIGHTS: Final = {"latency", "bandwidth", "loss", "hops", "encryption", "egressPrice", "load", "jitter"}
 _DURATION: Final = re.compile(r"[0-9]{1,8}([.][0-9]{1,6})?(us|ms|s)")
 _RATE: Final = re.compile(r"[0-9]{1,15}([.][0-9]{1,6})?[kMGT]?")
 _SHARE: Final = re.compile(r"[0-9]{1,3}([.][0-9]{1,9})?%|[0-9]([.][0-9]{1,9})?")
@@ -100,6 +101,11 @@ def _apart(body: Mapping[str, Any], one: str, other: str, what: str) -> bool:
     return not set(body.get(one, {}).get(what, ())) & set(body.get(other, {}).get(what, ()))
 
 
+def _unavoided(body: Mapping[str, Any], what: str) -> bool:
+    """Whether nothing that is required is to be avoided as well."""
+    return not set(body.get(what, ())) & set(body.get("avoid", {}).get(what, ()))
+
+
 def _has_no_ports(body: Mapping[str, Any]) -> bool:
     return body.get("protocol") != "ICMP" or not body.get("ports")
 
@@ -157,8 +163,10 @@ RULES: Final[Mapping[str, Rule]] = {
     "write a gateway as namespace/name, for instance mesh/ams-1": Rule(lambda text: "/" in text),
     "write a gateway as namespace/name, for instance mesh/fra-1": Rule(lambda text: "/" in text),
     # Requirements, and figures
-    "a region is in both regions and avoid.regions": Rule(
-        lambda b: not set(b.get("regions", ())) & set(b.get("avoid", {}).get("regions", ())), _ONE_OF_THEM
+    "a region is in both regions and avoid.regions": Rule(lambda b: _unavoided(b, "regions"), _ONE_OF_THEM),
+    "a provider is in both providers and avoid.providers": Rule(lambda b: _unavoided(b, "providers"), _ONE_OF_THEM),
+    "a label is in both gatewayLabels and avoid.gatewayLabels": Rule(
+        lambda b: _unavoided(b, "gatewayLabels"), _ONE_OF_THEM
     ),
     "write a duration with us, ms or s, for instance 40ms or 1.5s": Rule(lambda text: bool(_DURATION.fullmatch(text))),
     "maxLatency is between 1us and 60s; no path has a round trip of zero": Rule(
@@ -214,9 +222,17 @@ RULES: Final[Mapping[str, Rule]] = {
     "a region is in both require.regions and avoid.regions": Rule(
         lambda b: _apart(b, "require", "avoid", "regions"), _ONE_OF_THEM
     ),
+    "a provider is in both require.providers and avoid.providers": Rule(
+        lambda b: _apart(b, "require", "avoid", "providers"), _ONE_OF_THEM
+    ),
+    "a label is in both require.gatewayLabels and avoid.gatewayLabels": Rule(
+        lambda b: _apart(b, "require", "avoid", "gatewayLabels"), _ONE_OF_THEM
+    ),
     "a gateway is in both require.gateways and avoid.gateways": Rule(
         lambda b: _apart(b, "require", "avoid", "gateways"), _ONE_OF_THEM
     ),
+    "every weight is 0, so all paths would cost the same; leave out those that are to stay as the profile has them, or "
+    "give one of them more": Rule(lambda b: bool(_WEIGHTS - b.keys()) or any(b.values())),
     # MeshResource
     "give exactly one of workload, machine, function and gateway, the one that belongs to type": Rule(
         _exactly_one("workload", "machine", "function", "gateway")
@@ -284,5 +300,7 @@ WORDS: Final[Mapping[str, str]] = {
     r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-.a-z0-9]*[a-z0-9])?$": (
         "write name or namespace/name in lower-case letters, digits and '-', for instance web or shop/web"
     ),
+    r"^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?"
+    r"=([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$": "write a label as key=value, for instance tier=gold",
 }
 """The CRDs' patterns for people; where a rule says it already, the pattern is not reached."""

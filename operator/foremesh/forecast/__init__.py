@@ -1,4 +1,4 @@
-"""Says where every series will be: forecasters, the gate that picks between them, fits in other processes.
+"""Says where every series will be: forecasters, the gate that mixes them, fits in other processes.
 
 Forecasts are pure functions of their inputs, clock included; only ``refit`` waits for anything. Prophet is imported in
 the processes that fit and nowhere else.

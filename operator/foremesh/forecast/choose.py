@@ -1,15 +1,17 @@
-"""Which forecaster every series gets: the one that its own past favours; the newest sample, unless clearly beaten.
+"""What is known of the forecasters of every series: how far their own past believes each, and how wide the truth lies.
 
-The backtest stands at many instants of the past, shows each forecaster only what was known then, and compares with
-what came; all series at once. How far the chosen one was off there is also how wide its quantiles are now (split
-conformal prediction: Lei et al., "Distribution-Free Predictive Inference for Regression", 2018).
+The backtest stands at many instants of the past, shows each forecaster only what was known then, and hands what it said
+and what came to the gate (see ``gate``); all series at once. How far the gate's mixture was off there is how wide
+quantiles are at first (split conformal prediction: Lei et al., "Distribution-Free Predictive Inference for Regression",
+2018); from there on they follow what comes.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,8 @@ from foremesh.forecast.forecasters import (
     View,
     away,
 )
+from foremesh.forecast.gate import Gate, Mixed
+from foremesh.forecast.kernels import FEWEST
 from foremesh.forecast.volatility import Volatility
 from foremesh.model.forecast import QUANTILES
 from foremesh.model.series import Floats, Metric
@@ -36,28 +40,35 @@ LOOKBACK_S = 3600.0
 FEWEST_ROW = 5
 """Samples in a row at the least, where an hour holds fewer: less is no median."""
 
-FOLDS = 12
-"""Parts of the proof, in time order; a model has to win most of them, not one incident."""
-
-FEWEST_ORIGINS = 4 * FOLDS
+FEWEST_ORIGINS = 48
 """Instants below which a backtest says nothing."""
 
-MOST_ORIGINS = 168
-"""Instants at most, evenly over the proof: errors of neighbours say the same, and time grows with them."""
+APART_S = 1200.0
+"""Seconds between those instants: errors of neighbours say the same, and time grows with their number. With three times
+as much, errors and coverage of recorded series were worse by a percent."""
 
-MOST_LAGS = 12
-"""Distances at which errors are looked at, the horizon among them: errors grow slowly with distance."""
+ENOUGH_ORIGINS, MOST_ORIGINS = 120, 504
+"""Instants that a short proof is cut into nevertheless, and at most, for the time it takes."""
+
+REACH_S = 7200.0
+"""Seconds before the last day whose samples are remembered too: where a day ago stood is told by its newest hour."""
+
+MOST_LAGS = 5
+"""Distances at which errors are looked at, from one sample to the horizon, each so many times the one before: errors
+grow slowly with distance, and time and memory with their number."""
 
 PROOF_SHARE = 0.25
 """Newest share of the past that models are judged on, and at least a day of it, so that every hour is in it. On
 recorded links half and all of the past judged worse: networks change their ways within days."""
 
-CLEARLY = {"median": 0.02, "additive": 0.04, "prophet": 0.1}
-"""Share by which a model's error has to be smaller than that of the best simpler one; less is luck, and luck moves
-circuits. Prophet needs a process of its own, and on mere noise its long memory wins some percent."""
+HANDICAPS = {"median": 1.0, "last": 1.05, "additive": 1.1, "prophet": 1.2, "seasonal": 1.3}
+"""Factor on a forecaster's errors: a twentieth halves the weight of an equal. The median moves circuits least; the
+newest sample follows noise; a rhythm may end; Prophet needs a process of its own, and on mere noise its long memory
+wins some percent; and what happened a day ago, incidents included, is to be expected again only where days are clearly
+alike."""
 
-MOST_FOLDS_LOST = 6
-"""Folds of ``FOLDS`` that a model may lose to the simpler one and still be trusted."""
+SHOWN = 0.01
+"""Weight from which a forecaster is named."""
 
 FLAT = "series is flat"
 GAPS = "series has too many gaps for a backtest"
@@ -65,49 +76,103 @@ GAPS = "series has too many gaps for a backtest"
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """A forecaster for every series of a past, why that one, and how far it was off."""
+    """The forecasters of every series of a past, how far each is believed, and how far off they were together."""
 
     models: tuple[Forecaster, ...]
-    """Each of them for all series."""
-    chosen: NDArray[np.int64]
-    """Per series, which of the models; -1 where a backtest says nothing."""
+    """Each of them for all series; the first is the naive one."""
+    gate: Gate
+    told: NDArray[np.bool_]
+    """Series that a backtest says anything of."""
     flat: NDArray[np.bool_]
     """Series whose known samples are all the same."""
     known: NDArray[np.int64]
     """Per series, samples known."""
     needed: int
     """Samples that a backtest needs."""
-    maes: Floats
-    """Mean errors at the horizon, shape (models, series), in the metric's unit."""
     lags_s: Floats
     """Seconds ahead that errors were looked at, ascending."""
-    spread: Floats
-    """What to add to a prediction for the lowest and the highest quantile, at usual volatility; shape (2, series,
-    lags)."""
     volatility: Volatility | None
     """None where a backtest says nothing of any."""
 
+    @cached_property
+    def chosen(self) -> NDArray[np.int64]:
+        """Per series, which of the models is believed most at the horizon; -1 where a backtest says nothing."""
+        return np.where(self.told, np.argmax(self.shares, axis=0), -1)
+
+    @cached_property
+    def shares(self) -> Floats:
+        """Weights at the horizon, shape (models, series)."""
+        return self.gate.weights()[..., -1]
+
+    def predicted(self, view: View, ahead_s: Floats) -> Floats:
+        """What every model says, shape (models, series, instants, steps); NaN where it says nothing."""
+        return np.array([model.predict(view, ahead_s) for model in self.models])
+
+    def factor(self, view: View, ahead_s: Floats) -> Floats:
+        """How much wider than usual quantiles are to be, shape (series, instants, steps)."""
+        if self.volatility is None:
+            return np.ones((*view.newest.shape, len(ahead_s)))
+        return self.volatility.factor(view, ahead_s)
+
+    def mixed(self, view: View, ahead_s: Floats) -> Mixed:
+        """What the models say together, by what is known now; a distance between two that errors were looked at is as
+        far between them."""
+        near = np.array([np.interp(ahead_s, self.lags_s, one) for one in np.eye(len(self.lags_s))])
+        middle = self.gate.mix(self.predicted(view, ahead_s), self.gate.weights() @ near)
+        spread = (self.gate.spread @ near)[:, :, None] * self.factor(view, ahead_s)
+        return Mixed(middle, spread)
+
+    def followed(self, values: Floats, view: View, at: NDArray[np.int64] | None = None) -> tuple[Judgement, Mixed]:
+        """Let the gate take samples that came since.
+
+        Args:
+            values: Shape (series, samples).
+            view: What was known at each of them, or at some.
+            at: At which; all if None.
+        """
+        at = np.arange(values.shape[1]) if at is None else at
+        predicted, factor = self.predicted(view, self.lags_s), self.factor(view, self.lags_s)
+        gate, mixed = self.gate.observe(values, at, predicted, factor)
+        return replace(self, gate=gate), Mixed(mixed.middle, mixed.spread * factor)
+
+    def moved(self, values: Floats, times_s: Floats, since: NDArray[np.int64]) -> Judgement:
+        """The same some samples later: only where the gate remembers what was predicted, anything is.
+
+        Args:
+            values: The past up to now, shape (series, samples).
+            times_s: Its unix times.
+            since: Which of its samples came since, in a row.
+        """
+        at = np.flatnonzero((self.gate.tick + 1 + np.arange(len(since))) % self.gate.stride == 0)
+        view = view_at(values, times_s, self.gate.step_s, since[at])
+        return self.followed(values[:, since], view, at)[0]
+
     def why(self, row: int, show: Callable[[float], str]) -> str:
-        """One line on a series' forecaster, or on why it has none.
+        """One line on a series' forecasters, or on why it has none.
 
         Args:
             row: Which series.
             show: Writes an error with its unit.
         """
-        chosen = int(self.chosen[row])
-        if chosen < 0:
+        if not self.told[row]:
             if self.known[row] < self.needed:
                 return f"series too short ({self.known[row]} of {self.needed} samples)"
             return FLAT if self.flat[row] else GAPS
-        maes, name = self.maes[:, row], self.models[chosen].name
-        if chosen:
-            return f"{name}: backtest MAE {show(maes[chosen])} against {show(maes[0])} of last over {FOLDS} folds"
-        others = ", ".join(
-            f"{model.name} {show(mae)}"
-            for model, mae in zip(self.models[1:], maes[1:], strict=True)
-            if np.isfinite(mae)
-        )
-        return f"last: backtest MAE {show(maes[0])}, not clearly beaten over {FOLDS} folds ({others})"
+        weights, errors = self.shares[:, row], self.gate.error[:-1, row, -1]
+        best, names = int(self.chosen[row]), [model.name for model in self.models]
+        over = f"in backtests of {self.gate.span_s / DAY_S:.2g} days"
+        if best and errors[best] > errors[0]:
+            near = f"near {show(errors[0])} of {names[0]}, and quieter"
+            said = f"{names[best]}: mean error {show(errors[best])} {over}, {near}"
+        elif best:
+            said = f"{names[best]}: mean error {show(errors[best])} against {show(errors[0])} of {names[0]} {over}"
+        else:
+            others = ", ".join(f"{name} {show(error)}" for name, error in zip(names[1:], errors[1:], strict=True))
+            said = f"{names[0]}: mean error {show(errors[0])} {over}, not beaten ({others})"
+        shares = [(weight, name) for weight, name in zip(weights, names, strict=True) if weight >= SHOWN]
+        if len(shares) == 1:
+            return said
+        return f"{said}; weights {', '.join(f'{name} {100 * weight:.0f} %' for weight, name in sorted(shares)[::-1])}"
 
 
 def row_samples(step_s: float) -> int:
@@ -118,8 +183,10 @@ def row_samples(step_s: float) -> int:
 def view_at(values: Floats, times_s: Floats, step_s: float, origins: NDArray[np.int64]) -> View:
     """What forecasters are shown at some samples of a past: each with those just before it, and none after."""
     width = row_samples(step_s)
-    padded = np.concatenate([np.full((len(values), width - 1), np.nan), values], axis=1)
-    rows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)[:, origins]
+    first = int(origins.min(initial=len(times_s) - 1)) - width + 1
+    seen = np.asarray(values[:, max(first, 0) :], dtype=np.float64)
+    padded = np.concatenate([np.full((len(values), max(-first, 0)), np.nan), seen], axis=1) if first < 0 else seen
+    rows = np.lib.stride_tricks.sliding_window_view(padded, width, axis=1)[:, origins - width + 1 - first]
     return View(rows, times_s[origins][:, None] - step_s * np.arange(width - 1, -1, -1))
 
 
@@ -143,8 +210,10 @@ def judge(
     metric: Metric = Metric.LOAD,
     rivals: Sequence[Forecaster] = (),
     only: str = "",
+    most_lags: int = MOST_LAGS,
+    days: Shape | None = None,
 ) -> Judgement:
-    """Backtest the forecasters on the past of every series and pick one for each.
+    """Backtest the forecasters on the past of every series.
 
     Args:
         values: The past, shape (series, samples), oldest first, NaN where unknown.
@@ -156,7 +225,11 @@ def judge(
         rivals: Forecasters that are looked at besides, simplest first.
         only: The forecaster that every series gets where it says anything, whatever its past says; the others are not
             looked at. Its errors are then those that quantiles are made of.
+        most_lags: Distances at which errors are looked at, the horizon first; they do not depend on each other.
+        days: What was there a day before an instant, if anybody knows better than this past, which ends. Only what was
+            there up to an instant is read for it.
     """
+    values = np.asarray(values, dtype=np.float64)
     needed = fewest_samples(step_s, horizon_s)
     finite = np.isfinite(values)
     known = finite.sum(axis=1)
@@ -164,32 +237,31 @@ def judge(
         np.max(values, axis=1, where=finite, initial=-np.inf) == np.min(values, axis=1, where=finite, initial=np.inf)
     )
     able = (known >= needed) & ~flat
-    lags = _lags(horizon_s, step_s)
+    lags = _lags(horizon_s, step_s, most_lags)
     lags_s: Floats = lags * np.float64(step_s)
+    ticks = np.rint(times_s / step_s).astype(np.int64)
+    proof = np.flatnonzero(times_s >= times_s[-1] - proof_s(times_s[-1] - times_s[0], step_s, horizon_s))
+    stride = max(1, math.ceil(len(proof) / MOST_ORIGINS), min(round(APART_S / step_s), len(proof) // ENOUGH_ORIGINS))
+    origins = proof[ticks[proof] % stride == 0]
     nobody = Judgement(
         models=(LastValue(),),
-        chosen=np.full(len(values), -1),
+        gate=Gate.new(len(values), np.ones(1), lags, step_s=step_s, stride=stride, tick=int(ticks[-1])),
+        told=np.zeros(len(values), dtype=np.bool_),
         flat=flat,
         known=known,
         needed=needed,
-        maes=np.full((1, len(values)), np.nan),
         lags_s=lags_s,
-        spread=np.zeros((2, len(values), len(lags))),
         volatility=None,
     )
     if not able.any():
         return nobody
-    from_s = times_s[-1] - proof_s(times_s[-1] - times_s[0], step_s, horizon_s)
-    origins = np.flatnonzero(times_s[: -lags[-1]] >= from_s)
-    origins = origins[:: max(1, math.ceil(len(origins) / MOST_ORIGINS))]
-    came = values[:, origins[:, None] + lags]
+    later = np.concatenate([values, np.full((len(values), lags[-1]), np.nan)], axis=1)
+    came = later[:, origins[:, None] + lags]
     view = view_at(values, times_s, step_s, origins)
     came[~(np.isfinite(came[..., -1]) & np.isfinite(view.newest) & able[:, None])] = np.nan
     models: list[Forecaster] = [LastValue(), RollingMedian(), *rivals]
-    if only:
-        models = [models[0], *(model for model in models[1:] if model.name == only)]
     predicted = [model.predict(view, lags_s) for model in models]
-    # Losses come in bursts: of 1,276 backtests on simulated links, most with a daily rhythm, the model won none.
+    # Losses come in bursts: of 1,276 backtests on simulated links, most with a daily rhythm, no model of days won any.
     taught = times_s[origins[0]] - times_s[0] >= FEWEST_DAYS * DAY_S
     if only in ("", "additive") and metric is not Metric.LOSS and taught:
         there, additive = fit_additive(
@@ -204,42 +276,55 @@ def judge(
         )
         predicted.append(there)
         models.append(additive)
+    if not only and metric is not Metric.LOSS and taught and horizon_s <= DAY_S:
+        # How much of a distance from a day ago is kept is not learnt: that flatters what a day ago says.
+        whole, always = np.ones(len(values)), np.full(len(values), np.inf)
+        before = Curves.of_batch(values, times_s + DAY_S, step_s)
+        if days is None:
+            newest = round((DAY_S + REACH_S) / step_s)
+            days = Curves.of_batch(values[:, -newest:].astype(np.float32), times_s[-newest:] + DAY_S, step_s)
+        predicted.append(Seasonal("seasonal", before, whole, lags_s[-1], always).predict(view, lags_s))
+        models.append(Seasonal("seasonal", days, whole, lags_s[-1], always))
     if only in ("", "prophet") and any(fits):
-        proof = Curves.of([fit.proof if fit else None for fit in fits])
+        proven = Curves.of([fit.proof if fit else None for fit in fits])
         curve = Curves.of([fit.curve if fit else None for fit in fits])
-        _add(predicted, models, "prophet", (proof, curve), view, came[..., -1], lags_s)
-    errors = [came - there for there in predicted]
-    at_horizon = [np.abs(error[..., -1]) for error in errors]
-    chosen = np.where(np.isfinite(at_horizon[0]).sum(axis=1) >= FEWEST_ORIGINS, 0, -1)
-    best, off = at_horizon[0], errors[0]
-    for index, model in enumerate(models[1:], start=1):
-        wins = (chosen >= 0) & (
-            np.isfinite(at_horizon[index]).any(axis=1) if only else _wins(at_horizon[index], best, model.name)
-        )
-        chosen = np.where(wins, index, chosen)
-        best = np.where(wins[:, None], at_horizon[index], best)
-        off = np.where(wins[:, None, None], errors[index], off)
+        _add(predicted, models, "prophet", (proven, curve), view, came[..., -1], lags_s)
+    if only:
+        index = max((index for index, model in enumerate(models) if model.name == only), default=0)
+        models, predicted = [models[index]], [np.where(np.isfinite(predicted[index]), predicted[index], predicted[0])]
     volatility = Volatility.of(values, times_s, step_s, horizon_s, view)
+    factor = volatility.factor(view, lags_s)
+    handicap = np.array([HANDICAPS.get(model.name, 1.0) for model in models])
+    gate = Gate.new(len(values), handicap, lags, step_s=step_s, stride=stride, tick=int(ticks[proof[0]]) - 1)
+    gate, mixed = gate.observe(values[:, proof], origins - proof[0], np.array(predicted), factor)
+    off = (came - mixed.middle) / factor
+    off[:, _unaware(origins, lags, stride)] = np.nan
     return Judgement(
         models=tuple(models),
-        chosen=chosen,
+        gate=replace(gate, spread=np.nan_to_num(_spread(off)).astype(np.float32)),
+        told=np.isfinite(came[..., -1]).sum(axis=1) >= FEWEST_ORIGINS,
         flat=flat,
         known=known,
         needed=needed,
-        maes=np.array([_mean(error) for error in at_horizon]),
         lags_s=lags_s,
-        spread=_spread(off / volatility.factor(view, lags_s)),
         volatility=volatility,
     )
+
+
+def _unaware(origins: NDArray[np.int64], lags: NDArray[np.int64], stride: int) -> NDArray[np.bool_]:
+    """Where the gate spoke before it knew any errors, shape (instants, lags): how far off it was then says nothing of
+    now. A proof too short for anything else has to do with it."""
+    early = (origins - origins[0])[:, None] < lags + FEWEST * stride
+    unaware: NDArray[np.bool_] = early & ((~early).sum(axis=0) >= FEWEST)
+    return unaware
 
 
 def _steps(horizon_s: float, step_s: float) -> int:
     return math.ceil(horizon_s / step_s - 1e-9)
 
 
-def _lags(horizon_s: float, step_s: float) -> NDArray[np.int64]:
-    steps = _steps(horizon_s, step_s)
-    return np.unique(np.ceil(np.linspace(0, steps, MOST_LAGS + 1)[1:]).astype(np.int64))
+def _lags(horizon_s: float, step_s: float, most: int) -> NDArray[np.int64]:
+    return np.unique(np.rint(np.geomspace(_steps(horizon_s, step_s), 1, most)).astype(np.int64))
 
 
 def _add(
@@ -264,39 +349,33 @@ def _add(
     models.append(Seasonal(name, shape, kept, lags_s[-1], usual))
 
 
-def _mean(errors: Floats) -> Floats:
-    known = np.isfinite(errors)
-    count = known.sum(axis=1)
-    total = np.sum(errors, axis=1, where=known)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _wins(model: Floats, simpler: Floats, name: str) -> NDArray[np.bool_]:
-    """Per series, whether a model's errors, in time order, are clearly smaller than those of a simpler one.
-
-    Args:
-        model: Absolute errors, shape (series, instants), NaN where unknown.
-        simpler: The same of the simpler model.
-        name: The model's.
-    """
-    both = np.isfinite(model) & np.isfinite(simpler)
-    starts = [part[0] for part in np.array_split(np.arange(model.shape[1]), FOLDS) if len(part)]
-    ours = np.add.reduceat(np.where(both, model, 0.0), starts, axis=1)
-    theirs = np.add.reduceat(np.where(both, simpler, 0.0), starts, axis=1)
-    better = ours.sum(axis=1) < (1 - CLEARLY[name]) * theirs.sum(axis=1)
-    lost = ours > theirs
-    wins: NDArray[np.bool_] = better & (lost.sum(axis=1) <= MOST_FOLDS_LOST) & (both.sum(axis=1) >= FEWEST_ORIGINS)
-    # A rhythm may have ended since it was fitted, hours ago; the newest fold would show it.
-    return wins & ~lost[:, -1] if name == "prophet" else wins
-
-
 def _spread(errors: Floats) -> Floats:
-    """Conformal quantiles of the errors of each lag, shape (2, series, lags): the highest one rounded up and the lowest
-    down, so that they cover what they say with few errors too."""
-    ordered = np.sort(errors.transpose(0, 2, 1), axis=-1)  # NaN goes last
+    """Conformal quantiles of the errors of each lag, shape (2, series, lags).
+
+    Of ``n`` errors that know nothing of each other, the next is below the ``k``-th smallest with ``k / (n + 1)``. Far
+    ahead they overlap, and are worth fewer: as many as their correlation leaves (Bayley & Hammersley, "The 'Effective'
+    Number of Independent Observations in an Autocorrelated Time Series", 1946). Whether they are beyond a quantile goes
+    together less than how large they are, about as its square does.
+    """
+    errors = errors.transpose(0, 2, 1)
+    ordered = np.sort(errors, axis=-1)  # NaN goes last
     count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
-    low = np.maximum(np.floor(QUANTILES[0] * (count + 1)).astype(np.int64) - 1, 0)
-    high = np.maximum(np.minimum(np.ceil(QUANTILES[-1] * (count + 1)).astype(np.int64), count) - 1, 0)
+    alike = _alike(errors)[..., None] ** 2
+    worth = np.maximum(count * (1 - alike) / (1 + alike), 1.0)
+    share = np.maximum(QUANTILES[0] - (0.5 - QUANTILES[0]) / worth, 0.0)
+    low = np.maximum(np.floor(share * count - 0.5).astype(np.int64), 0)
+    high = np.maximum(count - 1 - low, 0)
     spread = np.array([np.take_along_axis(ordered, at, axis=-1)[..., 0] for at in (low, high)])
     # The horizon's errors are all known; gaps may leave a nearer lag without any, and it is no worse.
     return np.where(np.isfinite(spread), spread, spread[..., -1:])
+
+
+def _alike(errors: Floats) -> Floats:
+    """Correlation of neighbours along the last axis, 0 to 1."""
+    known = np.isfinite(errors)
+    mean = np.sum(errors, axis=-1, where=known, keepdims=True) / np.maximum(known.sum(axis=-1, keepdims=True), 1)
+    off = np.where(known, errors - mean, 0.0)
+    square = np.sum(off * off, axis=-1)
+    both = np.sum(off[..., 1:] * off[..., :-1], axis=-1)
+    alike: Floats = np.clip(both / np.where(square > 0, square, 1.0), 0.0, 0.99)
+    return alike

@@ -1,8 +1,8 @@
 """How good forecasts would have been: every model on the same points of many series, at the end of their past.
 
-The end of a batch is cut into folds, blocks in time order. What is fitted (rhythms, Prophet's curves, the gate's choice
-and the width of intervals) is fitted once for each fold, on what lies before its first origin. At each origin within
-the fold a model is shown the newest samples, as the operator would have them, and no later ones.
+The end of a batch is cut into folds, blocks in time order. What is fitted (rhythms, Prophet's curves) is fitted once
+for each fold, on what lies before its first origin. At each origin within the fold a model is shown the newest samples,
+as the operator would have them, and no later ones; weights and the width of intervals follow the truths known by then.
 
 Arrays in, arrays out: nothing here reads a file or a clock but to say how long models took.
 """
@@ -195,6 +195,7 @@ def _evaluate(
     collected: dict[tuple[str, float], list[Sums]] = {}
     seconds = {(model, horizon_s): 0.0 for model in models for horizon_s in horizons_s}
     seasonal = SeasonalNaive(Curves.of_batch(values, times_s, step_s))
+    days = Curves.of_batch(values, times_s + DAY_S, step_s)
     steps = len(layout.first) * len(horizons_s) * len(models)
     done = 0
     for fold, first in enumerate(layout.first):
@@ -218,8 +219,10 @@ def _evaluate(
                     metric=batch.metric,
                     rivals=(seasonal,) if model == "seasonal" else (),
                     only="" if model == "auto" else model,
+                    most_lags=1,
+                    days=days,
                 )
-                quantiles, there = predict(judgement, view, horizon_s)
+                quantiles, there = followed(judgement, values[:, origins], view)
                 held = quantiles if held is None else held
                 if model == "auto":
                     quantiles = np.where(trusted[:, None], quantiles, held)
@@ -227,8 +230,8 @@ def _evaluate(
                     continue
                 took_s = time.process_time() - began_s
                 seconds[model, horizon_s] += took_s + (fitting_s if model == "prophet" else 0.0)
-                if model != "auto":  # what is chosen for a model that says nothing is the first, the last value
-                    there &= (judgement.chosen > 0)[:, None] | (model == "last")
+                if model not in ("auto", judgement.models[0].name):
+                    there[:] = False  # it could not be fitted
                 sums = _sums(quantiles, held[1], came, points, points & ~there)
                 collected.setdefault((model, horizon_s), []).append(sums)
                 done += 1
@@ -243,29 +246,31 @@ def _evaluate(
     )
 
 
-def predict(judgement: Judgement, view: View, horizon_s: float) -> tuple[Floats, NDArray[np.bool_]]:
-    """What a judgement's favourites say at many instants, as ``quantile_forecast`` says it at one.
+def followed(judgement: Judgement, values: Floats, view: View) -> tuple[Floats, NDArray[np.bool_]]:
+    """What models say of the horizon at each of many samples, the gate taking one after the other.
+
+    Args:
+        judgement: Of the past up to the first of these samples.
+        values: Shape (series, samples).
+        view: What was known at each of them.
 
     Returns:
-        Quantiles, shape (quantiles, series, instants), NaN where not even a newest sample is known; and where the
-        favourite had something to say itself.
+        Quantiles, shape (quantiles, series, samples), NaN where not even a newest sample is known; and where any model
+        had something to say itself.
     """
-    ahead_s = np.array([horizon_s])
-    series, instants = view.newest.shape
-    middle = np.full((series, instants), np.nan)
-    for index in np.unique(judgement.chosen[judgement.chosen >= 0]).tolist():
-        its = judgement.chosen == index
-        middle[its] = judgement.models[index].predict(view, ahead_s)[its, :, 0]
-    there = np.isfinite(middle)
-    middle = np.where(there, middle, view.newest)
-    low = high = np.zeros_like(middle)
-    if judgement.volatility is not None:
-        factor = judgement.volatility.factor(view, ahead_s)[..., 0]
-        low, high = (one[:, -1, None] * factor for one in judgement.spread)
-    nobody = judgement.chosen < 0
+    ahead_s = judgement.lags_s[-1:]
+    first = judgement.mixed(View(view.rows[:, :1], view.times_s[:1]), judgement.lags_s)
+    _, rest = judgement.followed(values[:, 1:], View(view.rows[:, 1:], view.times_s[1:]))
+    middle, low, high = (
+        np.concatenate([one[..., -1], other[..., -1]], axis=1)
+        for one, other in zip((first.middle, *first.spread), (rest.middle, *rest.spread), strict=True)
+    )
+    there = np.isfinite(judgement.predicted(view, ahead_s)[..., 0]).max(axis=0)
+    middle = np.where(np.isfinite(middle), middle, view.newest)
+    nobody = ~judgement.told
     if nobody.any():
+        middle[nobody] = view.newest[nobody]
         off = view.rows[nobody] - middle[nobody][..., None]
-        low, high = low.copy(), high.copy()
         low[nobody], high[nobody] = (quantile(off, share) for share in (QUANTILES[0], QUANTILES[-1]))
     return np.array([middle + np.minimum(low, 0.0), middle, middle + np.maximum(high, 0.0)]), there
 

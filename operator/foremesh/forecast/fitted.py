@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 REFIT_S = 6 * 3600.0
 """Seconds that a fit serves: a rhythm learnt from a week changes no sooner, and the level is corrected all along."""
+
+LATE = 0.05
+"""Share of the interval that a series may be late for its turn and have its next one in time nevertheless."""
 
 TAUGHT_S = 2 * DAY_S
 """Seconds of samples before the proof that a fit needs: a daily rhythm has to be seen twice."""
@@ -59,15 +63,18 @@ class FittedModels:
 async def refit(
     fitted: FittedModels, past: SeriesBatch, *, pool: Executor, horizon_s: float, interval_s: float = REFIT_S
 ) -> FittedModels:
-    """Fit the series of one metric that have no fit, or one older than the interval.
+    """Fit the series of one metric that have no fit, or one older than the interval whose turn has come.
+
+    Turns are spread evenly over the interval by the series' names, so that refits do not come all at once: the second
+    fit comes up to two intervals after the first, and later ones an interval after each other.
 
     Args:
         fitted: The fits so far; not changed.
         past: The series, days of them; its ``end_s`` is the clock.
-        pool: Where fits run, best in processes of their own (started by spawn: a fork of a program with threads may
-            hang). A fit takes about 0.2 s on an idle core.
+        pool: Where fits run: in processes of their own (started by spawn: a fork of a program with threads may hang),
+            or on other machines. A fit takes about 0.2 s on an idle core.
         horizon_s: Seconds ahead that forecasts will ask for.
-        interval_s: Seconds that a fit serves. Curves reach twice as far, so that late refits leave no gap.
+        interval_s: Seconds that a fit serves. Curves reach three times as far, so that no turn leaves a gap.
 
     Returns:
         The fits so far with the new ones, without those that are past use.
@@ -80,7 +87,7 @@ async def refit(
     due: dict[Name, partial[Fit]] = {}
     for key, row in zip(past.keys, past.values, strict=True):
         name = (past.metric, key)
-        if name in fits and past.end_s - fits[name].fitted_at_s < interval_s:
+        if name in fits and past.end_s < _turn_s(name, fits[name].fitted_at_s, interval_s):
             continue
         values, step_s = thinned(row, past.step_s)
         values = values[np.argmax(np.isfinite(values)) :]
@@ -91,7 +98,7 @@ async def refit(
         elif (before := fitted.refused.get(name)) and before.failed and past.end_s - before.at_s < interval_s:
             refused[name] = before
         else:
-            ahead_s = 2 * interval_s + horizon_s
+            ahead_s = 3 * interval_s + horizon_s
             lookback_s = LOOKBACK_S + row_samples(past.step_s) * past.step_s
             due[name] = partial(fit, values, step_s, past.end_s, proof_s=proof, lookback_s=lookback_s, ahead_s=ahead_s)
     loop = asyncio.get_running_loop()
@@ -105,6 +112,14 @@ async def refit(
             log.warning("fit failed metric=%s series=%s cause=%r", past.metric, name[1], result)
             refused[name] = Refused(f"fit failed: {result}", past.end_s, failed=True)
     return FittedModels(fits, refused)
+
+
+def _turn_s(name: Name, fitted_at_s: float, interval_s: float) -> float:
+    """Unix time of the next fit: a series' first turn at least an interval after the one before, but for ``LATE``."""
+    # A checksum would not do: those of similar names lie close together.
+    phase_s = int.from_bytes(blake2b(repr(name).encode(), digest_size=4).digest()) / 2**32 * interval_s
+    turn_s = (fitted_at_s - phase_s) // interval_s * interval_s + phase_s + interval_s
+    return turn_s if turn_s - fitted_at_s >= (1 - LATE) * interval_s else turn_s + interval_s
 
 
 def _unfit(values: Floats, step_s: float, proof: float) -> str:

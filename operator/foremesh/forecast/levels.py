@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from foremesh.forecast import kernels
+from foremesh.forecast.kernels import FEW, MAD_TO_DEVIATION, RUN
 from foremesh.model.series import Floats
 
-NEWEST = 5
-"""Samples that say where the series stands: three of five have to agree before a jump is believed."""
-
-RUN = 3
-"""Samples in a row away from the newest ones, on one side, that count as another level and not as noise."""
-
-AWAY = 4.0
-"""Noise deviations from which a sample counts as away; three in a row are then no accident."""
-
-MAD_TO_DEVIATION = 1.4826
-"""A normal distribution's standard deviation over its median absolute deviation."""
+__all__ = ["MAD_TO_DEVIATION", "RUN", "median", "newest", "quantile", "recent_mean", "settled"]
 
 
 def median(rows: Floats) -> Floats:
     """Median of the known samples along the last axis; NaN where there is none. Faster than numpy's."""
-    ordered = np.sort(rows, axis=-1)  # NaN goes last
     samples = rows.shape[-1]
+    if 0 < samples <= FEW:
+        found = np.empty(rows.shape[:-1])
+        kernels.medians(_flat(rows), found.reshape(-1))
+        return found
+    ordered = np.sort(rows, axis=-1)  # NaN goes last
     middle = np.asarray((ordered[..., (samples - 1) // 2] + ordered[..., samples // 2]) / 2)
     gaps = np.isnan(ordered[..., -1])
     if gaps.any():
@@ -48,8 +43,12 @@ def quantile(rows: Floats, share: float) -> Floats:
 
 def newest(rows: Floats) -> Floats:
     """Newest known sample along the last axis; NaN where there is none."""
-    back = np.argmax(np.isfinite(rows)[..., ::-1], axis=-1)
-    value: Floats = np.take_along_axis(rows, rows.shape[-1] - 1 - back[..., None], axis=-1)[..., 0]
+    value: Floats = rows[..., -1].copy()
+    gaps = np.isnan(value)
+    if gaps.any():
+        some = rows[gaps]
+        back = np.argmax(np.isfinite(some)[..., ::-1], axis=-1)
+        value[gaps] = np.take_along_axis(some, rows.shape[-1] - 1 - back[..., None], axis=-1)[..., 0]
     return value
 
 
@@ -74,29 +73,11 @@ def settled(rows: Floats) -> Floats:
     is judged by differences over as many samples: one jump disturbs few of them, and samples whose windows overlap
     differ too little from their neighbours.
     """
-    samples = rows.shape[-1]
-    flat = np.ascontiguousarray(rows.reshape(-1, samples))
-    packed = flat
-    gaps = np.isnan(flat).any(axis=-1)
-    if gaps.any():
-        order = np.argsort(np.isfinite(flat[gaps]), axis=-1, kind="stable")
-        packed = flat.copy()
-        packed[gaps] = np.take_along_axis(flat[gaps], order, axis=-1)  # known samples side by side, newest last
-    stand = median(packed[:, -NEWEST:])
-    if samples <= RUN:
-        return stand.reshape(rows.shape[:-1])
-    noise = MAD_TO_DEVIATION * median(np.abs(packed[:, RUN:] - packed[:, :-RUN])) / np.sqrt(2.0)
-    apart = packed - stand[:, None]
-    limit = AWAY * np.nan_to_num(noise)[:, None]
-    above, below = apart > limit, apart < -limit
-    runs = _runs(above) | _runs(below)
-    level = median(packed)
-    jumped = np.flatnonzero(runs.any(axis=-1))
-    if len(jumped):
-        behind = runs.shape[-1] - 1 - np.argmax(runs[jumped, ::-1], axis=-1) + RUN
-        level[jumped] = median(np.where(np.arange(samples) >= behind[:, None], packed[jumped], np.nan))
-    return level.reshape(rows.shape[:-1])
+    level = np.empty(rows.shape[:-1])
+    kernels.settle(_flat(rows), level.reshape(-1))
+    return level
 
 
-def _runs(away: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return away[:, :-2] & away[:, 1:-1] & away[:, 2:]
+def _flat(rows: Floats) -> Floats:
+    """As compiled functions take them: they know no arrays that may not be written."""
+    return np.require(rows, np.float64, ["C", "W"]).reshape(-1, rows.shape[-1])

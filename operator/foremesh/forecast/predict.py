@@ -19,6 +19,7 @@ from foremesh.forecast.fitted import FittedModels
 from foremesh.forecast.forecasters import Forecaster, LastValue, RollingMedian, View
 from foremesh.forecast.judged import judged
 from foremesh.forecast.levels import quantile
+from foremesh.forecast.parts import Part, parts, worked
 from foremesh.forecast.reasons import Reasons
 from foremesh.model.forecast import QUANTILES, UNKNOWN, Forecast
 from foremesh.model.series import Floats, Metric, SeriesBatch, SeriesKey
@@ -60,7 +61,8 @@ def quantile_forecast(
 ) -> Forecast:
     """Forecast every series of a batch.
 
-    Each series gets the forecaster that its own past favours (see ``choose``), started at its newest samples: a jump
+    Each series gets the mixture of forecasters that its own past favours (see ``choose`` and ``gate``), started at its
+    newest samples and named by the one believed most: a jump
     is followed within three of them, and a link that lost every probe is dead from the next forecast on. What was
     never usual raises the highest quantile at once and for a while, and is over for the others as soon as a minute is
     usual again (see ``alarm``). Without
@@ -89,8 +91,46 @@ def quantile_forecast(
         raise HorizonError(horizon_s, step_s)
     if max_age_s is None:
         max_age_s = max(LONGEST_AGE_S, LONGEST_AGE_STEPS * batch.step_s)
+
+    def part(one: Part) -> Forecast:
+        return _forecast(one.batch, one.past, fitted, horizon_s, step_s * np.arange(1.0, steps + 1), max_age_s)
+
+    some = parts(batch, past)
+    found = worked(part, some)
+    return found[0] if len(found) == 1 else _joined(batch, some, found)
+
+
+def _joined(batch: SeriesBatch, some: Sequence[Part], found: Sequence[Forecast]) -> Forecast:
+    series = len(batch.keys)
+    values = np.empty((len(QUANTILES), series, found[0].values.shape[2]))
+    models = np.empty(series, dtype=object)
+    part, place = np.empty((2, series), dtype=np.int64)
+    for index, (one, forecast) in enumerate(zip(some, found, strict=True)):
+        values[:, one.rows] = forecast.values
+        models[one.rows] = forecast.models
+        part[one.rows] = index
+        place[one.rows] = np.arange(len(forecast.keys))
+
+    def reason(row: int) -> str:
+        said: str = found[part[row]].reasons[int(place[row])]
+        return said
+
+    first = found[0]
+    return Forecast(
+        batch.metric, batch.keys, first.step_s, first.start_s, values, tuple(models.tolist()), Reasons(series, reason)
+    )
+
+
+def _forecast(
+    batch: SeriesBatch,
+    past: SeriesBatch | None,
+    fitted: FittedModels | None,
+    horizon_s: float,
+    ahead_s: Floats,
+    max_age_s: float,
+) -> Forecast:
     newest, ages_s = batch.newest()
-    work = _Work.of(batch, newest, ages_s <= max_age_s, step_s * np.arange(1, steps + 1, dtype=np.float64))
+    work = _Work.of(batch, newest, ages_s <= max_age_s, ahead_s)
     found = _fits(fitted, batch, horizon_s)
     for held in (past, batch):
         if held is not None and work.pending.any():
@@ -111,11 +151,12 @@ def quantile_forecast(
     return Forecast(
         metric=batch.metric,
         keys=batch.keys,
-        step_s=step_s,
+        step_s=float(ahead_s[0]),
         start_s=batch.end_s,
         values=values,
         models=tuple(work.models.tolist()),
         reasons=_reasons(work, found, batch.metric, max_age_s),
+        errors=work.errors,
     )
 
 
@@ -145,6 +186,8 @@ class _Work:
     low: Floats
     high: Floats
     models: NDArray[np.object_]
+    errors: Floats
+    """Per series, how far the mixture was off at the horizon; NaN where no backtest says it."""
     source: NDArray[np.int64]
     """Per series, which of the judgements was looked at last; -1 for none."""
     judgements: list[tuple[Judgement, NDArray[np.int64]]] = field(default_factory=list)
@@ -156,7 +199,7 @@ class _Work:
         shape = len(batch.keys), len(ahead_s)
         return cls(
             keys=batch.keys,
-            rows=batch.values[:, None, -width:],
+            rows=batch.values[:, None, -width:].astype(np.float64, copy=False),
             times_s=batch.times_s[None, -width:],
             step_s=batch.step_s,
             newest=newest,
@@ -167,11 +210,12 @@ class _Work:
             low=np.zeros(shape),
             high=np.zeros(shape),
             models=np.where(alive, _held(batch.metric).name, UNKNOWN).astype(object),
+            errors=np.full(len(batch.keys), np.nan),
             source=np.full(len(batch.keys), -1),
         )
 
     def take(self, held: SeriesBatch, horizon_s: float, found: Sequence[Fit | str]) -> None:
-        """Predict the pending series that this past has a favourite for."""
+        """Predict the pending series that this past says anything of."""
         row = _rows(self.keys, held.keys)
         asked = np.flatnonzero(self.pending & (row >= 0))
         if not len(asked):
@@ -191,15 +235,11 @@ class _Work:
         chosen = chosen[chosen >= 0]
         self.pending[told] = False
         view = self._view(held, row)
-        lag = np.minimum(np.searchsorted(judgement.lags_s, self.ahead_s - 1e-6), len(judgement.lags_s) - 1)
-        if judgement.volatility is not None:
-            factor = judgement.volatility.factor(view, self.ahead_s)[row[told], 0]
-            self.low[told], self.high[told] = judgement.spread[:, row[told][:, None], lag] * factor
-        for index in np.unique(chosen).tolist():
-            its = told[chosen == index]
-            model = judgement.models[index]
-            self.middle[its] = model.predict(view, self.ahead_s)[row[its], 0]
-            self.models[its] = model.name
+        mixed = judgement.mixed(view, self.ahead_s)
+        self.middle[told] = mixed.middle[row[told], 0]
+        self.low[told], self.high[told] = mixed.spread[:, row[told], 0]
+        self.errors[told] = judgement.gate.error[-1, row[told], -1]
+        self.models[told] = np.array([model.name for model in judgement.models], dtype=object)[chosen]
 
     def hold(self, model: Forecaster) -> None:
         """The simplest model for the alive that nothing else is known of, as wide as the hour's range."""
@@ -219,7 +259,7 @@ class _Work:
 
 
 def _held(metric: Metric) -> Forecaster:
-    """What stands in where no past has a favourite: of loss a single probe is no sign, but for a link that is dead."""
+    """What stands in where no past says anything: of loss a single probe is no sign, but for a link that is dead."""
     return RollingMedian() if metric is Metric.LOSS else LastValue()
 
 
@@ -258,7 +298,7 @@ def _writer(metric: Metric) -> Callable[[float], str]:
     match metric:
         case Metric.RTT:
             return "{:.3g} ms".format
-        case Metric.THROUGHPUT:
+        case Metric.THROUGHPUT | Metric.DEMAND:
             return lambda bps: f"{Bandwidth(float(f'{bps:.3g}'))}bit/s"
         case _:
             return lambda share: f"{100 * share:.3g} %"

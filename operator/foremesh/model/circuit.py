@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -156,9 +157,16 @@ class CircuitStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False
     predicted: Figures | None = None
     observed: Figures | None = None
     forecast_model: str = ""
+    """Who forecast the round trips of the path's links."""
+    forecast_reason: str = ""
+    """Why those, link by link; as it was when the status was written."""
     intents: tuple[str, ...] = ()
     moves: int = 0
     """Paths that it was given by plans after the first."""
+    moved_at: datetime | None = None
+    """When it came to its path, if it had another before."""
+    moved_from: tuple[str, ...] = ()
+    """The path that it had before."""
     failovers: int = 0
     """Times that its ends went to the standby by themselves."""
     observed_generation: int = 0

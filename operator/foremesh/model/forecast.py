@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,15 @@ from foremesh.model.series import Floats, Metric, SeriesKey
 QUANTILES = (0.1, 0.5, 0.9)
 """The optimistic end, the middle that paths are compared by, and the pessimistic end that requirements are checked on;
 wider ones would need more history than a week to know."""
+
+CHANGES = 0.02
+"""Share of its size by which a median has to change over the horizon for its steps to matter: what a move is worth
+(``planning.moveWorth``), or less would be taken for a reason to move at one moment instead of another. And it has to
+change by more than it is uncertain."""
+
+CHANGES_OF_SHARES = 0.001
+"""The same of figures that are shares themselves, such as loss, beside that: most are so small that they seem to change
+all the time."""
 
 UNKNOWN = "unknown"
 """Stands for a model where nothing can be predicted."""
@@ -40,6 +49,9 @@ class Forecast:
     reasons: Sequence[str]
     """Per series, one line on why that model; may be written as it is read."""
     quantiles: tuple[float, ...] = QUANTILES
+    errors: Floats | None = None
+    """Per series, how far the model was off of late at the end of the horizon, on average, in the metric's unit; NaN
+    where nobody looked, None if that is all of them."""
 
     def __post_init__(self) -> None:
         values = np.array(self.values, dtype=np.float64)
@@ -56,6 +68,15 @@ class Forecast:
     def __contains__(self, key: SeriesKey) -> bool:
         return key in self._rows
 
+    def within(self, least: Mapping[SeriesKey, float], most: Mapping[SeriesKey, float]) -> Forecast:
+        """The same with every quantile of a series within bounds, in the metric's unit; a series that no bound is given
+        of stays as it is."""
+        if not any(key in least or key in most for key in self.keys):
+            return self
+        low = np.array([least.get(key, -np.inf) for key in self.keys])[None, :, None]
+        high = np.array([most.get(key, np.inf) for key in self.keys])[None, :, None]
+        return replace(self, values=np.clip(self.values, low, high))
+
     def figure(self, key: SeriesKey) -> Figure | None:
         """What to expect of one series over the whole horizon: the mean of the medians, and the worst step of the
         highest quantile. None if it is unknown or not in the forecast."""
@@ -64,10 +85,25 @@ class Forecast:
             return None
         return Figure(median=self._medians[row], pessimistic=self._worst[row])
 
+    def course(self, key: SeriesKey) -> tuple[Figure, ...]:
+        """The same step by step; empty where it is unknown, or does not change by more than it is uncertain anyway."""
+        row = self._rows.get(key)
+        if row is None or not self._changing[row]:
+            return ()
+        steps = zip(self.values[self.quantiles.index(0.5), row].tolist(), self.values[-1, row].tolist(), strict=True)
+        return tuple([Figure(median=median, pessimistic=worst) for median, worst in steps])
+
     def model(self, key: SeriesKey) -> str:
         """The model used for a series; ``UNKNOWN`` for one that is not in the forecast."""
         row = self._rows.get(key)
         return UNKNOWN if row is None else self.models[row]
+
+    def error(self, key: SeriesKey) -> float | None:
+        """How far the model of a series was off of late; None if that is not known."""
+        row = self._rows.get(key)
+        if row is None or self.errors is None or not np.isfinite(self.errors[row]):
+            return None
+        return float(self.errors[row])
 
     def reason(self, key: SeriesKey) -> str:
         """One line on why that model."""
@@ -78,6 +114,15 @@ class Forecast:
     def _known(self) -> list[bool]:
         known: list[bool] = np.min(np.isfinite(self.values), axis=(0, 2), initial=True).tolist()
         return known
+
+    @cached_property
+    def _changing(self) -> list[bool]:
+        medians, worst = self.values[self.quantiles.index(0.5)], self.values[-1]
+        least = CHANGES_OF_SHARES if self.metric.ceiling <= 1.0 else 0.0
+        with np.errstate(invalid="ignore"):  # what is not known does not change
+            sizes = np.maximum(CHANGES * np.abs(medians).mean(axis=1), (worst - medians).mean(axis=1))
+            changing: list[bool] = (np.ptp(medians, axis=1) > np.maximum(least, sizes)).tolist()
+        return changing
 
     @cached_property
     def _medians(self) -> list[float]:

@@ -28,6 +28,8 @@ class Profile(StrEnum):
     THROUGHPUT = "Throughput"
     COST = "Cost"
     BALANCED = "Balanced"
+    BULK = "Bulk"
+    """Much to move and no hurry: throughput, as long as it is worth its egress price."""
 
 
 class Source(Spec, frozen=True, kw_only=True):
@@ -51,6 +53,8 @@ class Avoid(Spec, frozen=True, kw_only=True):
     regions: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
+    gateway_labels: tuple[str, ...] = ()
+    """Labels, each as ``key=value``, of which no gateway of the path may have any."""
 
 
 class Requirements(Spec, frozen=True, kw_only=True):
@@ -70,6 +74,10 @@ class Requirements(Spec, frozen=True, kw_only=True):
     encryption: Encryption | None = None
     regions: tuple[str, ...] = ()
     """If not empty, every gateway of the path and the destination must be in one of these."""
+    providers: tuple[str, ...] = ()
+    """If not empty, every gateway of the path must be one of these providers'."""
+    gateway_labels: tuple[str, ...] = ()
+    """Labels, each as ``key=value``, that every gateway of the path must have, all of them."""
     avoid: Avoid = Avoid()
 
 

@@ -37,8 +37,26 @@ class Node(Wire, frozen=True, kw_only=True):
     region: str = ""
     provider: str = ""
     risk_groups: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    """Labels of its MeshResource, each as ``key=value``, sorted."""
     load: Figure | None = None
     """Share of what the gateway can carry, 0 to 1; None is unknown."""
+
+
+class Course(Wire, frozen=True, kw_only=True):
+    """What is predicted of a link step by step, soonest first, where it is forecast to change within the horizon. As
+    many steps for all links and figures of a snapshot; of a figure that has none, what is predicted for the whole
+    horizon holds for every step."""
+
+    step_s: float
+    """Seconds from step to step; the first one ends so long after the snapshot."""
+    rtt_ms: tuple[Figure, ...] = ()
+    loss: tuple[Figure, ...] = ()
+    free_bps: tuple[Figure, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return max(len(self.rtt_ms), len(self.loss), len(self.free_bps))
 
 
 class PredictedLink(Wire, frozen=True, kw_only=True):
@@ -47,8 +65,12 @@ class PredictedLink(Wire, frozen=True, kw_only=True):
     id: LinkId
     rtt_ms: Figure | None = None
     """Round trip between the two gateways over this link."""
+    rtt_error_ms: float | None = None
+    """How far forecasts of the round trip were off of late, on average, at the end of the horizon."""
     loss: Figure | None = None
     """Share of probes lost, 0 to 1."""
+    jitter_ms: float | None = None
+    """How much transit times from ``src`` to ``dst`` vary from probe to probe (RFC 3550's estimate), median."""
     free_bps: Figure | None = None
     """Capacity less predicted use, bit/s."""
     capacity_bps: float | None = None
@@ -60,6 +82,8 @@ class PredictedLink(Wire, frozen=True, kw_only=True):
     """US dollars per gigabyte leaving ``src`` over this link."""
     forecast_model: str = ""
     """Which forecaster gave the round-trip time."""
+    course: Course | None = None
+    """How the figures change over the horizon; None: not to speak of."""
 
 
 class LinkFacts(Wire, frozen=True, kw_only=True):

@@ -23,15 +23,37 @@ class Path(Wire, frozen=True, kw_only=True):
         return " > ".join(gateway.rpartition("/")[2] for gateway in self.gateways)
 
 
+class Shortfall(Wire, frozen=True, kw_only=True):
+    """How near the network comes to one requirement that is asked together with others."""
+
+    requirement: str
+    asked: str
+    policy: str = ""
+    """The MeshPolicies that imposed it; empty: the Intent asks it itself."""
+    best: str = ""
+    """The best that can be had if nothing else is asked, ``any`` for a bandwidth that no link limits; empty for
+    requirements on gateways, if it is not known, and where nobody has looked."""
+    nearest: str = ""
+    """The least that this one has to be relaxed to, all others kept; empty if that alone would not help."""
+    path: str = ""
+    """The path that it admits."""
+
+
 class Infeasible(Wire, frozen=True, kw_only=True):
     """Why nothing fits: the requirement that binds, what it asks and the nearest that can be had."""
 
     requirement: str
-    """The field in the Intent (``maxLatency``), or ``candidates``, ``gateways``, ``connectivity``, ``policy``."""
+    """The field in the Intent (``maxLatency``; ``dedicated`` where it does not fit onto the path of those that it
+    shares a circuit with, and would have one by itself), or ``candidates``, ``gateways``, ``connectivity``,
+    ``policy``."""
     asked: str
     nearest: str
     """The nearest feasible figure with its unit, or empty where no relaxation of this requirement alone would do."""
     message: str
+    preempted_by: tuple[str, ...] = ()
+    """Intents of higher priority that have the bandwidth now by which it was carried."""
+    shortfalls: tuple[Shortfall, ...] = ()
+    """Every requirement, as far as which of them binds is a question of figures."""
 
 
 class Placement(Wire, frozen=True, kw_only=True):
@@ -45,10 +67,12 @@ class Placement(Wire, frozen=True, kw_only=True):
     standby: Path | None = None
     """Where to fall over to: between the same two gateways, as disjoint from ``path`` as can be; None if it was not
     asked for or there is no other way."""
+    standby_reserved: bool = False
+    """Whether the bandwidth asked for is kept on the standby as well, for any one failure."""
     infeasible: Infeasible | None = None
     """Why no path meets the requirements. With a path, that is the least bad one: the traffic was there already."""
     kept: bool = False
-    """The path in use stays although another is cheaper, because the gain is within the margin."""
+    """The path in use stays although another is cheaper: the gain is within the margin, or the move not due yet."""
     reason: str = ""
 
 

@@ -7,13 +7,20 @@ import numpy as np
 from foremesh.model.series import Floats
 
 FULLEST = 0.9
-"""Share of a link in use up to which the law is trusted. Beyond, real queues grow more slowly, as buffers end, and a
-percent of error in the share, which forecasts have, would make a difference of many milliseconds."""
+"""Share of a link in use up to which the law is trusted, and learnt from. Beyond, a percent of error in the share,
+which forecasts have, would make a difference of many milliseconds."""
+
+MOST = 1.1
+"""Share from which more traffic makes no difference any more: the buffer is full, and what does not fit is lost."""
 
 
 def waiting(used: Floats) -> Floats:
     """u / (1 - u), the mean length of an M/M/1 queue in units of its customers, for shares in use up to ``FULLEST``;
-    more is taken for that."""
-    share = np.clip(used, 0.0, FULLEST)
-    length: Floats = share / (1 - share)
+    beyond, it goes on as steeply as it is there, up to ``MOST``.
+
+    It must go on: if nothing were added to a link that is nearly full, all that move at a time would think it free.
+    """
+    share = np.minimum(np.maximum(used, 0.0), FULLEST)
+    beyond = np.minimum(np.maximum(used, FULLEST), MOST) - FULLEST
+    length: Floats = share / (1 - share) + beyond / (1 - FULLEST) ** 2
     return length

@@ -14,9 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foremesh.model.link import LinkId
+from foremesh.model.manifest import Wire
 
-SeriesKey: TypeAlias = LinkId | str
-"""What a series is about: a link, or a gateway by its id. Recordings may name series as they like."""
+
+class Flow(Wire, frozen=True, kw_only=True):
+    """What one end of a circuit sends to the other: a pair of gateways, one way, and a class of traffic."""
+
+    src: str
+    dst: str
+    circuit: str
+    """``namespace/name``; empty: all circuits from ``src`` to ``dst`` together."""
+
+    def __str__(self) -> str:
+        return f"{self.src}->{self.dst}/{self.circuit}" if self.circuit else f"{self.src}->{self.dst}"
+
+
+SeriesKey: TypeAlias = LinkId | Flow | str
+"""What a series is about: a link, a flow, or a gateway by its id. Recordings may name series as they like."""
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -32,11 +46,15 @@ class Metric(StrEnum):
     """What a link carries, bit/s; not what it could carry."""
     LOAD = "load"
     """Share of what a gateway can carry that is in use, 0 to 1."""
+    JITTER = "jitter"
+    """How much one-way transit times over a link vary from probe to probe, milliseconds (RFC 3550's estimate)."""
+    DEMAND = "demand"
+    """What one end of a circuit sends into it, bit/s: what people use, whichever links it runs over."""
 
     @property
     def unit(self) -> str:
         """The unit as people write it; empty for a share."""
-        return {Metric.RTT: "ms", Metric.THROUGHPUT: "bit/s"}.get(self, "")
+        return {Metric.RTT: "ms", Metric.JITTER: "ms", Metric.THROUGHPUT: "bit/s", Metric.DEMAND: "bit/s"}.get(self, "")
 
     @property
     def ceiling(self) -> float:
@@ -55,14 +73,18 @@ class SeriesBatch:
     metric: Metric
     keys: tuple[SeriesKey, ...]
     values: Floats
-    """Shape (series, samples), oldest first, NaN where unknown; in the metric's unit. Read-only."""
+    """Shape (series, samples), oldest first, NaN where unknown; in the metric's unit. Read-only. Single precision stays
+    single, at half the memory; arrays that are read-only already are not copied."""
     step_s: float
     """Seconds between samples."""
     end_s: float
     """Unix time of the newest sample's place on the grid, which may hold NaN."""
 
     def __post_init__(self) -> None:
-        values = np.array(self.values, dtype=np.float64)
+        values = np.asarray(self.values)
+        kind = np.float32 if values.dtype == np.float32 else np.float64
+        if values.flags.writeable or values.dtype != kind:
+            values = np.array(values, dtype=kind)
         if values.ndim != 2 or len(values) != len(self.keys):
             raise ValueError(
                 f"{self.metric} values have shape {values.shape}; {len(self.keys)} series need that many rows"

@@ -7,6 +7,7 @@ new figure alone. Readers ignore what they do not know, so an older operator can
 from __future__ import annotations
 
 from foremesh.model.circuit import Condition, Figures
+from foremesh.model.explanation import Explanation
 from foremesh.model.manifest import Spec
 from foremesh.model.plan import Infeasible
 
@@ -48,6 +49,10 @@ class RunnerUp(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
 
     path: str
     predicted: Figures | None = None
+    extra_cost: float | None = None
+    """What it costs more than the path chosen."""
+    lost: str = ""
+    """Why it was not chosen, in a sentence."""
 
 
 class IntentStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
@@ -63,13 +68,41 @@ class IntentStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False)
     observed: Figures | None = None
     forecast_model: str = ""
     runners_up: tuple[RunnerUp, ...] = ()
+    explanation: Explanation | None = None
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()
+
+
+class ShadowExample(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What a policy in shadow would do to one source of an Intent."""
+
+    intent: str
+    source: str
+    path: str = ""
+    """Where it is now."""
+    new_path: str = ""
+    """Where it would go; empty: nowhere."""
+    message: str = ""
+
+
+class ShadowStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """What would change if a policy in shadow were enforced, others staying as they are."""
+
+    moved_intents: int = 0
+    infeasible_intents: int = 0
+    """Those that can be placed now and could not be any more."""
+    cost_difference_percent: float | None = None
+    """How much dearer all that moves would get, at today's weights; None where nothing moves, or it cannot be said."""
+    latency_difference_ms: float | None = None
+    """How much longer their round trips would get, the mean of those that are known."""
+    examples: tuple[ShadowExample, ...] = ()
+    """A few, those that could not be placed first."""
 
 
 class PolicyStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """How far a MeshPolicy reaches."""
 
     matched_intents: int = 0
+    shadow: ShadowStatus | None = None
     observed_generation: int = 0
     conditions: tuple[Condition, ...] = ()

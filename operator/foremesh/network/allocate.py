@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from itertools import chain
 
-from foremesh.model.addresses import BlockExhausted, Blocks, network
+from foremesh.model.addresses import BlockExhausted, Blocks
 from foremesh.model.circuit import Circuit
 from foremesh.model.config import GatewayConfig
 from foremesh.model.mesh import Member
@@ -27,11 +27,6 @@ CLASS_NUMBERS = 4095
 
 GATEWAY_ADDRESSES = 256
 """Addresses of a gateway's prefix, a /24."""
-
-
-def capacity(block: str) -> int:
-    """Pairs in a block of circuit or label addresses."""
-    return IPv4Network(block).num_addresses // 2
 
 
 def gateway_capacity(blocks: Blocks) -> int:
@@ -212,10 +207,11 @@ def held(
         classes_at[key] = {end.circuit: end.class_number for end in config.circuits}
         classes |= classes_at[key]
         for end in config.circuits:
-            numbers |= _number_of(blocks.circuits, end.circuit, end.local_address)
+            number = blocks.circuit_number(end.local_address)
+            numbers |= {end.circuit: number} if number is not None else {}
         labels |= {transit.label for transit in config.transits}
-        in_reach = (address for peer in config.hop_peers for address in peer.labels)
-        labels |= {number for address in in_reach for number in _number_of(blocks.labels, "", address).values()}
+        in_reach = {blocks.label_number(address) for peer in config.hop_peers for address in peer.labels}
+        labels |= {number for number in in_reach if number is not None}
         labels |= {label.number for end in config.circuits for label in end.labels}
     for key, status in statuses.items():
         if status.number is not None:
@@ -240,12 +236,6 @@ def held(
         labels=frozenset(labels),
         agents=frozenset(key for key, status in statuses.items() if status.last_beacon_time) | configs.keys(),
     )
-
-
-def _number_of(block: str, key: str, address: str) -> dict[str, int]:
-    """The number of the pair that an address belongs to, under ``key``; nothing if it lies outside the block."""
-    within, asked = network(block), IPv4Address(address)
-    return {key: (int(asked) - int(within.network_address)) // 2} if asked in within else {}
 
 
 def enrol(

@@ -16,15 +16,16 @@ Active       as Staging, and both ends send    another label takes its place: St
 Standby      as Staging, and each end may      the plan wants its path, and both ends hear it: Active. The ends say that
              switch to it by itself            they send on it: Active, and the former Active is the Standby. Another
                                                one takes its place, or none is wanted: Draining
-Draining     as Staging                        both ends acknowledged a config in which they may not send on it: free
+Draining     as Staging                        both ends acknowledged a config in which they may not send on it, and
+                                               what they sent has arrived: free
 Quarantined  as Draining, but an end that has  it is heard again: Draining. It is deleted, and its neighbour on the
              not confirmed is silent           path confirmed that it is cut off: free
 ===========  ================================  =====================================================================
 
 Each end may switch alone and in any order, since both accept every label listed. No transit forgets a label before
-both senders have confirmed that they gave it up. There is one label in each state but the last two, and at most one
-Staging label for each purpose. A freed number is not free for others yet: ``allocate.held`` keeps it while a config in
-force or an agent has it.
+both senders have confirmed that they gave it up, nor before what they sent last has had ``DRAIN_S`` to arrive. There is
+one label in each state but the last two, and at most one Staging label for each purpose. A freed number is not free for
+others yet: ``allocate.held`` keeps it while a config in force or an agent has it.
 
 Who hears a label says so in beacons, and only while the fail-over process runs beside the agent. An end without it, or
 a silent one, is waited for ``PATIENCE_S`` and then taken as it is. Where nothing is carried yet, nobody waits for
@@ -46,8 +47,7 @@ from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Circuit, CircuitSpec, LabelAllocation, LabelState, Route
 from foremesh.model.config import GatewayConfig
 from foremesh.model.mesh import PlacedCircuit
-from foremesh.network.allocate import capacity
-from foremesh.network.programmed import Applied, ends_of, has_roles, programs, sends, unheard_by
+from foremesh.network.programmed import Applied, drained, ends_of, has_roles, programs, sends, unheard_by
 
 PATIENCE_S = 10.0
 """Seconds after which hellos are not waited for any more where there may be none. An agent whose beacons did not come
@@ -173,7 +173,7 @@ def advance_all(
     """
     circuits = sorted(circuits, key=lambda circuit: circuit.id)
     taken = set(in_use) | {label.number for circuit in circuits for label in circuit.labels}
-    free = (number for number in range(capacity(blocks.labels)) if number not in taken)
+    free = (number for number in range(blocks.most_labels) if number not in taken)
     spare: list[int] = []
     result = []
     for circuit in circuits:
@@ -327,7 +327,8 @@ class _Life:
         return not just_swapped and self._is_heard(standby)
 
     def _is_withdrawn(self, label: LabelAllocation) -> bool:
-        return all(self._gave_up(label, path) for path in (label.path, label.path[::-1]))
+        given_up = all(self._gave_up(label, path) for path in (label.path, label.path[::-1]))
+        return given_up and drained(label.epoch, self._move.now_s)
 
     def _gave_up(self, label: LabelAllocation, path: tuple[str, ...]) -> bool:
         """Whether the end that ``path`` begins with cannot send on the label any more."""

@@ -12,7 +12,7 @@ from foremesh.model.circuit import Circuit, LabelState, Route
 from foremesh.model.intent import Encryption
 from foremesh.model.mesh import Member, PlacedCircuit
 from foremesh.model.plan import Path
-from foremesh.network.allocate import ClassUser, Held, assign, capacity, class_numbers
+from foremesh.network.allocate import ClassUser, Held, assign, class_numbers
 from foremesh.network.circuits import DesiredCircuit
 from foremesh.network.handover import hand_over, label_in, narrowed
 from foremesh.network.labels import Wanted, advance_all, joins
@@ -74,7 +74,7 @@ def place_circuits(
             _route(pinned or circuit.path.gateways, circuit.path, recorded.get(id_), by_id),
             route_of(circuit.standby.gateways, by_id, circuit.standby.links) if circuit.standby else None,
         )
-    numbers = assign(specs, held.circuits, limit=capacity(blocks.circuits))
+    numbers = assign(specs, held.circuits, limit=blocks.most_circuits)
     classes = class_numbers(
         [
             ClassUser(id_, spec.from_, spec.to, spec.class_, spec.encryption is Encryption.HOP_BY_HOP)

@@ -16,6 +16,16 @@ from foremesh.model.registration import Acknowledgement, Beacon
 
 Shows = Callable[[GatewayConfig], bool]
 
+DRAIN_S = 2.0
+"""Seconds that what was sent last may take to arrive: the longest ways over the Internet take less than half a second,
+a gateway short of processor time keeps packets in its userspace WireGuard for as long again."""
+
+
+def drained(since: int, now_s: float) -> bool:
+    """Whether what was sent before an epoch has arrived. An epoch far ahead of the clock is of a clock that was put
+    back since, and tells no age."""
+    return abs(now_s - since) >= DRAIN_S
+
 
 @dataclass(frozen=True)
 class Applied:

@@ -10,7 +10,7 @@ Staging   both ends take packets from it, neither  both ends acknowledged a conf
                                                    A key of it is lost: gone
 Active    both ends send through it                another one takes its place
 Draining  as Staging                               both ends acknowledged a config in which they do not send through
-                                                   it: gone
+                                                   it, and what they sent has arrived: gone
 ========  =======================================  ==================================================================
 
 Hands are shaken before, because the first attempt may come before the other end is ready, and the next is made five
@@ -35,7 +35,7 @@ from foremesh.model.config import GatewayConfig, TunnelEnd
 from foremesh.model.intent import Encryption
 from foremesh.model.mesh import Member, PlacedCircuit
 from foremesh.model.registration import CircuitKey, Registration
-from foremesh.network.programmed import Applied, ends_of
+from foremesh.network.programmed import Applied, drained, ends_of
 
 SLOTS = 4
 """Inner interfaces of a class at one gateway, each with a key of its own; what agents take. Two are enough unless an
@@ -292,7 +292,7 @@ class _Step:
         def shows(config: GatewayConfig) -> bool:
             return all(end.circuit != circuit.id or end.slot != tunnel.slot for end in config.circuits)
 
-        return all(
+        return drained(tunnel.epoch, self.now_s) and all(
             id_ not in self.members or self.applied.confirms(id_, shows, since=tunnel.epoch)
             for id_ in ends_of(circuit.spec)
         )

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +27,7 @@ from foremesh.routing.arrays import (
     NO_LIMIT,
     NS_PER_MS,
     PRICE_SCALE,
+    UNKNOWN,
     Arrays,
     down,
     log_loss,
@@ -64,6 +68,19 @@ class Ask:
         return self.requirements.encryption or Encryption.END_TO_END
 
 
+class Ground(NamedTuple):
+    """Where paths may run that keep some requirements."""
+
+    sums: Ints
+    """What links add to sums that are limited, shape (limits, links)."""
+    usable: Bools
+    """Links, as far as requirements on gateways go and what must be known of them,"""
+    allowed: Bools
+    """and gateways."""
+    timed: bool
+    """Whether the first of the sums is the round trip."""
+
+
 class Router:
     """Answers any number of Asks on one snapshot.
 
@@ -79,6 +96,24 @@ class Router:
         """What is promised as far as Asks without promises of their own are concerned."""
         self._own: tuple[Mapping[LinkId, float], Ledger] | None = None
         self._pricer = Pricer(arrays)
+
+    def bare(self, before: Router | None = None, changed: Ints | None = None) -> Router:
+        """One of which nothing is promised, nor ever will be: ``fork`` makes others of it, for less than one from
+        nothing costs.
+
+        Args:
+            before: The same for a snapshot that had other figures for some links; ``changed`` are their numbers.
+        """
+        self._pricer.keep_bare(self.ledger)
+        if before is not None and changed is not None:
+            self._pricer.take(before._pricer, changed)
+        return self
+
+    def fork(self) -> Router:
+        """Another one on the same snapshot, with nothing promised."""
+        other = copy(self)
+        other.ledger, other._own = Ledger(self.arrays), None
+        return other
 
     def ledger_of(self, ask: Ask) -> Ledger:
         if ask.reserved_bps is None:
@@ -97,24 +132,18 @@ class Router:
             caution: Hold the requirements against pessimistic figures (1), medians (0) or what lies between.
         """
         arrays, topology, needs = self.arrays, self.arrays.topology, ask.requirements
-        names, most = _limits(needs)
-        sums, known = arrays.sums(names, caution)
-        link, timed = prices.link, needs.max_latency is not None
+        ground, (names, most) = self.ground(needs, caution), _limits(needs)
+        sums, usable, allowed, timed = ground
+        link = prices.link
         if self.crowding.matters:
             added_ms = self.crowding.added_ms(*ask.traffic_bps)
             link = link + prices.delay(added_ms)
             if timed:
                 sums = sums.copy()
                 sums[0] = np.maximum(0, sums[0] + np.floor(added_ms * NS_PER_MS).astype(np.int64))
-        rule = (needs.regions, needs.avoid)
-        allowed, usable = topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
-        if known is not None:
-            usable = usable & known
         if ask.along is not None:
             usable = usable & self._among(ask.along)
-        for name, need in (("minBandwidth", needs.min_bandwidth), ("reverse", needs.reverse)):
-            if need is not None:
-                usable = usable & (self.free_units(name, ask, caution=caution) >= least_units(need))
+        ledger = self.ledger_of(ask)
         start, end = ends_at = np.empty((2, allowed.size), dtype=np.int64)
         ends_at.fill(NEVER)
         sum_start, sum_end = np.zeros((2, len(names), allowed.size), dtype=np.int64)
@@ -130,6 +159,8 @@ class Router:
         return Problem(
             topology=topology,
             usable=usable,
+            free=ledger.free_units if caution == 1.0 else ledger.less_cautious(caution),
+            least=(least_units(needs.min_bandwidth), least_units(needs.reverse)),
             link=link,
             start=start,
             end=end,
@@ -141,7 +172,16 @@ class Router:
             most=most,
             groups=self._groups(ask.through),
             group_count=len(ask.through),
+            order=prices.order if link is prices.link else None,
         )
+
+    def ground(self, needs: Requirements, caution: float = 1.0) -> Ground:
+        """Where paths may run, and what links add to sums that are limited."""
+        arrays = self.arrays
+        sums, known = arrays.sums(_limits(needs)[0], caution)
+        rule = (needs.regions, needs.providers, needs.gateway_labels, needs.avoid)
+        allowed, usable = arrays.topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
+        return Ground(sums, usable if known is None else usable & known, allowed, needs.max_latency is not None)
 
     def _among(self, links: Iterable[LinkId]) -> Bools:
         numbers, chosen = self.arrays.topology.link_number, np.zeros(len(self.arrays.links), dtype=np.bool_)
@@ -163,41 +203,75 @@ class Router:
             what crowding adds; loss and bandwidth are pessimistic, the latter what is left before this path takes its
             share. A figure is None if a part of it is unknown; bandwidth also where there is no link to limit it.
         """
-        arrays, links = self.arrays, route.links
+        links = np.array(route.links, dtype=np.int64)
+        free_units = self.ledger_of(ask).free_units
+        free = min([free_units[link] for link in route.links], default=UNKNOWN)
+        terms, added = prices.terms(route.steps[0], links), list[float]()
+        if self.crowding.matters:
+            added_ms = self.crowding.added_ms(*ask.traffic_bps)[links]
+            added = added_ms.tolist()
+            terms[0] += int(prices.delay(added_ms).sum())
+        return self.told(route, ask, prices, self.arrays.figures[links].tolist(), int(free), terms, added)
+
+    def told(
+        self,
+        route: Route,
+        ask: Ask,
+        prices: Prices,
+        found: Sequence[Sequence[float]],
+        free: int,
+        terms: Sequence[int],
+        added: Sequence[float] = (),
+    ) -> Path:
+        """``path`` once it is known what its links give and cost.
+
+        Args:
+            found: By link, as ``Arrays.figures`` has it.
+            free: What the narrowest link has left, in BPS_SCALE; UNKNOWN if that is not known.
+            terms: What it costs, by TERMS without the last, attachments left out.
+            added: By link, what crowding adds to its round trip.
+        """
+        arrays, links = self.arrays, route.steps[1:]
         gateways = self.gateways(route)
         offsets = (ask.sources[gateways[0]], ask.destinations[gateways[-1]])
         attached = [math.nan if rtt is None else rtt for rtt in offsets]
-        rtt, loss, high_rtt, free = arrays.rtt.medians, arrays.loss.pessimistics, arrays.rtt.pessimistics, math.inf
-        for link in links:
-            free = min(free, self.ledger_of(ask).free_units[link])
-        terms, added = prices.terms(route.steps[0], links), list[float]()
-        if self.crowding.matters:
-            added_ms = self.crowding.added_ms(*ask.traffic_bps)[list(links)]
-            added = added_ms.tolist()
-            terms[0] += int(prices.delay(added_ms).sum())
-        delivered = math.prod([1 - loss[link] for link in links])
-        terms[0] += sum(map(prices.offset, offsets))
-        terms.append(prices.exposure * max(0, route.hops - 1))
+        delivered = math.prod([1 - one[2] for one in found])
+        units = (terms[0] + sum(map(prices.offset, offsets)), *terms[1:], prices.exposure * max(0, len(links) - 1))
         models = {arrays.links[link].forecast_model for link in links} - {""}
         return Path(
             gateways=gateways,
             links=tuple([arrays.topology.link_ids[link] for link in links]),
             figures=Figures(
-                latency_ms=_known_sum([*(rtt[link] for link in links), *added, *attached]),
-                latency_p90_ms=_known_sum([*(high_rtt[link] for link in links), *added, *attached]),
+                latency_ms=_known_sum([*[one[0] for one in found], *added, *attached]),
+                latency_p90_ms=_known_sum([*[one[1] for one in found], *added, *attached]),
                 loss=None if math.isnan(delivered) else 1 - delivered,
-                bandwidth_bps=float(free) / BPS_SCALE if links and free >= 0 else None,
-                hops=route.hops,
-                egress_price=_known_sum([arrays.prices[link] for link in links]),
-                cost=sum(terms) / COST_SCALE,
+                bandwidth_bps=float(free) / BPS_SCALE if free >= 0 else None,
+                hops=len(links),
+                egress_price=_known_sum([one[3] for one in found]),
+                cost=sum(units) / COST_SCALE,
             ),
-            terms={name: units / COST_SCALE for name, units in zip(TERMS, terms, strict=True)},
+            terms={name: one / COST_SCALE for name, one in zip(TERMS, units, strict=True)},
             forecast_models=tuple(sorted(models)),
         )
 
     def gateways(self, route: Route) -> tuple[str, ...]:
         topology = self.arrays.topology
         return (topology.ids[route.steps[0]], *[topology.link_ids[link].dst for link in route.links])
+
+    def confined(self, ask: Ask, way: tuple[str, ...] | Route) -> Ask:
+        """The Ask confined to one path, for explanations."""
+        topology = self.arrays.topology
+        gateways = self.gateways(way) if isinstance(way, Route) else way
+        if isinstance(way, Route):
+            numbers = list(way.links)
+        else:
+            numbers = [link for step in pairwise(gateways) for link in topology.over(*step)]
+        return replace(
+            ask,
+            sources={gateway: rtt for gateway, rtt in ask.sources.items() if gateway == gateways[0]},
+            destinations={gateway: rtt for gateway, rtt in ask.destinations.items() if gateway == gateways[-1]},
+            along=frozenset(topology.link_ids[link] for link in numbers),
+        )
 
     def free_units(self, name: str, ask: Ask, *, caution: float = 1.0) -> Ints:
         """Free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, as
@@ -229,6 +303,18 @@ def _limits(needs: Requirements) -> tuple[tuple[str, ...], Ints]:
     return tuple(name for name, _ in found), np.array([most for _, most in found], dtype=np.int64)
 
 
+def limits_of(ask: Ask) -> list[int]:
+    """What the sums may come to that an Ask limits."""
+    most: list[int] = _limits(ask.requirements)[1].tolist()
+    return most
+
+
+def limits(ask: Ask) -> dict[str, int]:
+    """What each sum that an Ask limits may come to."""
+    names, most = _limits(ask.requirements)
+    return dict(zip(names, most.tolist(), strict=True))
+
+
 def traffic_bps(needs: Requirements) -> tuple[float, float]:
     """What somebody is taken to send and get back: what he asks for."""
     return needs.min_bandwidth or 0.0, needs.reverse or 0.0
@@ -239,16 +325,19 @@ def attachment_ns(rtt_ms: float | None) -> int:
     return down(max(0.0, rtt_ms or 0.0), NS_PER_MS)
 
 
-def least_units(need_bps: float) -> int:
-    """A bandwidth asked for, to be compared with ``free_units``."""
-    return math.floor(min(4 * MOST_BPS, need_bps) * BPS_SCALE)
+def least_units(need_bps: float | None) -> int:
+    """A bandwidth asked for, to be compared with ``free_units``; UNKNOWN where none is, which all have."""
+    return UNKNOWN if need_bps is None else math.floor(min(4 * MOST_BPS, need_bps) * BPS_SCALE)
 
 
 def _allowed(node: Node, needs: Requirements) -> bool:
-    """Whether the path may touch a gateway. One whose region is not stated is in none of the required regions, and
-    cannot be avoided by region or provider either."""
+    """Whether the path may touch a gateway. One whose region or provider is not stated is in none of the required ones,
+    and cannot be avoided by region or provider either."""
     return (
         (not needs.regions or node.region in needs.regions)
+        and (not needs.providers or node.provider in needs.providers)
+        and all(label in node.labels for label in needs.gateway_labels)
+        and not any(label in node.labels for label in needs.avoid.gateway_labels)
         and not (node.region and node.region in needs.avoid.regions)
         and not (node.provider and node.provider in needs.avoid.providers)
         and not names(node.id, needs.avoid.gateways)

@@ -14,6 +14,7 @@ import numpy as np
 from foremesh.model.queue import waiting
 from foremesh.model.series import Floats
 from foremesh.routing.arrays import Arrays
+from foremesh.routing.values import Ints
 
 
 class Crowding:
@@ -24,8 +25,8 @@ class Crowding:
 
     def __init__(self, arrays: Arrays) -> None:
         self._reverse = arrays.topology.reverse
-        rise_ms = np.array([link.queueing_ms or 0.0 for link in arrays.links], dtype=np.float64)
-        capacity_bps = np.array([link.capacity_bps or math.nan for link in arrays.links], dtype=np.float64)
+        rise_ms = np.where(np.isnan(arrays.queueing_ms), 0.0, arrays.queueing_ms)
+        capacity_bps = np.where(arrays.capacity_bps == 0, math.nan, arrays.capacity_bps)
         carried = np.isfinite(capacity_bps) & np.isfinite(arrays.free.median)
         known = (rise_ms > 0) & carried & (self._reverse >= 0) & np.isfinite(arrays.rtt.median)
         known[known] = carried[self._reverse[known]]
@@ -40,6 +41,8 @@ class Crowding:
         self._used_bps = capacity_bps - arrays.free.median
         """By link, what it carries: as forecast, and as planned so far."""
         self._now = self._queue(0.0, 0.0)
+        self._row = np.full(len(self._reverse), -1, dtype=np.int64)
+        self._row[self._rows] = np.arange(len(self._rows))
 
     def move(self, links: Iterable[int], forward_bps: float, back_bps: float) -> None:
         """Put traffic on links, back on their reverses; negative to take it away."""
@@ -57,6 +60,18 @@ class Crowding:
         if self.matters:
             more = self._rise_ms * (self._queue(forward_bps, back_bps) - self._now)
             added[self._rows] = np.maximum(more, self._most_less_ms)
+        return added
+
+    def added_at(self, links: Ints) -> Floats:
+        """What is added to the forecast round trips of some links by what is planned so far."""
+        added = np.zeros(len(links))
+        if self.matters:
+            known = self._row[links] >= 0
+            rows = self._row[links[known]]
+            both = np.concatenate([self._rows[rows], self._back[rows]])
+            queue = waiting(self._used_bps[both] / self._capacity_bps[both])
+            more = self._rise_ms[rows] * (queue[: len(rows)] + queue[len(rows) :] - self._now[rows])
+            added[known] = np.maximum(more, self._most_less_ms[rows])
         return added
 
     def _queue(self, forward_bps: float, back_bps: float) -> Floats:

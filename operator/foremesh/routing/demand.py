@@ -6,24 +6,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from msgspec import structs
+
 from foremesh.model.circuit import Circuit, LabelState
 from foremesh.model.intent import Intent
-from foremesh.model.plan import Infeasible
+from foremesh.model.plan import Infeasible, Shortfall
 from foremesh.model.policy import Policy
 from foremesh.model.resource import Resource
-from foremesh.routing.arrays import Arrays
-from foremesh.routing.ask import traffic_bps
+from foremesh.routing.arrays import Arrays, Topology
+from foremesh.routing.ask import Ask, traffic_bps
+from foremesh.routing.needs import LISTS, asked, asked_text
 from foremesh.routing.policy import Effective, effective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannerSettings:
     margin: float = 0.1
-    """Share of the current path's cost that the best one has to save before a circuit moves to it, default 0.1: smaller
-    differences are within what forecasts err by, and a move costs probes, label space and reordered packets."""
+    """Share of the current path's cost that the best one has to save before a circuit moves to it, where nobody knows
+    how far forecasts err, default 0.1: smaller differences are within what they usually do."""
+    move_worth: float = 0.02
+    """The same where that is known of every link that makes a difference, default 0.02: what a move costs in probes,
+    label space and reordered packets. By how much forecasts erred lately comes on top (``stability``). As large a share
+    of the horizon within limits is worth a move as well (``steady``)."""
+    dwell_s: float = 600.0
+    """Seconds after a move in which a circuit is not moved again for the sake of cost, default 600, the horizon that it
+    was moved for. A path that breaks its limits or dies is left at once all the same."""
+    most_moves: float = 0.1
+    """Share of the circuits that one plan moves onto a link for the sake of cost, default 0.1, and one at the least: a
+    link that has just become the best fills step by step, while its forecast follows. Who waits differs from plan to
+    plan."""
+    next_s: float = 90.0
+    """Seconds until a later plan can have moved somebody, with one plan to spare as forecasts are no clocks, default
+    90: two plans, and half a minute for probing and switching. Who can leave a path then, before it gets bad, stays."""
     margin_ms: float = 0.0
     """Milliseconds of round trip, end to end, that it has to save as well, default 0: where people think of hysteresis
     in milliseconds (NetBird's is 10)."""
+    weigh_risk: bool = True
+    """Whether to weigh how likely limits are broken, for a circuit and for all that share its links, default yes; who
+    knows no more of links than one value each has nothing to weigh."""
     standby: bool = False
     """Whether to look for the path to fall over to as well, default no: it costs a search or two a circuit."""
     runners_up: int = 2
@@ -80,35 +100,40 @@ class Option:
     """Gateway to the destination behind it."""
 
 
+def effective_between(demand: Demand, candidate: Candidate, policies: Iterable[Policy]) -> Effective:
+    """What holds for a demand towards one of its candidates, with what policies add."""
+    return effective(
+        demand.intent,
+        demand.source,
+        candidate.resource,
+        policies,
+        source_addresses=demand.source_addresses,
+        destination_addresses=candidate.addresses,
+    )
+
+
 def options(demand: Demand, policies: Iterable[Policy]) -> tuple[list[Option], Infeasible | None]:
     """What policies leave of a demand, or why they leave nothing.
 
     Where several candidates stand behind one gateway, the one with the shortest known attachment counts, then the
     first by id.
     """
-    rules, found, refused = tuple(policies), dict[Effective, list[Candidate]](), list[Infeasible]()
+    rules, found, refused = tuple(policies), dict[Effective, list[Candidate]](), list[tuple[Infeasible, Effective]]()
     if not demand.candidates:
         return [], _nothing("candidates", "nobody but the source offers what it asks for")
     if not demand.source_gateways:
         return [], _nothing("gateways", f"source {demand.source.id} attaches to no gateway")
     for candidate in sorted(demand.candidates, key=lambda one: one.resource.id):
-        holds = effective(
-            demand.intent,
-            demand.source,
-            candidate.resource,
-            rules,
-            source_addresses=demand.source_addresses,
-            destination_addresses=candidate.addresses,
-        )
+        holds = effective_between(demand, candidate, rules)
         problem = holds.refused or _unfit(candidate, holds)
         if problem is not None:
-            refused.append(problem)
+            refused.append((problem, holds))
         else:
             found.setdefault(holds, []).append(candidate)
     if not found:
-        why = "; ".join(dict.fromkeys(one.message for one in refused))
-        first = refused[0]
-        return [], Infeasible(requirement=first.requirement, asked=first.asked, nearest=first.nearest, message=why)
+        why = "; ".join(dict.fromkeys(one.message for one, _ in refused))
+        first, holds = refused[0]
+        return [], structs.replace(first, message=why, shortfalls=_beside(first, holds))
     return [_option(holds, candidates) for holds, candidates in found.items()], None
 
 
@@ -140,6 +165,26 @@ def _unfit(candidate: Candidate, holds: Effective) -> Infeasible | None:
             message=f"regions: asked {asked}{f' by MeshPolicy {by}' if by else ''}; destination {name} {where}",
         )
     return None
+
+
+def _beside(refused: Infeasible, holds: Effective) -> tuple[Shortfall, ...]:
+    """What leaves no destination, and what else is asked: none of that helps, however far it is relaxed."""
+    if refused.requirement not in LISTS:
+        return ()
+    by, ask = (
+        dict(holds.origins),
+        Ask(sources={}, destinations={}, requirements=holds.requirements, weights=holds.weights, through=holds.through),
+    )
+    others = {name: asked_text(ask, name) for name in asked(ask) if name != refused.requirement}
+    return tuple(
+        Shortfall(
+            requirement=name,
+            asked=told,
+            policy=by.get(name, ""),
+            nearest=refused.nearest if name == refused.requirement else "",
+        )
+        for name, told in {refused.requirement: refused.asked, **others}.items()
+    )
 
 
 def _nothing(requirement: str, cause: str) -> Infeasible:
@@ -176,44 +221,61 @@ Traffic = tuple[float, float]
 """What is sent, and what comes back, in bit/s."""
 
 
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """What a circuit carries for one demand, in bit/s."""
+
+    granted: Traffic
+    """Within what its Intent asked for."""
+    more: Traffic = (0.0, 0.0)
+    """Beyond that."""
+
+    @property
+    def all(self) -> Traffic:
+        return self.granted[0] + self.more[0], self.granted[1] + self.more[1]
+
+
 def traffic_in_place(
     demands: Sequence[tuple[Demand, Circuit | None]], measured_bps: Mapping[str, Traffic]
-) -> list[Traffic | None]:
-    """What each demand's circuit carries for it within its rights; None for one that no circuit carries yet.
-
-    Traffic beyond what a circuit asked for counts as anybody's.
+) -> list[InPlace | None]:
+    """What each demand's circuit carries for it; None for one that no circuit carries yet.
 
     Args:
         demands: Each with its circuit.
-        measured_bps: By circuit id, what it carries. One that is not measured is taken to use what it asked for; what
-            is measured is shared as the bandwidths asked for are.
+        measured_bps: By circuit id, what it carries or is expected to. One that is not known is taken to use what it
+            asked for. What is known is shared as the bandwidths asked for are; alike, where none is asked for.
     """
     carried = [circuit is not None and one.intent.id in circuit.status.intents for one, circuit in demands]
-    asked: dict[str, Traffic] = {}
+    sharing: dict[str, list[Traffic]] = {}
     for (demand, circuit), is_carried in zip(demands, carried, strict=True):
         if circuit is not None and is_carried:
-            there, back = asked.get(circuit.id, (0.0, 0.0))
-            more_there, more_back = demand.asked_bps
-            asked[circuit.id] = (there + more_there, back + more_back)
+            sharing.setdefault(circuit.id, []).append(demand.asked_bps)
 
-    def share(demand: Demand, circuit: Circuit) -> Traffic:
-        all_of_it = asked[circuit.id]
-        found = zip(demand.asked_bps, all_of_it, measured_bps.get(circuit.id, all_of_it), strict=True)
-        there, back = (own * min(1.0, sent / total) if total else 0.0 for own, total, sent in found)
-        return there, back
+    def share(own: float, asked: list[float], sent: float) -> tuple[float, float]:
+        total = sum(asked)
+        part = sent * (own / total if total else 1 / len(asked))
+        return min(own, part), max(0.0, part - own)
+
+    def of(demand: Demand, circuit: Circuit) -> InPlace:
+        there, back = (list(one) for one in zip(*sharing[circuit.id], strict=True))
+        sent = measured_bps.get(circuit.id, (sum(there), sum(back)))
+        ways = zip(demand.asked_bps, (there, back), sent, strict=True)
+        (granted, more), (granted_back, more_back) = (share(*way) for way in ways)
+        return InPlace((granted, granted_back), (more, more_back))
 
     return [
-        share(demand, circuit) if circuit is not None and is_carried else None
+        of(demand, circuit) if circuit is not None and is_carried else None
         for (demand, circuit), is_carried in zip(demands, carried, strict=True)
     ]
 
 
-def carried_in_place(arrays: Arrays, demands: Iterable[tuple[Circuit | None, Traffic | None]]) -> dict[int, float]:
-    """What circuits in place carry for demands, by number of the link, in bit/s.
+def carried_in_place(arrays: Arrays, demands: Iterable[tuple[Circuit | None, InPlace | None]]) -> dict[int, float]:
+    """What circuits in place carry for demands within what was asked for, by number of the link, in bit/s.
 
     It is part of the throughput that links are predicted to carry, so it has to be taken out of that before the same
     circuits are planned again; else a circuit that fills its link would find no room on it and wander to and fro for
-    ever.
+    ever. What they carry beyond that stays where it is until their turn comes (``Placing.leaving``): nobody asked for
+    room for it, so who is placed before them has to see it.
 
     Args:
         arrays: The snapshot.
@@ -221,20 +283,40 @@ def carried_in_place(arrays: Arrays, demands: Iterable[tuple[Circuit | None, Tra
     """
     carried: dict[int, float] = {}
     for circuit, traffic in demands:
-        for link in links_in_use(arrays, circuit) if circuit and traffic and any(traffic) else ():
-            for number, bps in zip((link, int(arrays.topology.reverse[link])), traffic or (), strict=True):
+        if circuit is None or traffic is None or not any(traffic.granted):
+            continue
+        for link in links_in_use(arrays, circuit):
+            for number, bps in zip((link, int(arrays.topology.reverse[link])), traffic.granted, strict=True):
                 if number >= 0:
                     carried[number] = carried.get(number, 0.0) + bps
     return carried
 
 
 def links_in_use(arrays: Arrays, circuit: Circuit) -> list[int]:
-    """Numbers of the links that a circuit runs over, as far as they are in the graph. Its status names gateways: of
-    parallel underlays, the one that carries more is taken for the path's."""
+    """Numbers of the links that a circuit runs over, as far as they are in the graph. Of parallel underlays, its labels
+    name those of its path; where none does, the one that carries more is taken for the path's."""
 
     def used_bps(link: int) -> float:
         one = arrays.links[link]
         return 0.0 if one.free_bps is None or one.capacity_bps is None else one.capacity_bps - one.free_bps.median
 
-    choices = (arrays.topology.over(*step) for step in pairwise(circuit.status.path))
+    choices = links_over(arrays.topology, circuit.status.path, underlays_in_use(circuit))
     return [links[0] if len(links) == 1 else max(links, key=used_bps) for links in choices if links]
+
+
+def links_over(topology: Topology, path: Sequence[str], underlays: Sequence[str]) -> list[Sequence[int]]:
+    """By step of a path, the number of the link over the underlay that is named; else those of all parallel ones, and
+    none if the graph has none."""
+    choices: list[Sequence[int]] = [topology.over(*step) for step in pairwise(path)]
+    if underlays:
+        for place, (links, underlay) in enumerate(zip(choices, underlays, strict=True)):
+            named = [link for link in links if topology.link_ids[link].underlay == underlay]
+            choices[place] = named if len(links) > 1 and named else links
+    return choices
+
+
+def underlays_in_use(circuit: Circuit) -> tuple[str, ...]:
+    """By link of the path in use, the underlay that it runs over; empty where no label tells."""
+    told = [one for one in circuit.status.labels if one.path == circuit.status.path and one.underlays]
+    told.sort(key=lambda one: one.state is not LabelState.ACTIVE)
+    return told[0].underlays if told else ()

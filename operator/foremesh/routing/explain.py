@@ -8,65 +8,45 @@ measure, not to ask for less.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+from msgspec import structs
 
-from foremesh.model.intent import Avoid, Requirements
-from foremesh.model.plan import Infeasible
-from foremesh.routing.arrays import BPS_SCALE
+from foremesh.model.intent import Requirements
+from foremesh.model.plan import Infeasible, Shortfall
 from foremesh.routing.ask import Ask, Router, least_units
 from foremesh.routing.kernels import NEVER
 from foremesh.routing.labels import Problem, Route, first_route
 from foremesh.routing.needs import (
     BOTTLENECKS,
     FIELDS,
+    NAMES,
     SETS,
-    SUMS,
-    UNBOUNDED,
-    UNITS,
     asked,
     asked_text,
-    avoid_text,
-    offends,
     path_text,
-    rounded,
     short,
-    touched,
-    unit_text,
     unknown,
     unknown_mask,
-    value_of,
     with_value,
     without,
 )
+from foremesh.routing.relax import ANYWHERE, WITHOUT, Relaxation, relaxations, relaxed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relaxation:
-    """One requirement given up as far as necessary: asking ``ask`` admits ``route``."""
-
-    name: str
-    nearest: str
-    value: float | None
-    """The exact nearest figure in the requirement's base unit; None for requirements on gateways."""
-    excess: float
-    """How far it is from what was asked, as a share of that; infinite for requirements on gateways."""
-    ask: Ask
-    route: Route
-
-
-def explain(router: Router, ask: Ask, *, origins: Mapping[str, str] | None = None) -> Infeasible:
+def explain(
+    router: Router, ask: Ask, *, origins: Mapping[str, str] | None = None, narrowest: bool = True
+) -> Infeasible:
     """Say why an Ask that has no path has none.
 
     Args:
         router: The snapshot that was searched.
         ask: What was asked.
         origins: By requirement, the MeshPolicy that imposed it, if one did.
+        narrowest: Whether to say which link it is that has no more bandwidth.
 
     Returns:
         The requirement that is nearest to being met (by share of what is asked) with its nearest figure; the message
@@ -77,7 +57,8 @@ def explain(router: Router, ask: Ask, *, origins: Mapping[str, str] | None = Non
     found = sorted(relaxations(router, ask), key=lambda one: one.excess)
     if found:
         parts = [
-            f"{_asked(ask, one.name, imposed)}, nearest {one.nearest} by {path_text(router.gateways(one.route))}"
+            f"{_asked(ask, one.name, imposed)}, {_had(one.nearest)} by {path_text(router.gateways(one.route))}"
+            + (_narrowest(router, one) if narrowest else "")
             for one in found
         ]
         notes = dict.fromkeys(note for name in asked(ask) for note in _unknowns_that_might_do(router, ask, name))
@@ -86,6 +67,7 @@ def explain(router: Router, ask: Ask, *, origins: Mapping[str, str] | None = Non
             asked=asked_text(ask, found[0].name),
             nearest=found[0].nearest,
             message="; ".join(["; or ".join(parts), *notes]),
+            shortfalls=shortfalls(ask, found, router, imposed),
         )
     names = asked(ask)
     for size in range(1, len(names) + 1):
@@ -94,114 +76,61 @@ def explain(router: Router, ask: Ask, *, origins: Mapping[str, str] | None = Non
             if size == 1 and not _is_blind(router, ask, dropped[0]):
                 continue
             if answer := _without_these(router, ask, dropped, imposed):
-                return answer
+                return structs.replace(answer, shortfalls=shortfalls(ask, found, router, imposed))
     ends = [", ".join(sorted(map(short, gateways))) or "nowhere" for gateways in (ask.sources, ask.destinations)]
+    strangers = [
+        f"the graph has no gateway {', '.join(sorted(gateways))}"
+        for gateways in (ask.sources, ask.destinations)
+        if gateways and not gateways.keys() & router.arrays.number.keys()
+    ]
+    why = f"no links lead from {ends[0]} to {ends[1]} through gateways that relay, whatever is required of them"
     return Infeasible(
         requirement="connectivity",
         asked=" to ".join(ends),
         nearest="",
-        message=f"connectivity: no links lead from {ends[0]} to {ends[1]} through gateways that relay, "
-        "whatever is required of them",
+        message=f"connectivity: {'; '.join(strangers) or why}",
     )
 
 
-def relaxations(router: Router, ask: Ask) -> list[Relaxation]:
-    """Every requirement which, relaxed alone, lets a path through whose figures are known."""
-    found = []
-    for name in asked(ask):
-        relax = _relax_sum if name in SUMS else _relax_bottleneck if name in BOTTLENECKS else _relax_set
-        if one := relax(router, ask, name):
-            found.append(one)
-    return found
+def shortfalls(
+    ask: Ask, found: Iterable[Relaxation], router: Router, imposed: Mapping[str, str]
+) -> tuple[Shortfall, ...]:
+    """Every requirement with what it has to be relaxed to, all others kept.
 
+    Args:
+        found: ``relaxations`` of the same Ask.
+        imposed: By requirement, the MeshPolicies that imposed it.
+    """
+    nearest = {one.name: one for one in found}
 
-def _relax_sum(router: Router, ask: Ask, name: str) -> Relaxation | None:
-    loose = with_value(ask, name, UNBOUNDED[name])
-    route = first_route(router.frame(loose, router.prices(loose)).minimising(name))
-    if route is None:
-        return None
-    value = value_of(name, route.cost)
-    wanted = float(getattr(ask.requirements, FIELDS[name]))
-    if name == "maxHops":
-        nearest: Any = route.cost
-        words = str(route.cost)
-    else:
-        nearest = UNITS[name](rounded(name, value))
-        words = unit_text(nearest)
-    excess = value / wanted - 1 if wanted > 0 else math.inf
-    return Relaxation(
-        name=name, nearest=words, value=value, excess=excess, ask=with_value(ask, name, nearest), route=route
-    )
-
-
-def _relax_bottleneck(router: Router, ask: Ask, name: str) -> Relaxation | None:
-    """Bisect over the bandwidths that links have to offer, for only at one of these can feasibility change."""
-    free = router.free_units(name, ask)
-    problem = _loosened(router, ask, name)
-    if first_route(problem.within(free >= 0)) is None:
-        return None
-    levels = np.unique(free[problem.usable & (free >= 0)])
-    low, high, route = 0, levels.size, None
-    while low < high:
-        middle = (low + high) // 2
-        found = first_route(problem.within(free >= levels[middle]))
-        if found is None:
-            high = middle
-        else:
-            low, route = middle + 1, found
-    if route is None:
-        return None
-    value = int(levels[low - 1]) / BPS_SCALE
-    nearest = UNITS[name](rounded(name, value))
-    excess = float(getattr(ask.requirements, FIELDS[name])) / value - 1 if value > 0 else math.inf
-    return Relaxation(
-        name=name,
-        nearest=unit_text(nearest),
-        value=value,
-        excess=excess,
-        ask=with_value(ask, name, nearest),
-        route=route,
-    )
-
-
-def _relax_set(router: Router, ask: Ask, name: str) -> Relaxation | None:
-    """The path that offends with the fewest gateways."""
-    nodes = router.arrays.nodes
-    everywhere = tuple(sorted({node.region for node in nodes} - {""}))
-    loose = with_value(ask, name, everywhere) if name == "regions" else without(ask, (name,))
-    if name == "policy":
-        past = router.best(loose)
-        if past is None:
-            return None
-        return Relaxation(name=name, nearest="none of them", value=None, excess=math.inf, ask=loose, route=past)
-    bad = offends(name, ask)
-    count = np.array([bad(node) for node in nodes], dtype=np.int64)
-    route = first_route(router.frame(loose, router.prices(loose)).counting(count))
-    if route is None:
-        return None
-    offenders = [
-        nodes[router.arrays.number[id]] for id in router.gateways(route) if bad(nodes[router.arrays.number[id]])
-    ]
-    if name == "regions":
-        value: Any = tuple(sorted({*ask.requirements.regions, *(node.region for node in offenders)}))
-        words = ", ".join(value)
-    else:
-        avoid = ask.requirements.avoid
-        given_up = [touched(node, avoid) for node in offenders]
-        lost = Avoid(
-            regions=tuple(sorted({entry for part in given_up for entry in part.regions})),
-            providers=tuple(sorted({entry for part in given_up for entry in part.providers})),
-            gateways=tuple(sorted({entry for part in given_up for entry in part.gateways})),
+    def of(name: str) -> Shortfall:
+        near = nearest.get(name)
+        return Shortfall(
+            requirement=name,
+            asked=asked_text(ask, name),
+            policy=imposed.get(name, ""),
+            nearest=near.nearest if near else "",
+            path=path_text(router.gateways(near.route)) if near else "",
         )
-        value = Avoid(
-            regions=tuple(entry for entry in avoid.regions if entry not in lost.regions),
-            providers=tuple(entry for entry in avoid.providers if entry not in lost.providers),
-            gateways=tuple(entry for entry in avoid.gateways if entry not in lost.gateways),
-        )
-        words = f"all but {avoid_text(lost)}"
-    return Relaxation(
-        name=name, nearest=words, value=None, excess=math.inf, ask=with_value(ask, name, value), route=route
-    )
+
+    return tuple(map(of, asked(ask)))
+
+
+def reached(router: Router, ask: Ask, known: Iterable[Shortfall]) -> tuple[Shortfall, ...]:
+    """The same with the best that can be had of each between these ends if nothing else is asked. A search or more for
+    each, without limits that would keep it short: for those that somebody looks at."""
+    nowhere_to_go = ask.sources.keys() & ask.destinations.keys() & router.arrays.number.keys()
+
+    def of(one: Shortfall) -> Shortfall:
+        name = one.requirement
+        if name in SETS or getattr(ask.requirements, FIELDS[name]) is None:
+            return one
+        if name in BOTTLENECKS and nowhere_to_go:
+            return structs.replace(one, best="any")  # no link limits a path that has none
+        best = relaxed(router, without(ask, (other for other in NAMES if other != name)), name)
+        return structs.replace(one, best=best.nearest if best else "")
+
+    return tuple(map(of, known))
 
 
 def _without_these(router: Router, ask: Ask, dropped: tuple[str, ...], imposed: Mapping[str, str]) -> Infeasible | None:
@@ -210,12 +139,23 @@ def _without_these(router: Router, ask: Ask, dropped: tuple[str, ...], imposed: 
     if route is None:
         return None
     wanted = "; ".join(_asked(ask, name, imposed) for name in dropped)
-    way = path_text(router.gateways(route))
     missing = _unknowns(router, loose, route, dropped)
+    if not missing:  # of the paths that would do, the nearest to the first requirement
+        near = relaxed(router, without(ask, dropped[1:]), dropped[0])
+        if near and not _unknowns(router, loose, near.route, dropped):
+            route = near.route
+    way = path_text(router.gateways(route))
     if missing:
         cause = f"{way} cannot be judged: {'; '.join(missing)}"
     else:
-        cause = f"no path unless these are relaxed together, as by {way}"
+        # Each as far as this path needs it, whatever else is asked: together they admit it.
+        there = router.confined(loose, route)
+        bare = without(there, NAMES)
+        has = (relaxed(router, _only(bare, ask, name), name) for name in dropped)
+        figures = ", ".join(f"{one.name} {one.nearest}" for one in has if one)
+        kept = ", ".join(name for name in asked(ask) if name not in dropped)
+        holds = f"; {kept} can be kept" if kept else ""
+        cause = f"no path unless these are relaxed together, as by {way}: {figures}{holds}"
     return Infeasible(
         requirement=", ".join(dropped),
         asked="; ".join(asked_text(ask, name) for name in dropped),
@@ -224,16 +164,15 @@ def _without_these(router: Router, ask: Ask, dropped: tuple[str, ...], imposed: 
     )
 
 
-def _loosened(router: Router, ask: Ask, name: str) -> Problem:
-    """The problem of an Ask without one of its requirements."""
-    loose = without(ask, (name,))
-    return router.frame(loose, router.prices(loose))
+def _only(bare: Ask, ask: Ask, name: str) -> Ask:
+    """One requirement of an Ask, and nothing else that it asks."""
+    return with_value(bare, name, ask.through if name == "policy" else getattr(ask.requirements, FIELDS[name]))
 
 
 def _fewest_unknown(router: Router, ask: Ask, wanted: Iterable[str]) -> Problem:
     """The problem of an Ask, its objective being the number of figures that ``wanted`` requirements miss."""
     arrays, names = router.arrays, tuple(wanted)
-    blind = [int(not node.region) if "regions" in names else 0 for node in arrays.nodes]
+    blind = [sum(not of(node) for name, of in ANYWHERE.items() if name in names) for node in arrays.nodes]
     problem = router.frame(ask, router.prices(ask)).counting(np.array(blind, dtype=np.int64))
     link = problem.link + sum(unknown_mask(arrays, name) for name in names)
     start, end = problem.start, problem.end
@@ -251,9 +190,10 @@ def _unknowns(router: Router, ask: Ask, route: Route, wanted: Iterable[str]) -> 
     found, gateways = [], router.gateways(route)
     for name in wanted:
         found += [str(one) for link in route.links if (one := unknown(router.arrays, name, link))]
-        if name == "regions":
+        if name in ANYWHERE:
             nodes = (router.arrays.nodes[router.arrays.number[gateway]] for gateway in gateways)
-            found += [f"region of {short(node.id)} unknown: not stated" for node in nodes if not node.region]
+            what = name.removesuffix("s")
+            found += [f"{what} of {short(node.id)} unknown: not stated" for node in nodes if not ANYWHERE[name](node)]
         if name == "maxLatency":
             ends = ((ask.sources, gateways[0]), (ask.destinations, gateways[-1]))
             found += [
@@ -266,8 +206,8 @@ def _unknowns(router: Router, ask: Ask, route: Route, wanted: Iterable[str]) -> 
 
 def _is_blind(router: Router, ask: Ask, name: str) -> bool:
     """Whether a figure that a requirement is about is unknown anywhere."""
-    if name == "regions":
-        return not all(node.region for node in router.arrays.nodes)
+    if name in ANYWHERE:
+        return not all(map(ANYWHERE[name], router.arrays.nodes))
     if name == "maxLatency" and None in (*ask.sources.values(), *ask.destinations.values()):
         return True
     return bool(unknown_mask(router.arrays, name).any())
@@ -303,6 +243,20 @@ def _unknowns_that_might_do(router: Router, ask: Ask, name: str) -> list[str]:
         )
     route = first_route(hopeful)
     return [] if route is None else _unknowns(router, loose, route, (name,))
+
+
+def _narrowest(router: Router, found: Relaxation) -> str:
+    """The link of several that limits the bandwidth of a path."""
+    if found.name not in BOTTLENECKS or len(found.route.links) < 2:
+        return ""
+    free, topology = router.free_units(found.name, found.ask), router.arrays.topology
+    id_ = topology.link_ids[min(found.route.links, key=lambda link: (free[link], link))]
+    src, dst = (id_.src, id_.dst) if found.name == "minBandwidth" else (id_.dst, id_.src)
+    return f", all that {short(src)}->{short(dst)} has left"
+
+
+def _had(nearest: str) -> str:
+    return f"possible {nearest}" if nearest.startswith(WITHOUT) else f"nearest {nearest}"
 
 
 def _asked(ask: Ask, name: str, imposed: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from foremesh.model.forecast import UNKNOWN, Forecast
-from foremesh.model.link import Figure, LinkFacts, LinkId, MeshGraph, Node, PredictedLink
+from foremesh.model.link import Course, Figure, LinkFacts, LinkId, MeshGraph, Node, PredictedLink
 from foremesh.model.resource import GatewaySpec, Resource
 from foremesh.model.series import Metric
 from foremesh.routing.arrays import link_key
@@ -30,7 +30,8 @@ def build_graph(
         gateways: Resources of type Gateway; others are ignored.
         links: Directed links; those whose ends are not among the gateways are left out.
         forecasts: By metric. Each is reduced over its horizon: the mean of the medians, and the worst step of the
-            pessimistic quantile, because a requirement has to hold all the time.
+            pessimistic quantile, because a requirement has to hold all the time. Links of which the round trip, the
+            loss or the throughput changes meanwhile have their steps besides (``PredictedLink.course``).
         facts: What is known of single links; it goes before what their gateways declare.
         queueing_ms: How much round trips rise with load, where that is known; see ``PredictedLink``.
 
@@ -41,9 +42,11 @@ def build_graph(
         which clouds do not bill as egress. Whatever is not declared or not predicted is None: unknown.
     """
     ends = {gateway.id: _End.of(gateway, gateway.spec.gateway) for gateway in gateways if gateway.spec.gateway}
-    rtt, loss, throughput, load = (
-        _reader(forecasts.get(metric)) for metric in (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT, Metric.LOAD)
+    rtt, loss, throughput, load, jitter = (
+        _reader(forecasts.get(metric))
+        for metric in (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT, Metric.LOAD, Metric.JITTER)
     )
+    courses = _courses(forecasts)
     models, known, rises = forecasts.get(Metric.RTT), facts or {}, queueing_ms or {}
     edges = []
     for link in dict.fromkeys(links):
@@ -60,11 +63,14 @@ def build_graph(
                 id=link,
                 rtt_ms=rtt(link),
                 loss=loss(link),
+                jitter_ms=None if (varies := jitter(link)) is None else max(0.0, varies.median),
                 free_bps=_free(capacity, throughput(link)),
                 capacity_bps=capacity,
                 queueing_ms=rises.get(link),
+                rtt_error_ms=None if models is None else models.error(link),
                 egress_price=price,
                 forecast_model="" if name == UNKNOWN else name,
+                course=courses(link, capacity),
             )
         )
     nodes = (structs.replace(end.node, load=load(id)) for id, end in ends.items())
@@ -108,6 +114,7 @@ class _End:
                 region=location.region,
                 provider=location.provider,
                 risk_groups=spec.risk_groups,
+                labels=tuple(sorted(f"{key}={value}" for key, value in gateway.meta.labels.items())),
             ),
             place=(location.provider, location.region) if location.provider and location.region else None,
             capacity=None if spec.capacity is None else float(spec.capacity),
@@ -117,6 +124,27 @@ class _End:
 
 def _reader(forecast: Forecast | None) -> Callable[[LinkId | str], Figure | None]:
     return (lambda _: None) if forecast is None else forecast.figure
+
+
+def _courses(forecasts: Mapping[Metric, Forecast]) -> Callable[[LinkId, float | None], Course | None]:
+    """By link and capacity, how its figures change. Forecasts whose steps are not those of round trips have none that
+    could be told beside them."""
+    rtt = forecasts.get(Metric.RTT)
+    if rtt is None:
+        return lambda link, capacity_bps: None
+    grid = (rtt.step_s, rtt.values.shape[2])
+    fitting = (forecasts.get(metric) for metric in (Metric.LOSS, Metric.THROUGHPUT))
+    loss, throughput = (one if one and (one.step_s, one.values.shape[2]) == grid else None for one in fitting)
+
+    def course(link: LinkId, capacity_bps: float | None) -> Course | None:
+        lost, sent = (one.course(link) if one else () for one in (loss, throughput))
+        free = [_free(capacity_bps, figure) for figure in sent]
+        found = Course(
+            step_s=rtt.step_s, rtt_ms=rtt.course(link), loss=lost, free_bps=tuple([one for one in free if one])
+        )
+        return found if found.rtt_ms or found.loss or found.free_bps else None
+
+    return course
 
 
 def _first(known: float | None, otherwise: float | None) -> float | None:
@@ -143,8 +171,8 @@ def _price(src: _End, dst: _End) -> float | None:
 
 def to_networkx(graph: MeshGraph) -> Any:
     """The graph as a ``networkx.MultiDiGraph``, for people and tests: gateways and links carry their figures as
-    attributes (``rtt_ms``, ``rtt_p90_ms``, ``loss``, ``free_bps``, ``egress_price``), None where unknown; a link's key
-    is its underlay."""
+    attributes (``rtt_ms``, ``rtt_p90_ms``, ``jitter_ms``, ``loss``, ``free_bps``, ``egress_price``), None where
+    unknown; a link's key is its underlay."""
     import networkx  # only at this edge: planning does without it
 
     exported = networkx.MultiDiGraph()
@@ -158,6 +186,7 @@ def to_networkx(graph: MeshGraph) -> Any:
             key=link.id.underlay,
             rtt_ms=None if link.rtt_ms is None else link.rtt_ms.median,
             rtt_p90_ms=None if link.rtt_ms is None else link.rtt_ms.pessimistic,
+            jitter_ms=link.jitter_ms,
             loss=None if link.loss is None else link.loss.pessimistic,
             free_bps=None if link.free_bps is None else link.free_bps.pessimistic,
             egress_price=link.egress_price,

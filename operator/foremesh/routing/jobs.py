@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from foremesh.model.circuit import Circuit
 from foremesh.model.plan import Infeasible, Path, Placement
 from foremesh.routing.ask import Ask
-from foremesh.routing.cost import COST_SCALE, Prices
-from foremesh.routing.demand import Demand, Option, PlannerSettings, Traffic
+from foremesh.routing.cost import Prices
+from foremesh.routing.demand import Demand, Option, Traffic
 from foremesh.routing.labels import Problem, Route
 from foremesh.routing.needs import path_text
-
-EQUAL = 1e-9
-"""Share by which a gain may exceed the margin and still count as equal to it: noise of binary fractions."""
+from foremesh.routing.stability import gain
 
 TOLD_LOSS = 0.005
 """Difference in loss from which a move is about that as well."""
@@ -60,17 +58,26 @@ class Job:
     route: Route | None = None
     path: Path | None = None
     """The route with its figures; set with it."""
+    listed: tuple[Route, ...] = ()
+    """The routes that it was chosen from, best first."""
     runners_up: tuple[Path, ...] = ()
     standby: Path | None = None
+    standby_reserved: bool = False
     current: Path | None = None
     """The path in use as it is now predicted, where it is left although it would do."""
     kept: str = ""
     """Why the path in use is kept, where another is cheaper."""
     lost: str = ""
     """Why the path in use will no longer do, where it will not."""
+    when: str = ""
+    """When the path in use is forecast to get worse, where it is left in time for that."""
     joint: bool = False
     """The path serves several demands that one by one would have chosen others."""
+    yielded: str = ""
+    """For whom it left a path that it would rather have, as the end of a reason."""
     infeasible: Infeasible | None = None
+    more_bps: Traffic = (0.0, 0.0)
+    """What it sends and gets back beyond what it asked for: it goes where the demand goes."""
 
     @property
     def demand(self) -> Demand:
@@ -108,6 +115,7 @@ class Job:
             path=self.path,
             runners_up=tuple(one for one in self.runners_up if (one.gateways, one.links) != chosen),
             standby=self.standby,
+            standby_reserved=self.standby_reserved,
             infeasible=self.infeasible,
             kept=bool(self.kept),
             reason=self._reason(self.path),
@@ -120,7 +128,13 @@ class Job:
         if self.infeasible is not None:
             told = self._told(path, "") if not self.kept else self.kept
             return f"{self.infeasible.message}; meanwhile {told}"
-        return self.kept or self._told(path, shared)
+        return (self.kept or self._told(path, shared) + self.yielded) + self._unprotected()
+
+    def _unprotected(self) -> str:
+        asked = self.ask and (self.ask.requirements.min_bandwidth or self.ask.requirements.reverse)
+        if self.standby is None or self.standby_reserved or not asked:
+            return ""
+        return f"; no bandwidth is left for its standby {self.standby.text}"
 
     def _told(self, path: Path, shared: str) -> str:
         if not (self.in_use and self.carried):
@@ -131,27 +145,11 @@ class Job:
         if self.current is None:
             why = f"; the old path will not do ({self.lost})" if self.lost else ""
             return f"{moved}: {latency_text(path)}{why}{shared}"
-        cheaper = f", cost {gain(cost_of(self.current), cost_of(path)):.0%} lower" if not self.joint else ""
+        saved = gain(cost_of(self.current), cost_of(path))
+        cheaper = f", cost {saved:.0%} lower" if not self.joint and (saved >= 0 or not self.yielded) else ""
         latency = f"{latency_text(self.current, unit='')} -> {latency_text(path)}"
-        return f"{moved}: {latency}{loss_text(self.current, path)}{cheaper}{shared}"
-
-
-def within_share(settings: PlannerSettings, old: Route, new: Route) -> bool:
-    """Whether what another path saves of the cost is too little to move for."""
-    return gain(old.cost / COST_SCALE, new.cost / COST_SCALE) <= settings.margin * (1 + EQUAL)
-
-
-def within_ms(settings: PlannerSettings, old: Path, new: Path) -> bool:
-    """Whether what it saves of the round trip is. One that is not known is not shorter than one that is."""
-    before_ms, after_ms = old.figures.latency_ms, new.figures.latency_ms
-    if not settings.margin_ms or before_ms is None:
-        return False
-    return after_ms is None or before_ms - after_ms <= settings.margin_ms * (1 + EQUAL)
-
-
-def gain(before: float, after: float) -> float:
-    """Share of a cost that another saves."""
-    return (before - after) / before if before > 0 else 0.0
+        when = f"; {path_text(self.in_use)} is forecast to be worse {self.when}" if self.when else ""
+        return f"{moved}: {latency}{loss_text(self.current, path)}{cheaper}{when}{shared}"
 
 
 def cost_of(path: Path) -> float:

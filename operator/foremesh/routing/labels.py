@@ -24,6 +24,7 @@ import numpy as np
 from foremesh.routing import kernels
 from foremesh.routing.arrays import Topology
 from foremesh.routing.kernels import END, NEVER
+from foremesh.routing.order import Order
 from foremesh.routing.values import Bools, Ints
 
 
@@ -51,10 +52,17 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is left of an Ask once it is laid over a topology: a graph of usable links, an objective and limits."""
+    """What is left of an Ask once it is laid over a topology: a graph of usable links, an objective and limits.
+
+    It holds until something is promised: prices and free bandwidth are those of the moment.
+    """
 
     topology: Topology
     usable: Bools
+    free: Ints
+    """What links have free, one more at the end for the link that is not there,"""
+    least: tuple[int, int]
+    """and what they must have, and those the other way; -1: nothing needs to be known of it."""
     link: Ints
     """The objective: what each link costs,"""
     start: Ints
@@ -74,6 +82,8 @@ class Problem:
     groups: Ints
     """By gateway, as bits, the groups it belongs to of which the path must pass one gateway each."""
     group_count: int = 0
+    order: Order | None = None
+    """By what links cost at least, if that is known."""
 
     def minimising(self, name: str) -> Problem:
         """The same problem with one of its limits as the objective."""
@@ -92,6 +102,7 @@ class Problem:
             start=np.where(self.start == NEVER, NEVER, start),
             end=np.where(self.end == NEVER, NEVER, end),
             exposure=0,
+            order=None,
         )
 
     def limited(self, name: str, link: Ints, most: int) -> Problem:
@@ -117,6 +128,12 @@ class Problem:
             after[some] = before[some]
         return replace(self, start=start, end=end)
 
+    def admits(self, link: int) -> bool:
+        """Whether a path may use a link."""
+        there, back = self.least
+        back_free = self.free[self.topology.reverse[link]]
+        return bool(self.usable[link] and self.free[link] >= there and (back < 0 or back_free >= back))
+
     def route(self, steps: Sequence[int]) -> Route | None:
         """A path, given by its steps, as an answer; None if it is none. It must not come to a gateway twice."""
         first, links, topology = steps[0], list(steps[1:]), self.topology
@@ -124,7 +141,7 @@ class Problem:
         end = inside.pop() if inside else first
         if self.start[first] == NEVER or self.end[end] == NEVER:
             return None
-        if not (all(self.usable[link] for link in links) and all(topology.relays[gateway] for gateway in inside)):
+        if not (all(map(self.admits, links)) and all(topology.relays[gateway] for gateway in inside)):
             return None
         if self.group_count and np.bitwise_or.reduce(self.groups[[first, *inside, end]]) + 1 != 1 << self.group_count:
             return None
@@ -147,7 +164,7 @@ class Search:
         size, rows = problem.start.size, 1 + len(problem.names)
         shape = (rows, size << problem.group_count)
         self._starting, self._arriving = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
-        self._ready = np.zeros(rows, dtype=np.bool_)
+        self._ready = np.zeros(rows, dtype=np.int64)
         self._guarded = np.full(size, problem.group_count == 0)
         """Gateways that no path may come to twice."""
 
@@ -165,13 +182,17 @@ class Search:
         closed = np.array(sorted(banned), dtype=np.int64) if banned else _NONE
         while True:
             found = kernels.best(
-                topology.src,
+                *(problem.order or topology.unordered),
+                topology.into_src,
                 topology.dst,
                 topology.out_start,
                 topology.into_start,
                 topology.into,
+                topology.reverse,
                 topology.relays,
                 problem.usable,
+                problem.free,
+                *problem.least,
                 problem.groups,
                 problem.group_count,
                 problem.exposure,

@@ -29,9 +29,13 @@ SUMS = ("maxLatency", "maxLoss", "maxHops", "maxEgressPrice")
 """Requirements on a sum over the path."""
 BOTTLENECKS = ("minBandwidth", "reverse")
 """Requirements on every link of the path."""
-SETS = ("regions", "avoid", "policy")
+SETS = ("regions", "providers", "gatewayLabels", "avoid", "policy")
 """Requirements on the gateways of the path; ``policy`` are the gateways that MeshPolicies want
 passed."""
+PASSING = ("maxLatency", "maxLoss", "minBandwidth", "reverse")
+"""Requirements on what changes by itself."""
+LISTS = ("regions", "providers", "gatewayLabels")
+"""Those of SETS that are lists of what every gateway has to be in, of, or labelled with."""
 NAMES = ("maxLatency", "minBandwidth", "reverse", "maxLoss", "maxHops", "maxEgressPrice", *SETS)
 
 FIELDS = {
@@ -42,6 +46,8 @@ FIELDS = {
     "maxHops": "max_hops",
     "maxEgressPrice": "max_egress_price",
     "regions": "regions",
+    "providers": "providers",
+    "gatewayLabels": "gateway_labels",
     "avoid": "avoid",
 }
 """Name in a manifest to field of ``Requirements``."""
@@ -82,7 +88,7 @@ def without(ask: Ask, dropped: Iterable[str]) -> Ask:
     return ask
 
 
-_NOTHING: dict[str, Any] = {"regions": (), "avoid": Avoid(), "policy": ()}
+_NOTHING: dict[str, Any] = {"regions": (), "providers": (), "gatewayLabels": (), "avoid": Avoid(), "policy": ()}
 
 UNBOUNDED: dict[str, Any] = {
     "maxLatency": Milliseconds(math.inf),
@@ -100,9 +106,23 @@ def asked_text(ask: Ask, name: str) -> str:
     value = getattr(ask.requirements, FIELDS[name])
     if name == "avoid":
         return avoid_text(value)
-    if name == "regions":
+    if name in LISTS:
         return _listing(value)
     return str(value) if name == "maxHops" else unit_text(UNITS[name](value))
+
+
+def asking(ask: Ask, name: str, text: str) -> Ask:
+    """The Ask with what ``asked_text`` says of one of SETS: policies impose these, and only their text is kept."""
+    if name == "policy":
+        groups = (group.removeprefix("one of ") for group in text.split(" and "))
+        return with_value(ask, name, tuple(tuple(group.split(", ")) for group in groups))
+    if name == "avoid":
+        parts = {
+            kind: tuple(entries.split(", ")) for kind, _, entries in (one.partition(" ") for one in text.split("; "))
+        }
+        labels = parts.pop("labels", ())
+        return with_value(ask, name, Avoid(**parts, gateway_labels=labels))
+    return with_value(ask, name, tuple(text.split(", ")))
 
 
 UNITS: dict[str, type[Unit]] = {
@@ -124,14 +144,19 @@ def _listing(entries: Iterable[str]) -> str:
 
 
 def avoid_text(avoid: Avoid) -> str:
-    parts = (("regions", avoid.regions), ("providers", avoid.providers), ("gateways", avoid.gateways))
+    parts = (
+        ("regions", avoid.regions),
+        ("providers", avoid.providers),
+        ("gateways", avoid.gateways),
+        ("labels", avoid.gateway_labels),
+    )
     return "; ".join(f"{kind} {_listing(entries)}" for kind, entries in parts if entries)
 
 
 def value_of(name: str, units: int) -> float:
     """A sum or bottleneck in the requirement's base unit."""
     if name == "maxLoss":
-        return -math.expm1(-units / LOSS_SCALE)
+        return 0.0 - math.expm1(-units / LOSS_SCALE)  # so that nothing is 0 and not -0
     scale = {"maxLatency": NS_PER_MS, "maxEgressPrice": PRICE_SCALE, "maxHops": 1}.get(name, BPS_SCALE)
     return units / scale
 
@@ -144,10 +169,14 @@ def rounded(name: str, value: float) -> float:
 
 
 def offends(name: str, ask: Ask) -> Callable[[Node], bool]:
-    """Whether a gateway breaks ``regions`` or ``avoid``."""
+    """Whether a gateway breaks one of SETS, ``policy`` left out."""
     needs = ask.requirements
     if name == "regions":
         return lambda node: node.region not in needs.regions
+    if name == "providers":
+        return lambda node: node.provider not in needs.providers
+    if name == "gatewayLabels":
+        return lambda node: not {*needs.gateway_labels} <= {*node.labels}
     return lambda node: touched(node, needs.avoid) != Avoid()
 
 
@@ -157,6 +186,7 @@ def touched(node: Node, avoid: Avoid) -> Avoid:
         regions=tuple(region for region in avoid.regions if node.region and region == node.region),
         providers=tuple(provider for provider in avoid.providers if node.provider and provider == node.provider),
         gateways=tuple(entry for entry in avoid.gateways if names(node.id, (entry,))),
+        gateway_labels=tuple(label for label in avoid.gateway_labels if label in node.labels),
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foremesh.model.link import LinkId
+from foremesh.model.physics import great_circle_km
 from foremesh.model.resource import Resource, Role
 from foremesh.model.series import Floats
 from foremesh.routing.adjacency import adjacency
@@ -320,13 +321,6 @@ def _shared_fate(gateway: Resource) -> frozenset[str]:
 def _distances_km(gateways: Sequence[Resource]) -> Floats:
     """Great-circle distances, shape (gateways, gateways); NaN where coordinates are missing."""
     places = [(one.spec.location.latitude, one.spec.location.longitude) for one in gateways]
-    turned = np.radians(np.array(places, dtype=np.float64))
-    latitude, longitude = turned[:, 0], turned[:, 1]
-    half = (
-        np.sin((latitude[:, None] - latitude[None, :]) / 2) ** 2
-        + np.cos(latitude)[:, None]
-        * np.cos(latitude)[None, :]
-        * np.sin((longitude[:, None] - longitude[None, :]) / 2) ** 2
-    )
-    distances: Floats = 2 * 6371.0 * np.arcsin(np.sqrt(np.clip(half, 0.0, 1.0)))
-    return distances
+    degrees = np.array(places, dtype=np.float64)
+    latitude, longitude = degrees[:, 0], degrees[:, 1]
+    return great_circle_km(latitude[:, None], longitude[:, None], latitude[None, :], longitude[None, :])

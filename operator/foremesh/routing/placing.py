@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import reduce
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 
 import numpy as np
 from msgspec import structs
 
-from foremesh.model.link import LinkId
 from foremesh.model.plan import Infeasible
-from foremesh.model.units import Milliseconds
-from foremesh.routing.ask import Ask, Router, traffic_bps
-from foremesh.routing.demand import Option, PlannerSettings, links_in_use
+from foremesh.routing.admission import Use, shortage, users
+from foremesh.routing.ask import Ask, Router
+from foremesh.routing.demand import Option, PlannerSettings, links_in_use, links_over, underlays_in_use
 from foremesh.routing.explain import explain
-from foremesh.routing.jobs import Job, Pair, Question, gain, within_ms, within_share
-from foremesh.routing.labels import Route, first_route, routes
-from foremesh.routing.needs import path_text
-from foremesh.routing.policy import Effective, tighten
-
-NOTHING_PROMISED: Mapping[LinkId, float] = {}
+from foremesh.routing.horizon import Horizon
+from foremesh.routing.jobs import Job, Pair, Question
+from foremesh.routing.labels import Problem, Route, first_route, routes
+from foremesh.routing.needs import PASSING, path_text, without
+from foremesh.routing.sharing import asked_together
+from foremesh.routing.stability import Moves, stays_for_now, why_stays
 
 UNEXPLAINED = "it does not meet the requirements"
 """Said of a path, or of every path, where reasons are not worked out."""
@@ -37,20 +35,33 @@ class Placing:
         router: The snapshot; its ledger takes the promises.
         pins: By class and ends, the path of gateways that somebody pinned a circuit to.
         settings: Margins and number of runners-up.
+        moves: What is moved for the sake of cost, and when.
     """
 
     def __init__(
-        self, router: Router, pins: Mapping[tuple[str, Pair], tuple[str, ...]], settings: PlannerSettings
+        self,
+        router: Router,
+        pins: Mapping[tuple[str, Pair], tuple[str, ...]],
+        settings: PlannerSettings,
+        moves: Moves | None = None,
     ) -> None:
         self.router = router
+        self.moves = moves or Moves()
         self.settings = settings
         self.sharing: dict[tuple[str, Pair], list[Job]] = {}
         """By what shares a circuit and ends, the demands that one circuit carries."""
+        self.horizon = Horizon(router, now_s=self.moves.now_s, next_s=settings.next_s)
         self._pins = pins
         self._turn: dict[tuple[str, Pair], int] = {}
         """When a circuit was first used: of several that a demand could share, the first counts."""
+        self._users: tuple[int, dict[int, list[Use]]] | None = None
 
     def place(self, job: Job) -> None:
+        """Find a path for one more demand, or say why there is none."""
+        self.seek(job)
+        self.refuse(job)
+
+    def seek(self, job: Job) -> None:
         """Find a path for one more demand."""
         job.infeasible = job.prepared.refused
         if not job.prepared.asks:
@@ -58,22 +69,35 @@ class Placing:
         with self.leaving(job):
             questions = [self.question(option, ask) for option, ask in job.prepared.asks]
             found = self.answers(job, questions)
-            if found:
+            if stays := self._waits(job, questions, found):
+                self.settle(job, stays, found)
+            elif found:
                 self._choose(job, questions, found)
-            elif job.pinned or not self._join(job):
-                job.infeasible = self._explain(job, questions[0])
+            elif not job.pinned:
+                self._join(job)
+
+    def refuse(self, job: Job) -> None:
+        """Say why a demand has no path, if it has none."""
+        if job.path is None and job.prepared.asks:
+            with self.leaving(job):
+                job.infeasible = self._explain(job, self.question(*job.prepared.asks[0]))
 
     @contextmanager
     def leaving(self, job: Job) -> Iterator[None]:
-        """While a path is looked for, the demand's traffic is not on the one in use; it is again if none is found."""
+        """While a path is looked for, the demand's traffic is not on the one in use; it is again if none is found.
+
+        What it asked for is off the ledger already: everybody's is, until it is promised.
+        """
         crowding = self.router.crowding
         links, traffic = list[int](), (0.0, 0.0)
-        if crowding.matters and job.carried and job.circuit and job.prepared.asks:
+        if job.carried and job.circuit and job.prepared.asks and (crowding.matters or any(job.more_bps)):
             links, traffic = links_in_use(self.router.arrays, job.circuit), job.prepared.asks[0][1].traffic_bps
         crowding.move(links, *(-bps for bps in traffic))
+        self._reserve(links, *(-bps for bps in job.more_bps))
         yield
         if job.path is None:
             crowding.move(links, *traffic)
+            self._reserve(links, *job.more_bps)
 
     def question(self, option: Option, ask: Ask, *, caution: float = 1.0) -> Question:
         prices = self.router.prices(ask)
@@ -91,7 +115,7 @@ class Placing:
         found = []
         for question in questions:
             fixed = self._fixed(job, question.ask).get((job.in_use[0], job.in_use[-1]))
-            route = self._along(question, job.in_use if fixed is None else fixed)
+            route = self.as_carried(question, job) if fixed is None else self.along(question, fixed)
             if route is not None and (fixed is None or self.router.gateways(route) == job.in_use):
                 found.append((route, question))
         return min(found, key=lambda one: one[0].key, default=None)
@@ -101,48 +125,45 @@ class Placing:
         route, question = found
         job.option, job.ask, job.route = question.option, question.ask, route
         job.path = self.router.path(route, question.ask, question.prices)
+        job.listed = tuple([one for one, _ in others])
         rest = (one for one in others if one[0].steps != route.steps)
         job.runners_up = tuple(
             self.router.path(one, asked.ask, asked.prices) for one, asked in islice(rest, self.settings.runners_up)
         )
         self.promise(job, +1)
+        self.take(job)
+
+    def take(self, job: Job) -> None:
+        """Let a demand that has its path and its bandwidth share the circuit."""
         key = (job.prepared.sharing, job.ends)
         self._turn.setdefault(key, len(self._turn))
         self.sharing.setdefault(key, []).append(job)
 
+    def lift(self, job: Job) -> None:
+        """Take a demand off its path, and what is promised to it."""
+        self.promise(job, -1)
+        key = (job.prepared.sharing, job.ends)
+        self.sharing[key].remove(job)
+        if not self.sharing[key]:
+            del self.sharing[key]
+        job.route = job.path = job.ask = None
+
     def promise(self, job: Job, sign: int) -> None:
-        """Put a demand on its path and reserve its bandwidth there, or take both back."""
+        """Put a demand on its path and reserve its bandwidth there, and what it uses beyond; or take both back."""
         if job.route is None or job.option is None or job.ask is None:
             return
-        needs, reverse = job.option.effective.requirements, self.router.arrays.topology.reverse
+        needs = job.option.effective.requirements
         self.router.crowding.move(job.route.links, *(sign * bps for bps in job.ask.traffic_bps))
-        for link in job.route.links:
-            for number, bps in ((link, needs.min_bandwidth), (int(reverse[link]), needs.reverse)):
-                if bps and number >= 0:
-                    self.router.ledger.add(number, sign * bps)
+        asked = (needs.min_bandwidth or 0.0, needs.reverse or 0.0)
+        self._reserve(job.route.links, *(sign * (own + more) for own, more in zip(asked, job.more_bps, strict=True)))
 
-    def stays(self, job: Job, old: Found, new: Found) -> str:
-        """Why a circuit stays where it is although another path is cheaper; empty if it does not: because the other is
-        better by more than the margins, or alive while the one in use is dead."""
-        if self._is_dead(old[0]) and not self._is_dead(new[0]):
-            return ""
-        text, settings = path_text(self.router.gateways(new[0])), self.settings
-        kept = f"kept {path_text(job.in_use)}: "
-        if within_share(settings, old[0], new[0]):
-            saved = gain(old[0].cost, new[0].cost)
-            return f"{kept}gain {saved:.1%} by {text} is within the {settings.margin:.0%} margin"
-        if not settings.margin_ms:
-            return ""
-        before, after = (self.router.path(route, asked.ask, asked.prices) for route, asked in (old, new))
-        if not within_ms(settings, before, after):
-            return ""
-        if after.figures.latency_ms is None:
-            return f"{kept}the round trip by {text} is not known"
-        saved_ms = (before.figures.latency_ms or 0.0) - after.figures.latency_ms
-        return f"{kept}gain {saved_ms:.1f} ms by {text} is within the {settings.margin_ms:g} ms margin"
+    def _reserve(self, links: Sequence[int], there_bps: float, back_bps: float) -> None:
+        if there_bps or back_bps:
+            self.router.ledger.add_path(np.array(links, dtype=np.int64), there_bps, back_bps)
 
-    def _is_dead(self, route: Route) -> bool:
-        return not all(self.router.arrays.alive[link] for link in route.links)
+    def found_at(self, key: tuple[str, Pair], turn: int) -> None:
+        """Let a circuit count as first used at this turn."""
+        self._turn[key] = turn
 
     def move(self, job: Job, questions: Sequence[Question], found: Sequence[Found]) -> bool:
         """Take the best path, unless the one in use is nearly as good.
@@ -155,20 +176,39 @@ class Placing:
         if job.in_use and not job.pinned:
             same = self.router.gateways(chosen[0]) == job.in_use
             old = chosen if same else self.by_use(job, questions)
-        if old is not None and old is not chosen:
-            job.kept = self.stays(job, old, chosen)
+        if old is not None and old is not chosen and job.circuit is not None:
+            job.kept = why_stays(self.router, self.settings, job.circuit, old, chosen, self.moves, self.horizon)
             if job.kept:
                 chosen = old
             else:
                 job.current = self.router.path(old[0], old[1].ask, old[1].prices)
+                job.when = self.horizon.since(*((route, asked.ask) for route, asked in (old, chosen)))
         self.settle(job, chosen, found)
         if old is not None and job.current is None:
             job.current = job.path
         return old is not None
 
+    def _waits(self, job: Job, questions: Sequence[Question], found: Sequence[Found]) -> Found | None:
+        """The path in use where it is best kept for now, though it does not keep its limits over the whole horizon."""
+        if not job.in_use or job.pinned or job.circuit is None:
+            return None
+        horizon, router = self.horizon, self.router
+        if found and router.gateways(found[0][0]) == job.in_use:
+            return None
+        if not horizon.changes(links_in_use(router.arrays, job.circuit)) or self.by_use(job, questions):
+            return None
+        shared = any(key in self.sharing for one in questions for key in self.keys_of(job, one.ask))
+        loose = {id(one.option): self.question(one.option, without(one.ask, PASSING)) for one in questions}
+        old = self.by_use(job, [*loose.values()]) if found or shared else None
+        if old is None:
+            return None
+        in_use = (old[0], next(one for one in questions if one.option is old[1].option))
+        job.kept, job.when = stays_for_now(router, self.settings, in_use, found[0] if found else None, horizon)
+        return in_use if job.kept else None
+
     def _choose(self, job: Job, questions: Sequence[Question], found: Sequence[Found]) -> None:
         if not self.move(job, questions, found) and job.in_use and not job.pinned:
-            job.lost = self._why_lost(job)
+            job.lost = ", ".join(filter(None, (self._why_lost(job), job.when)))
 
     def _fixed(self, job: Job, ask: Ask) -> dict[Pair, tuple[str, ...] | Route]:
         """Ends between which there is nothing to choose, with the gateways or the route to use: the demand's class has
@@ -176,38 +216,68 @@ class Placing:
         if not self._pins and not self.sharing:
             return {}
         fixed: dict[Pair, tuple[str, ...] | Route] = {}
-        for pair in ((first, last) for first in ask.sources for last in ask.destinations):
-            members = self.sharing.get((job.prepared.sharing, pair))
+        for key in self.keys_of(job, ask):
+            members = self.sharing.get(key)
             if members and members[0].route:
-                fixed[pair] = members[0].route
-            elif (job.demand.class_, pair) in self._pins:
-                fixed[pair] = self._pins[job.demand.class_, pair]
+                fixed[key[1]] = members[0].route
+            elif self.is_pinned(job, key[1]):
+                fixed[key[1]] = self._pins[job.demand.class_, key[1]]
         return fixed
+
+    def is_pinned(self, job: Job, pair: Pair) -> bool:
+        return (job.demand.class_, pair) in self._pins
+
+    def keys_of(self, job: Job, ask: Ask) -> list[tuple[str, Pair]]:
+        """The circuits that a demand might be carried by, in the order of its ends."""
+        return [(job.prepared.sharing, (first, last)) for first in ask.sources for last in ask.destinations]
+
+    def ask_of(self, job: Job, option: Option) -> Ask:
+        """What a demand asks under one of its options."""
+        return next(ask for one, ask in job.prepared.asks if one is option)
+
+    def open_questions(
+        self, job: Job, taken: Callable[[tuple[str, Pair]], bool], own: tuple[str, Pair] | None = None
+    ) -> list[Question]:
+        """What a demand asks between ends where it is free to choose its path: between which there is no circuit of its
+        class but perhaps its ``own``, none is pinned, and which nobody has ``taken``."""
+        found, number = list[Question](), self.router.arrays.number
+        for option, ask in job.prepared.asks:
+            question, problems = self.question(option, ask), list[Problem]()
+            for source in ask.sources:
+                ends = [
+                    pair[1]
+                    for pair in ((source, end) for end in ask.destinations if end in number)
+                    if not self.is_pinned(job, pair)
+                    and ((key := (job.prepared.sharing, pair)) == own or not (key in self.sharing or taken(key)))
+                ]
+                if ends and source in number:
+                    problems.append(question.problem.between([number[source]], [number[end] for end in ends]))
+            found += [replace(question, problem=replace(one, link=one.link.copy())) for one in problems]
+        return found
 
     def _listing(self, job: Job, question: Question, count: int) -> Iterator[Route]:
         """The best paths that one option has."""
         fixed = self._fixed(job, question.ask)
         if job.pinned:
             way = fixed.get((job.pinned[0], job.pinned[-1]), job.pinned)
-            route = self._along(question, way)
+            route = self.along(question, way)
             if route is not None:
                 yield route
             return
         if not fixed:
-            yield from islice(routes(question.problem), count)
+            yield from _first(question.problem, count)
             return
         number = self.router.arrays.number
         for source in question.ask.sources:
             ends = [end for end in question.ask.destinations if (source, end) not in fixed and end in number]
             if ends and source in number:
-                open_ends = question.problem.between([number[source]], [number[end] for end in ends])
-                yield from islice(routes(open_ends), count)
+                yield from _first(question.problem.between([number[source]], [number[end] for end in ends]), count)
         for way in fixed.values():
-            route = self._along(question, way)
+            route = self.along(question, way)
             if route is not None:
                 yield route
 
-    def _along(self, question: Question, way: tuple[str, ...] | Route) -> Route | None:
+    def along(self, question: Question, way: tuple[str, ...] | Route) -> Route | None:
         """The path by these gateways in this order, or by this very route, if it solves the problem; of parallel
         underlays, the best."""
         problem, topology = question.problem, self.router.arrays.topology
@@ -224,119 +294,107 @@ class Placing:
         confined = problem.between([number[way[0]]], [number[way[-1]]]).within(usable)
         return first_route(confined) if all(choices) else None
 
+    def as_carried(self, question: Question, job: Job) -> Route | None:
+        """The path in use, over the very links that it runs over if these solve the problem, or else over parallel
+        ones."""
+        topology, underlays = self.router.arrays.topology, underlays_in_use(job.circuit) if job.circuit else ()
+        links = [one[0] for one in links_over(topology, job.in_use, underlays) if len(one) == 1] if underlays else []
+        if links and len(links) == len(job.in_use) - 1:
+            route = question.problem.route((topology.number[job.in_use[0]], *links))
+            if route is not None:
+                return route
+        return self.along(question, job.in_use)
+
     def _join(self, job: Job) -> bool:
         """Look for a path that serves a demand together with those whose circuit it has to share."""
         for option, ask in job.prepared.asks:
-            pairs = ((first, last) for first in ask.sources for last in ask.destinations)
-            shared = [key for pair in pairs if (key := (job.prepared.sharing, pair)) in self.sharing]
+            shared = [key for key in self.keys_of(job, ask) if key in self.sharing]
             for key in sorted(shared, key=self._turn.__getitem__):
-                if (job.demand.class_, key[1]) not in self._pins and self._serve_all(job, option, ask, key):
+                if not self.is_pinned(job, key[1]) and self._serve_all(job, option, ask, key):
                     return True
         return False
 
     def _serve_all(self, job: Job, option: Option, ask: Ask, key: tuple[str, Pair]) -> bool:
-        pair, members = key[1], self.sharing[key]
+        members = self.sharing[key]
         everyone = [(one, one.option, one.ask) for one in members if one.option and one.ask] + [(job, option, ask)]
-        together = self.together(pair, [(one, part) for one, part, _ in everyone])
-        if together is None:
+        asked = asked_together(key[1], [(one, part) for one, part, _ in everyone])
+        if asked is None:
             return False
         for member in members:
             self.promise(member, -1)
-        route = first_route(self.question(option, together).problem)
+        route = first_route(self.question(option, asked).problem)
         served = []
-        for one, part, asked in everyone if route else ():
-            question = self.question(part, asked)
+        for one, part, own in everyone if route else ():
+            question = self.question(part, own)
             answer = question.problem.route(route.steps) if route else None
             if answer is not None:
-                path = self.router.path(answer, asked, question.prices)
-                served.append((one, part, asked, answer, path))
+                path = self.router.path(answer, own, question.prices)
+                served.append((one, part, own, answer, path))
         if len(served) == len(everyone):
-            for one, part, asked, answer, path in served:
-                one.option, one.ask, one.route, one.path = part, asked, answer, path
+            for one, part, own, answer, path in served:
+                one.option, one.ask, one.route, one.path = part, own, answer, path
                 one.kept, one.joint = "", True
             members.append(job)
         for member in members:
             self.promise(member, +1)
         return job.joint
 
-    def together(self, pair: Pair, parts: Sequence[tuple[Job, Option]]) -> Ask | None:
-        """What several demands ask of the path between two gateways; None if nothing can do."""
-        effective = reduce(both, (gateway_to_gateway(one, pair, part) for one, part in parts))
-        if effective is None:
-            return None
-        return Ask(
-            sources={pair[0]: 0.0},
-            destinations={pair[1]: 0.0},
-            requirements=effective.requirements,
-            weights=effective.weights,
-            traffic_bps=traffic_bps(effective.requirements),
-            prefer=effective.prefer,
-            through=effective.through,
-        )
-
-    def _confined(self, ask: Ask, way: tuple[str, ...] | Route) -> Ask:
-        """The Ask confined to one path, for explanations."""
-        topology = self.router.arrays.topology
-        gateways = self.router.gateways(way) if isinstance(way, Route) else way
-        if isinstance(way, Route):
-            numbers = list(way.links)
-        else:
-            numbers = [link for step in pairwise(gateways) for link in topology.over(*step)]
-        return replace(
-            ask,
-            sources={gateway: rtt for gateway, rtt in ask.sources.items() if gateway == gateways[0]},
-            destinations={gateway: rtt for gateway, rtt in ask.destinations.items() if gateway == gateways[-1]},
-            along=frozenset(topology.link_ids[link] for link in numbers),
-        )
-
     def _why_lost(self, job: Job) -> str:
         """Why the path in use is not among those that a demand may use."""
         if not self.settings.explain:
             return UNEXPLAINED
-        for _, ask in job.prepared.asks:
-            old = self._confined(ask, job.in_use)
+        again = [gateway for number, gateway in enumerate(job.in_use) if gateway in job.in_use[:number]]
+        if again:
+            return f"it passes {path_text(again[:1])} twice"
+        for option, ask in job.prepared.asks:
+            old = self.router.confined(ask, job.in_use)
             if not (old.sources and old.destinations):
                 continue
             if self.router.best(old) is not None:
                 return "its circuit is shared with intents placed before"
-            return explain(self.router, old).message
+            return explain(self.router, old, origins=dict(option.effective.origins)).message
         return "its ends are no longer candidates"
 
     def _explain(self, job: Job, question: Question) -> Infeasible:
         if not self.settings.explain:
             return Infeasible(requirement="", asked="", nearest="", message=UNEXPLAINED)
-        ask, prefix, suffix = question.ask, "", ""
-        fixed = self._fixed(job, ask)
+        ask, prefix, suffix, by = question.ask, "", "", tuple[str, ...]()
+        fixed, partners = self._fixed(job, ask), list[Job]()
+        alone = first_route(question.problem) if fixed and not job.pinned else None
         if job.pinned:
-            ask = self._confined(ask, job.pinned)
+            ask = self.router.confined(ask, job.pinned)
             prefix = f"pinned to {path_text(job.pinned)}: "
-        elif fixed and first_route(question.problem) is not None:
+        elif alone is not None:
             pair = min(fixed, key=lambda pair: self._turn.get((job.prepared.sharing, pair), -1))
-            partners = self.sharing.get((job.prepared.sharing, pair))
-            ask = self._confined(ask, fixed[pair])
+            partners = self.sharing.get((job.prepared.sharing, pair), [])
+            ask = self.router.confined(ask, fixed[pair])
             whose = f"shared with {partners[0].demand.intent.id}" if partners else "pinned"
             prefix = f"the circuit of class {job.demand.class_} {path_text(pair)} is {whose}: "
         needs = ask.requirements
-        if (needs.min_bandwidth or needs.reverse) and self.router.ledger.changes:
-            free = replace(ask, reserved_bps=NOTHING_PROMISED)
-            if self.router.best(free) is not None:
-                suffix = "; there would be a path but for the bandwidth promised to intents placed before"
-        why = explain(self.router, ask, origins=dict(question.option.effective.origins))
-        return structs.replace(why, message=prefix + why.message + suffix)
+        if needs.min_bandwidth or needs.reverse:
+            found = shortage(self.router, job, ask, self._promised())
+            if found is not None:
+                suffix, by = f"; {found.text}", found.preempted_by
+        why = explain(self.router, ask, origins=dict(question.option.effective.origins), narrowest=not suffix)
+        why = structs.replace(why, message=prefix + why.message + suffix, preempted_by=by)
+        # Sources of one intent share its circuit even where it is dedicated.
+        if alone is None or not partners or job.demand.intent.id in {one.demand.intent.id for one in partners}:
+            return why
+        way = path_text(self.router.gateways(alone))
+        told = f"{why.message}; with dedicated: true, a circuit of its own, it gets {way}"
+        return structs.replace(why, requirement="dedicated", asked="false", nearest="true", message=told)
+
+    def _promised(self) -> dict[int, list[Use]]:
+        """Who is promised what, worked out anew once anything was promised."""
+        seen = self.router.ledger.changes.size
+        if self._users is None or self._users[0] != seen:
+            self._users = (seen, users(self.router, chain.from_iterable(self.sharing.values())))
+        return self._users[1]
 
 
-def gateway_to_gateway(job: Job, pair: Pair, option: Option) -> Effective | None:
-    """What a demand asks of the path between its gateways: its latency less that of its attachments."""
-    needs = option.effective.requirements
-    if needs.max_latency is None:
-        return option.effective
-    offsets = (job.demand.source_gateways[pair[0]], option.destinations[pair[1]])
-    known = [rtt_ms for rtt_ms in offsets if rtt_ms is not None]
-    left = needs.max_latency - sum(known)
-    if len(known) < len(offsets) or left < 0:
-        return None
-    return replace(option.effective, requirements=structs.replace(needs, max_latency=Milliseconds(left)))
-
-
-def both(one: Effective | None, other: Effective | None) -> Effective | None:
-    return None if one is None or other is None else tighten(one, other)
+def _first(problem: Problem, count: int) -> Iterable[Route]:
+    """The best paths; a single one without the preparations for more."""
+    if count > 1:
+        return islice(routes(problem), count)
+    route = first_route(problem)
+    return () if route is None else (route,)

@@ -1,27 +1,32 @@
 """What an Intent asks once the administrator has had a word: MeshPolicies applied to its requirements and weights.
 
-Every policy that matches counts, in the order of names. Restrictions only add up: a gateway
-has to be in the regions of all that require some, the path passes one of the gateways that each requires, what any
-avoids is avoided, the strongest encryption holds, one ``deny`` is enough; so the order does not matter to them, and no
-policy can loosen what an Intent or another policy asks. Preferences add
-up too. Only of cost weights can there be but one: the last name wins, weight by weight.
+Every policy in force that matches counts. Restrictions only add up: a gateway has to be in the regions, and of the
+providers, of all that require some, and has the labels that any requires; the path passes one of the gateways that each
+requires, what any avoids is avoided, the strongest encryption holds, one ``deny`` is enough. So the order does not
+matter to them, and no policy can loosen what an Intent or another policy asks. Preferences add up too. Only of cost
+weights can there be but one: weight by weight the policy of the highest priority wins, and the last name among equals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from msgspec import structs
 
-from foremesh.model.intent import Avoid, Encryption, Intent, Requirements
+from foremesh.model.intent import Avoid, Encryption, Intent, Requirements, Traffic
 from foremesh.model.plan import Infeasible
-from foremesh.model.policy import Policy, PolicyMatch, Prefer
-from foremesh.model.resource import Resource
+from foremesh.model.policy import AppliedPolicy, CostWeights, Policy, PolicyMatch, Prefer
+from foremesh.model.resource import Protocol, Resource
 from foremesh.model.units import Bandwidth
 from foremesh.routing.cost import PROFILES, Weights
+
+NO_WEIGHTS = CostWeights()
+
+WEIGHT_NAMES = tuple((field.encode_name, field.name) for field in structs.fields(CostWeights))
+"""Name in a manifest and field of every weight; asked for once, since msgspec works it out anew each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +50,8 @@ class _Restrictions:
     """What adds up while policies are gone through."""
 
     regions: tuple[str, ...]
+    providers: tuple[str, ...]
+    labels: tuple[str, ...]
     avoid: Avoid
     encryption: Encryption
     through: tuple[tuple[str, ...], ...] = ()
@@ -59,13 +66,12 @@ class _Restrictions:
         if spec.deny:
             self.refuse("policy", f"MeshPolicy {policy.id} denies it", "")
         if spec.require.regions:
-            self.note("regions", policy)
-            both = common(self.regions, spec.require.regions)
-            if both is None:
-                ours, theirs = ", ".join(self.regions), ", ".join(spec.require.regions)
-                cause = f"MeshPolicy {policy.id} requires {theirs}, and none of these is among {ours}"
-                self.refuse("regions", f"regions: asked {ours}; {cause}", ours)
-            self.regions = both or ()
+            self.regions = self._common("regions", self.regions, spec.require.regions, policy)
+        if spec.require.providers:
+            self.providers = self._common("providers", self.providers, spec.require.providers, policy)
+        if spec.require.gateway_labels:
+            self.note("gatewayLabels", policy)
+            self.labels = tuple(sorted({*self.labels, *spec.require.gateway_labels}))
         if spec.require.gateways:
             self.note("policy", policy)
             self.through = (*self.through, spec.require.gateways)
@@ -75,6 +81,17 @@ class _Restrictions:
         if spec.minimum_encryption is not None and not self.encryption.satisfies(spec.minimum_encryption):
             self.note("encryption", policy)
             self.encryption = spec.minimum_encryption
+
+    def _common(
+        self, requirement: str, ours: tuple[str, ...], theirs: tuple[str, ...], policy: Policy
+    ) -> tuple[str, ...]:
+        self.note(requirement, policy)
+        both = common(ours, theirs)
+        if both is None:
+            asked = ", ".join(ours)
+            cause = f"MeshPolicy {policy.id} requires {', '.join(theirs)}, and none of these is among {asked}"
+            self.refuse(requirement, f"{requirement}: asked {asked}; {cause}", asked)
+        return both or ()
 
     def refuse(self, requirement: str, message: str, asked: str) -> None:
         if self.refused is None:
@@ -96,7 +113,7 @@ def effective(
         intent: As declared.
         source: Who talks.
         destination: Whom it would talk to.
-        policies: All there are, in any order.
+        policies: All there are, in any order; those that are not in force change nothing.
         source_addresses: Addresses of the source beyond those its manifest states; for matching CIDRs.
         destination_addresses: Likewise.
 
@@ -106,20 +123,28 @@ def effective(
     """
     asked = intent.spec.requirements
     weights, prefer = PROFILES[intent.spec.profile], list[Prefer]()
-    add = _Restrictions(asked.regions, asked.avoid, asked.encryption or Encryption.END_TO_END)
-    ends = (
-        (source, (*addresses(source), *source_addresses)),
-        (destination, (*addresses(destination), *destination_addresses)),
+    add = _Restrictions(
+        asked.regions,
+        asked.providers,
+        asked.gateway_labels,
+        asked.avoid,
+        asked.encryption or Encryption.END_TO_END,
     )
-    for policy in sorted(policies, key=lambda policy: policy.id):
-        if not matches(policy.spec.match, intent, *ends):
-            continue
+    ends = ((source, tuple(source_addresses)), (destination, tuple(destination_addresses)))
+    for policy in matching((one for one in policies if one.in_force), intent, *ends):
         add.add(policy)
         if policy.spec.prefer != Prefer():
             prefer.append(policy.spec.prefer)
         weights = weights.override(policy.spec.weights)
     return Effective(
-        requirements=structs.replace(asked, regions=add.regions, avoid=add.avoid, encryption=add.encryption),
+        requirements=structs.replace(
+            asked,
+            regions=add.regions,
+            providers=add.providers,
+            gateway_labels=add.labels,
+            avoid=add.avoid,
+            encryption=add.encryption,
+        ),
         weights=weights,
         prefer=tuple(prefer),
         through=add.through,
@@ -129,20 +154,110 @@ def effective(
 
 
 End = tuple[Resource, tuple[str, ...]]
-"""A resource and its known addresses."""
+"""A resource and its known addresses beyond those that its manifest states."""
+
+
+def matching(policies: Iterable[Policy], intent: Intent, source: End, destination: End) -> list[Policy]:
+    """Policies that are about an Intent between two ends, those that overrule others after these."""
+    return sorted(
+        (one for one in policies if matches(one.spec.match, intent, source, destination)),
+        key=lambda policy: policy.precedence,
+    )
 
 
 def matches(match: PolicyMatch, intent: Intent, source: End, destination: End) -> bool:
     """Whether every part of a match that is set holds. A CIDR holds if a known address lies in it: a policy that has
     to catch a resource whose address is not known must match it by label or namespace."""
     return (
-        (not match.namespaces or intent.meta.namespace in match.namespaces)
+        concerns(match, intent)
         and (match.source is None or match.source.matches(source[0].meta.labels))
         and (match.destination is None or match.destination.matches(destination[0].meta.labels))
-        and (not match.source_cidrs or within(source[1], match.source_cidrs))
-        and (not match.destination_cidrs or within(destination[1], match.destination_cidrs))
-        and (not match.application or any(match.application == traffic.application for traffic in intent.spec.traffic))
+        and (not match.source_cidrs or within(known_of(source), match.source_cidrs))
+        and (not match.destination_cidrs or within(known_of(destination), match.destination_cidrs))
     )
+
+
+def concerns(match: PolicyMatch, intent: Intent) -> bool:
+    """Whether the parts of a match hold that are about the Intent itself and not its ends.
+
+    Application, protocol and ports have to hold of one kind of its traffic. What names no ports has all of them, and
+    an Intent that names no traffic carries everything: a policy on a port cannot be escaped by not naming the port.
+    """
+    if match.namespaces and intent.meta.namespace not in match.namespaces:
+        return False
+    if not (match.application or match.protocol or match.ports):
+        return True
+    everything = not intent.spec.traffic and not match.application
+    return everything or any(_carries(traffic, match) for traffic in intent.spec.traffic)
+
+
+def _carries(traffic: Traffic, match: PolicyMatch) -> bool:
+    ports_meet = traffic.protocol is not Protocol.ICMP and (not traffic.ports or {*traffic.ports} & {*match.ports})
+    return (
+        (not match.application or match.application == traffic.application)
+        and (match.protocol is None or match.protocol is traffic.protocol)
+        and bool(not match.ports or ports_meet)
+    )
+
+
+def known_of(end: End) -> tuple[str, ...]:
+    """Every known address of an end."""
+    return (*addresses(end[0]), *end[1])
+
+
+def applied(policies: Iterable[Policy], intent: Intent, source: End, destination: End) -> tuple[AppliedPolicy, ...]:
+    """What every matching policy does to an Intent between two ends, in words; those that overrule others first.
+
+    Those that are not in force are told too, with what they would do.
+    """
+    found = matching(policies, intent, source, destination)
+    enforced = [one for one in found if one.in_force]
+    winner = {name: one.id for one in enforced for name in _weights(one)}
+    return tuple(
+        AppliedPolicy(
+            policy=one.id,
+            priority=one.spec.priority,
+            mode=one.spec.mode,
+            effects=tuple(_effects(one, winner if one.in_force else {})),
+        )
+        for one in reversed(found)
+    )
+
+
+def _effects(policy: Policy, winner: Mapping[str, str]) -> Iterable[str]:
+    spec = policy.spec
+    if spec.deny:
+        yield "denies the traffic"
+    for what, kind, lists in (
+        ("requires every gateway in one of", "regions", spec.require.regions),
+        ("requires every gateway of one of", "providers", spec.require.providers),
+        ("requires every gateway with all of", "labels", spec.require.gateway_labels),
+        ("requires one of", "gateways", spec.require.gateways),
+        ("avoids", "regions", spec.avoid.regions),
+        ("avoids", "providers", spec.avoid.providers),
+        ("avoids", "labels", spec.avoid.gateway_labels),
+        ("avoids", "gateways", spec.avoid.gateways),
+        ("prefers", "regions", spec.prefer.regions),
+        ("prefers", "providers", spec.prefer.providers),
+        ("prefers", "labels", spec.prefer.gateway_labels),
+        ("prefers", "gateways", spec.prefer.gateways),
+    ):
+        if lists:
+            yield f"{what} {kind} {', '.join(sorted(lists))}"
+    if spec.minimum_encryption is not None:
+        yield f"requires encryption {spec.minimum_encryption} at least"
+    for name, value in _weights(policy).items():
+        overruled = winner.get(name, policy.id)
+        yield f"sets weight {name} to {value:g}" + (f", overruled by {overruled}" if overruled != policy.id else "")
+
+
+def _weights(policy: Policy) -> dict[str, float]:
+    """The weights that a policy gives, by their names in a manifest."""
+    weights = policy.spec.weights
+    if weights == NO_WEIGHTS:
+        return {}
+    given = ((name, getattr(weights, field)) for name, field in WEIGHT_NAMES)
+    return {name: value for name, value in given if value is not None}
 
 
 def addresses(resource: Resource) -> tuple[str, ...]:
@@ -180,6 +295,7 @@ def union(one: Avoid, other: Avoid) -> Avoid:
         regions=tuple(sorted({*one.regions, *other.regions})),
         providers=tuple(sorted({*one.providers, *other.providers})),
         gateways=tuple(sorted({*one.gateways, *other.gateways})),
+        gateway_labels=tuple(sorted({*one.gateway_labels, *other.gateway_labels})),
     )
 
 
@@ -187,11 +303,11 @@ def tighten(one: Effective, other: Effective) -> Effective | None:
     """What satisfies both, for intents that have to share a path; bandwidths add up, the first one's weights hold.
 
     Returns:
-        None if their regions exclude each other.
+        None if their regions or providers exclude each other.
     """
     a, b = one.requirements, other.requirements
-    regions = common(a.regions, b.regions)
-    if regions is None:
+    regions, providers = common(a.regions, b.regions), common(a.providers, b.providers)
+    if regions is None or providers is None:
         return None
     strongest = a.encryption if a.encryption and a.encryption.satisfies(b.encryption) else b.encryption
     requirements = Requirements(
@@ -203,6 +319,8 @@ def tighten(one: Effective, other: Effective) -> Effective | None:
         max_egress_price=_least(a.max_egress_price, b.max_egress_price),
         encryption=strongest,
         regions=regions,
+        providers=providers,
+        gateway_labels=tuple(sorted({*a.gateway_labels, *b.gateway_labels})),
         avoid=union(a.avoid, b.avoid),
     )
     return Effective(

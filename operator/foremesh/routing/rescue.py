@@ -14,13 +14,9 @@ from msgspec import structs
 from foremesh.model.units import Bandwidth, Milliseconds, Ratio
 from foremesh.routing.ask import Ask
 from foremesh.routing.jobs import Job, Question
-from foremesh.routing.needs import path_text, without
+from foremesh.routing.needs import PASSING, path_text, without
 from foremesh.routing.placing import Placing
 from foremesh.routing.values import Bools
-
-PASSING = ("maxLatency", "maxLoss", "minBandwidth", "reverse")
-"""Requirements on what changes by itself."""
-
 
 NEARLY = 1.02
 """Limits are wider by so much for a path in use where no other is certain to keep them: two paths that both miss them

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import islice
+
+from msgspec import structs
 
 from foremesh.model.intent import Profile, Requirements
 from foremesh.model.link import LinkId, MeshGraph
@@ -13,7 +15,16 @@ from foremesh.model.policy import Prefer
 from foremesh.routing.arrays import Arrays
 from foremesh.routing.ask import Ask, Router, traffic_bps
 from foremesh.routing.cost import PROFILES, Weights
-from foremesh.routing.explain import explain
+from foremesh.routing.explain import explain, reached
+from foremesh.routing.given import (
+    check_ends,
+    check_graph,
+    check_number,
+    check_prefer,
+    check_rates,
+    check_requirements,
+    check_through,
+)
 
 RUNNERS_UP = 2
 """Paths listed after the chosen one: enough to see what it was chosen over."""
@@ -80,18 +91,33 @@ def select_path(
         The path and its runners-up, ties broken by fewer links, then by ids; or the requirement that binds with the
         nearest figure that could be had. A source that is also a destination is a path of no links.
 
+    Raises:
+        ValueError: If a figure, limit, round trip or rate is negative or not finite, or a share over 1; if names are
+            given as anything but a tuple; if every weight is 0. The message says which, what it is, and what it may
+            be. What is unknown is None, never NaN.
+
     Notes:
         Pure: the answer depends on the arguments only, and not on the order of anything in them.
     """
-    needs = requirements or Requirements()
+    needs = Requirements() if requirements is None else requirements
+    check_graph(graph)
+    check_ends("source_gateways", source_gateways)
+    check_ends("destination_gateways", destination_gateways)
+    check_requirements("", needs)
+    check_rates("reserved_bps", {} if reserved_bps is None else reserved_bps)
+    check_number("runners_up", runners_up)
+    if not isinstance(weights, Weights):
+        raise ValueError(f"weights is {weights!r}; it must be a Weights, such as PROFILES[Profile.LATENCY]")
+    if not any(astuple(weights)):
+        raise ValueError("every cost weight is 0, so that all paths cost the same; one must be over 0")
     ask = Ask(
         sources=source_gateways,
         destinations=destination_gateways,
         requirements=needs,
         weights=weights,
         traffic_bps=traffic_bps(needs),
-        prefer=tuple(prefer),
-        through=tuple(tuple(group) for group in through),
+        prefer=check_prefer(prefer),
+        through=check_through(through),
         reserved_bps=reserved_bps or {},
     )
     return select(Router(Arrays(graph)), ask, runners_up=runners_up)
@@ -103,7 +129,9 @@ def select(
     """``select_path`` for one of many questions to the same snapshot; ``origins`` as for ``explain``."""
     found = paths(router, ask, 1 + runners_up)
     if not found:
-        return Selection(path=None, infeasible=explain(router, ask, origins=origins))
+        why = explain(router, ask, origins=origins)
+        told = structs.replace(why, shortfalls=reached(router, ask, why.shortfalls))
+        return Selection(path=None, infeasible=told)
     return Selection(path=found[0], runners_up=tuple(found[1:]))
 
 

@@ -9,3 +9,5 @@ from numpy.typing import NDArray
 
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
+Numbers: TypeAlias = NDArray[np.int32]
+"""Of gateways and links, where many are gone through."""

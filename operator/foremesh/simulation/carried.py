@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
@@ -16,16 +17,31 @@ from foremesh.network.circuits import circuit_id
 from foremesh.simulation.scene import Scene
 from foremesh.simulation.world import LinkState
 
+Moved = tuple[datetime | None, tuple[str, ...]]
+
 
 class Carried:
     """Where every demand of a scene runs. Immutable.
 
     Args:
         placements: In the order of the scene's demands.
+        before: Where they ran so far.
+        now_s: Unix time at which they came to be as they are.
     """
 
-    def __init__(self, scene: Scene, placements: Sequence[Placement]) -> None:
+    def __init__(
+        self, scene: Scene, placements: Sequence[Placement], before: Carried | None = None, *, now_s: float = 0.0
+    ) -> None:
         self.placements = tuple(placements)
+        old = before.moved if before else ((None, ()),) * len(self.placements)
+        places = before.placements if before else self.placements
+        self.moved: tuple[Moved, ...] = tuple(
+            (datetime.fromtimestamp(now_s, UTC), was.path.gateways)
+            if was.path and is_.path and was.path.links != is_.path.links
+            else last
+            for was, is_, last in zip(places, self.placements, old, strict=True)
+        )
+        """Of each, when it last changed its path, and which one it left."""
         self._scene = scene
         row = scene.row
         self._on = np.zeros((len(placements), len(scene.links)))
@@ -48,13 +64,13 @@ class Carried:
     def circuits(self) -> tuple[Circuit, ...]:
         """What is in place, as the operator would have it on record."""
         found: dict[str, Circuit] = {}
-        for demand, placement in zip(self._scene.demands, self.placements, strict=True):
+        for demand, placement, moved in zip(self._scene.demands, self.placements, self.moved, strict=True):
             if placement.path is None or not placement.path.links:
                 continue
             gateways = placement.path.gateways
             id_ = circuit_id(gateways[0], gateways[-1], demand.class_)
             shared = found[id_].status.intents if id_ in found else ()
-            found[id_] = _circuit(id_, demand.class_, gateways, (*shared, demand.intent.id))
+            found[id_] = _circuit(id_, demand.class_, gateways, (*shared, demand.intent.id), moved)
         return tuple(found.values())
 
     def judge(self, state: LinkState) -> tuple[Floats, NDArray[np.bool_]]:
@@ -87,7 +103,7 @@ class Carried:
         return found
 
 
-def _circuit(id_: str, class_: str, gateways: tuple[str, ...], intents: tuple[str, ...]) -> Circuit:
+def _circuit(id_: str, class_: str, gateways: tuple[str, ...], intents: tuple[str, ...], moved: Moved) -> Circuit:
     ref = Ref.parse(id_)
     return Circuit(
         meta=Meta(name=ref.name, namespace=ref.namespace),
@@ -95,6 +111,8 @@ def _circuit(id_: str, class_: str, gateways: tuple[str, ...], intents: tuple[st
         status=CircuitStatus(
             path=gateways,
             intents=intents,
+            moved_at=moved[0],
+            moved_from=moved[1],
             labels=(LabelAllocation(number=0, state=LabelState.ACTIVE, path=gateways),),
         ),
     )

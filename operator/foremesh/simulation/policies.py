@@ -7,10 +7,11 @@ hand to it: what an administrator knows of idle links, the newest sample, an ave
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foremesh.decide.planning import planner_settings
 from foremesh.forecast import quantile_forecast, queueing_ms
 from foremesh.model.forecast import QUANTILES, Forecast
 from foremesh.model.link import LinkId
@@ -25,6 +26,10 @@ EWMA_WEIGHT = 1 / 8
 
 HYSTERESIS_MS = 10.0
 """Milliseconds that another path has to be faster before the hysteretic policy moves, as NetBird's routes have it."""
+
+MARGIN = 0.1
+"""Share of a path's cost that another one has to save before the other hysteretic policy moves: what Foremesh itself
+had when it knew nothing of its forecasts' errors."""
 
 EWMA_MINUTES = 60
 """Minutes that the moving average looks back; older ones weigh less than a thousandth together."""
@@ -107,14 +112,15 @@ def queueing(measured: Measured, capacity_bps: Mapping[LinkId, float]) -> Mappin
 
 
 def exactly(measured: Measured, truth: Mapping[Metric, Floats]) -> Expectation:
-    """What will be true of each link in each minute, shape (links, minutes): median its mean, pessimistic its worst."""
+    """What will be true of each link, shape (links, minutes): median its mean, pessimistic its worst. As one step, for
+    nobody plans again before all of it is over."""
     return {
         metric: Forecast(
             metric=metric,
             keys=measured.links,
-            step_s=MINUTE_S,
+            step_s=MINUTE_S * values.shape[1],
             start_s=measured.now_s,
-            values=np.broadcast_to(values[None], (len(QUANTILES), *values.shape)),
+            values=np.array([values.min(axis=1), values.mean(axis=1), values.max(axis=1)])[:, :, None],
             models=("truth",) * len(values),
             reasons=("",) * len(values),
         )
@@ -124,7 +130,7 @@ def exactly(measured: Measured, truth: Mapping[Metric, Floats]) -> Expectation:
 
 METRICS = (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT)
 
-AT_ONCE = PlannerSettings(margin=0.0, runners_up=0)
+AT_ONCE = PlannerSettings(margin=0.0, move_worth=0.0, dwell_s=0.0, most_moves=1.0, runners_up=0, weigh_risk=False)
 
 POLICIES: Mapping[str, Policy] = {
     policy.name: policy
@@ -136,21 +142,22 @@ POLICIES: Mapping[str, Policy] = {
             "reactive-hysteresis",
             "the last minute, moves for 10 ms",
             last_value,
-            PlannerSettings(margin=0.0, margin_ms=HYSTERESIS_MS, runners_up=0),
+            replace(AT_ONCE, margin_ms=HYSTERESIS_MS),
         ),
+        Policy("reactive-margin", "the last minute, moves for 10 %", last_value, replace(AT_ONCE, margin=MARGIN)),
         Policy("ewma", "a moving average", moving_average, AT_ONCE),
         Policy(
             "predictive",
             "Foremesh: forecasts",
             forecast,
-            PlannerSettings(margin=float(PlanningSettings().margin), runners_up=0),
+            planner_settings(PlanningSettings(), runners_up=0),
             learn=queueing,
         ),
         Policy("oracle", "knows what will be", last_value, AT_ONCE, clairvoyant=True),
     )
 }
 
-REACTIVE = ("reactive", "reactive-hysteresis", "ewma")
+REACTIVE = ("reactive", "reactive-hysteresis", "reactive-margin", "ewma")
 """Those that wait for a path to be bad: the ones to beat."""
 
 

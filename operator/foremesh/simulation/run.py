@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foremesh.decide.planning import PLANS
 from foremesh.model.circuit import Figures
 from foremesh.model.link import MeshGraph
 from foremesh.model.plan import Placement, Plan
@@ -88,15 +89,16 @@ def run(
         explain: Whether reasons are wanted; finding words takes longer than finding paths.
         progress: Called with the number of minutes that went by.
     """
-    return _Runner(scene, world, policy, explain).run(every, progress or (lambda _: None))
+    return _Runner(scene, world, policy, explain, every).run(every, progress or (lambda _: None))
 
 
 class _Runner:
-    def __init__(self, scene: Scene, world: World, policy: Policy, explain: bool) -> None:
+    def __init__(self, scene: Scene, world: World, policy: Policy, explain: bool, every: int) -> None:
         self._scene = scene
         self._world = world
         self._policy = policy
-        self._planner = Planner(scene.demands, scene.policies, replace(policy.settings, explain=explain))
+        settings = replace(policy.settings, explain=explain, next_s=PLANS * every * MINUTE_S)
+        self._planner = Planner(scene.demands, scene.policies, settings)
         self._idle = idle(scene.links, np.array([scene.base_rtt_ms[link] for link in scene.links]))
         prices = [scene.facts[link].egress_price for link in scene.links]
         self._price = np.array([np.nan if price is None else price for price in prices])
@@ -165,7 +167,7 @@ class _Runner:
         queueing_ms = learn(measured, self._capacity_bps) if learn else None
         self._graph = build_graph(scene.gateways, scene.links, expected, scene.facts, queueing_ms)
         plan = self._planner.plan(self._graph, before.circuits, made_at_s=measured.now_s)
-        return Carried(scene, _in_order(scene, plan))
+        return Carried(scene, _in_order(scene, plan), before, now_s=measured.now_s)
 
     def _foresee(self, before: Carried, now: slice, measured: Measured) -> Carried:
         """The best that a planner who knows the future finds: it looks at what its own traffic would do to the links,

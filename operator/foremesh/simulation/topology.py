@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -19,6 +19,7 @@ from foremesh.files import Bundle, InputError, read_links
 from foremesh.files.bundle import LINKS
 from foremesh.files.errors import shown
 from foremesh.files.history import line_of, read_series
+from foremesh.files.links import LinkRow
 from foremesh.files.text import read_text
 from foremesh.model.link import LinkId
 from foremesh.model.series import Metric
@@ -141,12 +142,13 @@ def from_regions(path: Path | None = None) -> Topology:
 
 def from_links_csv(path: Path) -> Topology:
     """Links as ``links.csv`` has them, with ``rtt_ms`` at least one way; a way back that is not there is as the way
-    there.
+    there. Attachments of workloads are left out: where all else is told both ways, they are what leads from a place
+    that nothing leads to.
 
     Raises:
         InputError: If the file cannot be read or a link has no round trip; names the line.
     """
-    rows = read_links(path)
+    rows = _between_gateways(read_links(path))
     written = sorted({name for row in rows for name in (row.src, row.dst)})
     labels = _labels(written)
     by_ends = {(row.src, row.dst, row.underlay): row for row in rows}
@@ -168,6 +170,14 @@ def from_links_csv(path: Path) -> Topology:
     if not links:
         raise InputError(path, None, "has no links", "give a row for each link: src,dst,rtt_ms")
     return _sorted(str(path), [Place(labels[name]) for name in written], links.values())
+
+
+def _between_gateways(rows: Sequence[LinkRow]) -> Sequence[LinkRow]:
+    led_to = {row.dst for row in rows}
+    rest = [row for row in rows if row.src in led_to]
+    ends = {(row.src, row.dst, row.underlay) for row in rest}
+    both_ways = bool(rest) and all((dst, src, underlay) in ends for src, dst, underlay in ends)
+    return rest if both_ways else rows
 
 
 def read_trace(path: Path) -> dict[LinkId, Samples]:

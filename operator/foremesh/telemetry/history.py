@@ -15,6 +15,10 @@ log = logging.getLogger(__name__)
 REFRESH_S = 1800.0
 """Seconds that a past serves before it is read again: an hour more or less in a week changes no rhythm."""
 
+STALE_S = 4 * 3600.0
+"""Seconds that a past serves while it cannot be read where it belongs, before a shorter one from elsewhere is better:
+forecasters are judged anew as often."""
+
 RETRY_S = 60.0
 """Seconds until a past that could not be read is asked for again; the newest samples still come."""
 
@@ -45,6 +49,7 @@ class LinkHistory:
         past_step_s: Seconds between samples of the past.
         past_window_s: Seconds that it reaches back.
         refresh_s: Seconds that a past serves.
+        past_source: Where the past comes from; ``source`` if None, and where it cannot be read or has nothing.
     """
 
     def __init__(
@@ -56,11 +61,14 @@ class LinkHistory:
         past_step_s: float,
         past_window_s: float,
         refresh_s: float = REFRESH_S,
+        past_source: SeriesSource | None = None,
     ) -> None:
         self._source = source
+        self._past_source = past_source or source
         self._recent = {"step_s": recent_step_s, "window_s": recent_window_s}
         self._past = {"step_s": past_step_s, "window_s": past_window_s}
         self._refresh_s = refresh_s
+        self._stale_s = max(STALE_S, refresh_s)
         self._kept: dict[Metric, SeriesBatch] = {}
         self._due_s: dict[Metric, float] = {}
 
@@ -82,11 +90,25 @@ class LinkHistory:
 
     async def _refresh(self, metric: Metric, now_s: float) -> None:
         try:
-            self._kept[metric] = await self._source.read(metric, end_s=now_s, **self._past)
+            found = await self._past_source.read(metric, end_s=now_s, **self._past)
             self._due_s[metric] = now_s + self._refresh_s
+            if found.keys or self._past_source is self._source:
+                self._kept[metric] = found
+            else:  # it was set up today, or its rules were
+                await self._stand_in(metric, now_s)
         except TelemetryUnavailable as error:
-            log.warning("past not read metric=%s retry_s=%d cause=%r", metric, RETRY_S, error.cause)
+            log.warning("past not read metric=%s url=%s retry_s=%d cause=%r", metric, error.url, RETRY_S, error.cause)
             self._due_s[metric] = now_s + RETRY_S
+            kept = self._kept.get(metric)
+            if self._past_source is not self._source and (kept is None or now_s - kept.end_s > self._stale_s):
+                await self._stand_in(metric, now_s)
+
+    async def _stand_in(self, metric: Metric, now_s: float) -> None:
+        """Take for a past what the first source has of it."""
+        try:
+            self._kept[metric] = await self._source.read(metric, end_s=now_s, **self._past)
+        except TelemetryUnavailable as error:
+            log.warning("past not read metric=%s url=%s retry_s=%d cause=%r", metric, error.url, RETRY_S, error.cause)
 
     def _nothing(self, metric: Metric, now_s: float) -> SeriesBatch:
         return SeriesBatch(metric, (), np.empty((0, 0)), self._past["step_s"], now_s)

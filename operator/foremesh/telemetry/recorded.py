@@ -2,7 +2,7 @@
 
 A file is in the long format: columns ``series``, ``time``, ``value``, CSV or Parquet, one row a sample. ``time`` is ISO
 8601 (UTC where it names no zone) or Unix seconds; an empty ``value`` is a sample that could not be taken. A fourth
-column, ``metric``, lets one file hold several: ``rtt``, ``loss``, ``throughput`` and ``load``.
+column, ``metric``, lets one file hold several: ``rtt``, ``loss``, ``throughput``, ``load`` and ``demand``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foremesh.model.link import LinkId
-from foremesh.model.series import Floats, Metric, SeriesBatch, SeriesKey
+from foremesh.model.series import Floats, Flow, Metric, SeriesBatch, SeriesKey
 from foremesh.telemetry.source import TelemetryUnavailable, samples_in
 
 if TYPE_CHECKING:
@@ -38,13 +38,22 @@ LONGEST_RTT_MS = 60_000.0
 MOST_BPS = 1e14
 """Bit/s, the bound of every rate in a manifest."""
 
-LARGEST = {Metric.RTT: LONGEST_RTT_MS, Metric.THROUGHPUT: MOST_BPS}
+LARGEST = {
+    Metric.RTT: LONGEST_RTT_MS,
+    Metric.THROUGHPUT: MOST_BPS,
+    Metric.JITTER: LONGEST_RTT_MS,
+    Metric.DEMAND: MOST_BPS,
+}
 
 LAST_TIME_S = 1e11
 """Unix seconds far beyond this century; a greater number counts milliseconds."""
 
 LINK_NAME = re.compile(r"(?P<src>.+)->(?P<dst>[^/]+(?:/[^/]+)?)/(?P<underlay>[^/]+)")
 """A link as ``str(LinkId)`` writes it. Ids may be ``namespace/name``."""
+
+
+FLOW_NAME = re.compile(r"(?P<src>[^/]+/[^/]+)->(?P<dst>[^/]+/[^/]+)/(?P<circuit>[^/]+/[^/]+)")
+"""A flow as ``str(Flow)`` writes it, ids all of them."""
 
 
 class RecordingError(ValueError):
@@ -252,7 +261,10 @@ def _series(frame: pd.DataFrame) -> dict[str, Samples]:
 
 
 def series_key(name: str) -> SeriesKey:
-    """The link that a name like ``ams->fra/internet`` means; any other name is a key by itself."""
+    """The link that a name like ``ams->fra/internet`` means, or the flow if it ends with a circuit's id; any other name
+    is a key by itself."""
+    if flow := FLOW_NAME.fullmatch(name):
+        return Flow(**flow.groupdict())
     link = LINK_NAME.fullmatch(name)
     return LinkId(**link.groupdict()) if link else name
 

@@ -1,20 +1,23 @@
 """A config's nftables tables: what may pass the tunnels, what is rewritten and steered, what never leaves in clear.
 
-Pure. Five tables, so that a change of one does not touch the others:
+Pure. Six tables, so that a change of one does not touch the others:
 
 - ``foremesh_guard``: nothing from or to the mesh's blocks leaves by an interface that is not foremesh's;
 - ``foremesh_translate``: own addresses for mesh addresses and back, where there are any;
 - ``foremesh_hop``: labels: relayed at a transit, exchanged for circuit addresses at the ends; nothing else passes;
 - ``foremesh_edge``: workloads' traffic: steered into circuits, and each circuit's firewall and reservation;
-- ``foremesh_uplinks``: a workload's answers, which go by the uplink that they were asked by, where there are several.
+- ``foremesh_uplinks``: a workload's answers, which go by the uplink that they were asked by, where there are several;
+- ``foremesh_answer``: the tunnels' own answers, which leave from the address that was asked.
 """
 
 from __future__ import annotations
 
+from foremesh.agent.rulesets.answer import answer
 from foremesh.agent.rulesets.edge import edge
 from foremesh.agent.rulesets.guard import guard
 from foremesh.agent.rulesets.hop import hop
 from foremesh.agent.rulesets.names import (
+    ANSWER,
     EDGE,
     GUARD,
     HOP,
@@ -32,6 +35,7 @@ from foremesh.agent.rulesets.translate import translate
 from foremesh.agent.rulesets.uplinks import uplinks
 
 __all__ = [
+    "ANSWER",
     "EDGE",
     "GUARD",
     "HOP",
@@ -40,6 +44,7 @@ __all__ = [
     "STRAY",
     "TRANSLATE",
     "UPLINKS",
+    "answer",
     "drop_counter",
     "edge",
     "guard",

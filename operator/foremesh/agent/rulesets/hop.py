@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from foremesh.agent.rulesets.matches import ECHO, set_of
-from foremesh.agent.rulesets.names import HOP, SEND_FAR, SEND_OWN, STRAY, label_counter
-from foremesh.agent.state import CIRCUIT_SLOTS, FAILOVER_PORT, PROBE_PORT, VXLAN_PORT, Chain, Names, Table, port_of
+from foremesh.agent.rulesets.names import HOP, SEND_FAR, SEND_OWN, SEND_TYPE, STRAY, label_counter
+from foremesh.agent.state import CIRCUIT_SLOTS, FAILOVER_PORT, PROBE_PORT, Chain, Names, Table, port_of, vxlan_port_of
 from foremesh.model.config import GatewayConfig
 from foremesh.model.intent import Encryption
 
@@ -16,7 +16,8 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     # Of every slot: when keys change and the next interface shakes hands, its port is open already.
     classes = {end.class_number for end in config.circuits if end.tunnels}
     inner = {port_of(number, slot) for number in classes for slot in range(CIRCUIT_SLOTS)}
-    ports = set_of(sorted(inner | ({VXLAN_PORT} if hop_by_hop else set())))
+    outer = {vxlan_port_of(end.class_number) for end in hop_by_hop}
+    ports = set_of(sorted(inner | outer))
 
     arrive = [f"{on_hop} notrack"]
     accepted = [(label.own, label.far, end) for end in config.circuits for label in end.labels]
@@ -70,12 +71,13 @@ def hop(names: Names, config: GatewayConfig) -> Table:
         forged = f"ip daddr {config.blocks.labels} udp dport {FAILOVER_PORT} counter name {STRAY} drop"
         receive.insert(0, f'iifname != "{names.hops}" {forged}')
     if hop_by_hop:
-        # VXLAN knows no keys: what does not come from a link is forged, and so is another circuit's identifier, which
-        # stands 12 bytes into the UDP datagram.
-        ends = (f"{end.remote_address} . {end.local_address} . {end.class_number}" for end in hop_by_hop)
-        receive.insert(0, f'iifname != "{names.hops}" udp dport {VXLAN_PORT} counter name {STRAY} drop')
-        receive.append(f"udp dport {VXLAN_PORT} ip saddr . ip daddr . @th,96,24 {set_of(ends)} accept")
-        receive.append(f"udp dport {VXLAN_PORT} counter name {STRAY} drop")
+        # VXLAN knows no keys: what does not come from a link is forged, and so is what has another circuit's port. Of
+        # another circuit's identifier the kernel knows nothing at this port.
+        ends = (f"{end.remote_address} . {end.local_address} . {vxlan_port_of(end.class_number)}" for end in hop_by_hop)
+        forged = f"udp dport {set_of(sorted(outer))} counter name {STRAY} drop"
+        receive.insert(0, f'iifname != "{names.hops}" {forged}')
+        receive.append(f"ip saddr . ip daddr . udp dport {set_of(ends)} accept")
+        receive.append(forged)
     if config.circuits:
         pairs = set_of(f"{end.remote_address} . {end.local_address}" for end in config.circuits)
         receive.append(f"ip saddr . ip daddr {pairs} udp dport {ports} accept")
@@ -91,5 +93,5 @@ def hop(names: Names, config: GatewayConfig) -> Table:
             Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
         ),
         (STRAY, *(label_counter(transit.label) for transit in config.transits)),
-        (SEND_OWN, SEND_FAR),
+        {SEND_OWN: SEND_TYPE, SEND_FAR: SEND_TYPE},
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 GUARD, TRANSLATE, HOP, EDGE = "foremesh_guard", "foremesh_translate", "foremesh_hop", "foremesh_edge"
-UPLINKS = "foremesh_uplinks"
-OWNED = (GUARD, TRANSLATE, HOP, EDGE, UPLINKS)
+UPLINKS, ANSWER = "foremesh_uplinks", "foremesh_answer"
+OWNED = (GUARD, TRANSLATE, HOP, EDGE, UPLINKS, ANSWER)
 
 STOPPED = "stopped"
 """Counter of the guard: packets that would have left in clear."""
@@ -15,6 +15,7 @@ STRAY = "stray"
 
 SEND_OWN, SEND_FAR = "send_own", "send_far"
 """Maps: a circuit's local address to the own one of the label that it sends on, its remote address to the far one."""
+SEND_TYPE = "type ipv4_addr : ipv4_addr;"
 
 
 def label_counter(label: int) -> str:

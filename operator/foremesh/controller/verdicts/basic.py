@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from foremesh.controller.conditions import merge, state
 from foremesh.model.circuit import Condition
 from foremesh.model.policy import Policy
-from foremesh.model.status import PolicyStatus
+from foremesh.model.status import PolicyStatus, ShadowStatus
+
+UNKNOWN_NAME = "UnknownName"
+"""Reason of what names a region, a provider, a label or a gateway that there is not."""
 
 
 def first_sight(generation: int, now: str) -> tuple[Condition, ...]:
@@ -29,16 +32,53 @@ def not_served(old: Iterable[Condition], generation: int, now: str) -> tuple[Con
     return merge(old, new, generation=generation, now=now)
 
 
-def policy_status(policy: Policy, old: PolicyStatus, matched: int, *, now: str) -> PolicyStatus:
-    """The status of a MeshPolicy."""
+def policy_status(
+    policy: Policy,
+    old: PolicyStatus,
+    matched: int,
+    shadow: ShadowStatus | None = None,
+    *,
+    unnamed: Iterable[str] = (),
+    now: str,
+) -> PolicyStatus:
+    """The status of a MeshPolicy.
+
+    Args:
+        matched: Intents that it is about.
+        shadow: What it would change, if it is in shadow; None keeps what was said last, as while telemetry is away.
+        unnamed: What it names and no gateway is.
+    """
     generation = policy.meta.generation
+    conditions = [state("Ready", True, "InForce", "every plan follows it"), *names_known(unnamed)]
+    if not policy.in_force:
+        shadow = shadow or old.shadow
+        told = shadow_text(shadow) if shadow else "what it would change is not known before the next plan"
+        conditions[0] = state("Ready", True, "Shadow", f"no plan follows it; {told}")
     return PolicyStatus(
         matched_intents=matched,
+        shadow=None if policy.in_force else shadow,
         observed_generation=generation,
-        conditions=merge(
-            old.conditions,
-            [state("Ready", True, "InForce", "every plan follows it")],
-            generation=generation,
-            now=now,
-        ),
+        conditions=merge(old.conditions, conditions, generation=generation, now=now),
     )
+
+
+def shadow_text(shadow: ShadowStatus) -> str:
+    """What a policy in shadow would change, in one sentence."""
+    if not (shadow.moved_intents or shadow.infeasible_intents):
+        return "enforced, it would change no path"
+    dearer, longer = shadow.cost_difference_percent, shadow.latency_difference_ms
+    figures = [f"cost {dearer:+.1f} %"] if dearer is not None else []
+    figures += [f"round trip {longer:+.1f} ms"] if longer is not None else []
+    about = f" ({', '.join(figures)})" if figures else ""
+    moved, lost = _counted(shadow.moved_intents), _counted(shadow.infeasible_intents)
+    return f"enforced, it would move {moved}{about} and leave {lost} without a path"
+
+
+def _counted(intents: int) -> str:
+    return f"{intents} Intent{'' if intents == 1 else 's'}"
+
+
+def names_known(unnamed: Iterable[str]) -> list[Condition]:
+    """A warning where something names what nobody is; nothing where all is well."""
+    told = "; ".join(unnamed)
+    return [state("NamesKnown", False, UNKNOWN_NAME, told)] if told else []

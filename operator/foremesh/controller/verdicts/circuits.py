@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 from foremesh.controller.conditions import as_bool, merge, state
-from foremesh.controller.verdicts.figures import link_latency_ms, measured_circuit, rounded, text
+from foremesh.controller.verdicts.figures import link_latency_ms, measured_circuit, rounded, text, why_text
 from foremesh.controller.verdicts.keys import keys_current
 from foremesh.controller.verdicts.protection import protected
 from foremesh.decide import Decision, Observed
@@ -30,9 +32,10 @@ def circuit_status(
     staging, next_standby = _staging(circuit, fallback)
     served = decision.served.get(circuit.id, ())
     path = active.path if active else before.path or (staging.path if staging else ())
-    predicted, models = before.predicted, before.forecast_model
+    predicted, models, why = before.predicted, before.forecast_model, before.forecast_reason
     if chosen is not None and chosen.gateways == path and not decision.chosen.problem:
         predicted, models = _predicted(chosen, decision), ", ".join(chosen.forecast_models)
+        why = why_text(chosen.links, decision.chosen.forecasts)
     conditions = [
         _planned(active, staging, bool(served), _waits_for_hellos(circuit, staging, observed)),
         _programmed(active, staging, observed),
@@ -55,8 +58,11 @@ def circuit_status(
         predicted=predicted,
         observed=measured_circuit(circuit, observed) if active else None,
         forecast_model=models,
+        forecast_reason=why,
         intents=served,
         moves=before.moves + (moved and not circuit.failed_over),
+        moved_at=datetime.fromisoformat(now) if moved else before.moved_at,
+        moved_from=before.path if moved else before.moved_from,
         failovers=before.failovers + circuit.failed_over,
         observed_generation=generation,
         conditions=merge(before.conditions, conditions, generation=generation, now=now),

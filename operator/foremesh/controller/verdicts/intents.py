@@ -7,15 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from foremesh.controller.conditions import find, merge, readiness, replaced, state
+from foremesh.controller.verdicts.basic import names_known
 from foremesh.controller.verdicts.figures import measured_placement, rounded, text
-from foremesh.decide import Decision, Observed, Problem
+from foremesh.decide import Decision, Declared, Gateways, Observed, Problem, at_length, contender, explanation
 from foremesh.model.circuit import Circuit, Condition, Figures
+from foremesh.model.explanation import Explanation
 from foremesh.model.intent import Encryption, Intent, Requirements
-from foremesh.model.plan import Placement
+from foremesh.model.plan import Path, Placement
 from foremesh.model.status import IntentStatus, PlacementStatus, RunnerUp
 
 RUNNERS_UP_SHOWN = 3
 """Paths that were not chosen and are shown; more does not help a person."""
+
+MOST_POLICIES, MOST_EFFECTS, MOST_LINKS = 10, 12, 12
+"""Policies of an explanation in a status, what each does, and links of the path: more than anybody reads there."""
+
+LONGEST_REASON = 300
+"""Characters of one reason in a status; so much for all of them that the whole stays under 10 KiB a path."""
 
 AWAY = "; the Kubernetes API did not answer from "
 """Begins what ``Ready`` says after an outage; it stays there until the condition has something else to say."""
@@ -32,6 +40,8 @@ def intent_status(
     observed: Observed,
     *,
     now: str,
+    declared: Declared | None = None,
+    gateways: Gateways | None = None,
 ) -> IntentStatus:
     """The status of an Intent.
 
@@ -40,22 +50,28 @@ def intent_status(
 
     Args:
         circuits: Every circuit with the status it has now.
+        declared: What the decision was made from, for explanations; without it there are none.
+        gateways: What gateways are called, to point out what requirements name and nobody is.
     """
     generation = intent.meta.generation
     problem = decision.chosen.resolved[intent.id].problem
-    placements = [one for one in decision.chosen.plan.placements if one.intent == intent.id]
+    placements = decision.chosen.by_intent.get(intent.id, ())
     placed = [one for one in placements if one.path is not None]
     conditions = [
         _resolved(intent, decision),
         _satisfied(intent.spec.requirements, placed, problem, decision, observed),
         _ready(intent, placements, problem, decision, circuits),
+        *_preempted(placements),
+        *names_known(gateways.unnamed_in_requirements(intent.spec.requirements) if gateways else ()),
     ]
+    worst = max(placed, key=_predicted_ms, default=None)
+    told = next((one for one in placements if one.infeasible is not None), worst)
     status = IntentStatus(
         observed_generation=generation,
-        placements=tuple(_placement_status(one, decision, circuits) for one in placements),
+        placements=tuple(_placement_status(one, decision, circuits, at_length=one is told) for one in placements),
         conditions=merge(old.conditions, conditions, generation=generation, now=now),
+        explanation=_bounded(explanation(told, decision, declared)) if told and declared else old.explanation,
     )
-    worst = max(placed, key=_predicted_ms, default=None)
     if worst is None or worst.path is None:
         return status
     path = _path_in_use(worst, decision, circuits)
@@ -68,14 +84,52 @@ def intent_status(
     )
     if path == old.path and (decision.chosen.problem or path != worst.path.text):
         return msgspec.structs.replace(
-            status, predicted=old.predicted, forecast_model=old.forecast_model, runners_up=old.runners_up
+            status,
+            predicted=old.predicted,
+            forecast_model=old.forecast_model,
+            runners_up=old.runners_up,
+            explanation=old.explanation,
         )
     return msgspec.structs.replace(
         status,
         predicted=rounded(worst.path.figures),
         forecast_model=", ".join(worst.path.forecast_models),
-        runners_up=tuple(
-            RunnerUp(path=one.text, predicted=rounded(one.figures)) for one in worst.runners_up[:RUNNERS_UP_SHOWN]
+        runners_up=tuple(_runner_up(one, worst) for one in worst.runners_up[:RUNNERS_UP_SHOWN]),
+    )
+
+
+def _runner_up(path: Path, placement: Placement) -> RunnerUp:
+    other = contender(path, placement)
+    return RunnerUp(
+        path=other.path, predicted=other.predicted, extra_cost=other.extra_cost, lost=other.lost[:LONGEST_REASON]
+    )
+
+
+def _bounded(told: Explanation) -> Explanation:
+    """As much of it as fits into a status, whatever a mesh looks like; the mesh API tells the rest."""
+    return msgspec.structs.replace(
+        told,
+        assumed={term: text[:LONGEST_REASON] for term, text in told.assumed.items()},
+        policies=tuple(
+            msgspec.structs.replace(one, effects=tuple(text[:LONGEST_REASON] for text in one.effects[:MOST_EFFECTS]))
+            for one in told.policies[:MOST_POLICIES]
+        ),
+        forecasts=tuple(
+            msgspec.structs.replace(one, reason=one.reason[:LONGEST_REASON]) for one in told.forecasts[:MOST_LINKS]
+        ),
+    )
+
+
+def told_at_length(status: IntentStatus, intent: str, decision: Decision) -> IntentStatus:
+    """The same, where nothing fits, with the best that can be had of each requirement: searches that are made for a
+    status that is written, and not for each that is looked at."""
+    return msgspec.structs.replace(
+        status,
+        placements=tuple(
+            one
+            if one.infeasible is None or not one.infeasible.shortfalls
+            else msgspec.structs.replace(one, infeasible=at_length(one.infeasible, intent, one.source, decision))
+            for one in status.placements
         ),
     )
 
@@ -123,6 +177,7 @@ def _ready(
         if one.infeasible is not None:
             kept = "no traffic is carried" if one.path is None else _kept(one, circuits.get(decision.circuit_of(one)))
             reason = "Denied" if one.infeasible.requirement == "policy" else "NoFeasiblePath"
+            reason = "Preempted" if one.infeasible.preempted_by else reason
             return state("Ready", False, reason, f"{whose}{one.infeasible.message}; {kept}")
         unserved = decision.unserved.get((one.intent, one.source))
         if unserved is not None:
@@ -141,6 +196,16 @@ def _ready(
     paths = ", ".join(dict.fromkeys(_path_in_use(one, decision, circuits) for one in placements))
     stronger = _stronger(intent, (circuits[id_] for id_ in used if id_ in circuits))
     return state("Ready", True, "Placed", f"traffic takes {paths}{stronger}")
+
+
+def _preempted(placements: Sequence[Placement]) -> list[Condition]:
+    """Who took the bandwidth, where somebody did; nothing where nobody has."""
+    for one in placements:
+        if one.infeasible is not None and one.infeasible.preempted_by:
+            by = ", ".join(one.infeasible.preempted_by)
+            message = f"{one.source}: {by} has the bandwidth now that carried it, by its higher priority"
+            return [state("Preempted", True, "HigherPriority", f"{message}; {one.infeasible.message}")]
+    return []
 
 
 def _stronger(intent: Intent, circuits: Iterable[Circuit]) -> str:
@@ -169,8 +234,9 @@ def _satisfied(
         if breach := _breach(required, figures):
             return state("Satisfied", False, breach.reason, f"{one.source} to {one.destination}: {breach.message}")
     for one, figures in measured:
-        if figures is None:
-            message = f"{one.source} to {one.destination}: a part of the way has no measurement (any more)"
+        if figures is None or (required.max_loss is not None and figures.loss is None):
+            what = "measurement" if figures is None else "measurement of loss"
+            message = f"{one.source} to {one.destination}: a part of the way has no {what} (any more)"
             return state("Satisfied", None, "NotMeasured", f"{message}; whether the requirements hold is unknown")
     return state("Satisfied", True, "RequirementsHold", "measurements meet the requirements on latency and loss")
 
@@ -202,14 +268,20 @@ def _path_in_use(placement: Placement, decision: Decision, circuits: Mapping[str
     return placement.path.text if placement.path else ""
 
 
-def _placement_status(placement: Placement, decision: Decision, circuits: Mapping[str, Circuit]) -> PlacementStatus:
+def _placement_status(
+    placement: Placement, decision: Decision, circuits: Mapping[str, Circuit], *, at_length: bool
+) -> PlacementStatus:
+    """One source; requirement by requirement only for the one that the status is about at length."""
+    infeasible = placement.infeasible
+    if infeasible is not None and not at_length:
+        infeasible = msgspec.structs.replace(infeasible, shortfalls=())
     return PlacementStatus(
         source=placement.source,
         destination=placement.destination or "",
         circuit=decision.circuit_of(placement),
         path=_path_in_use(placement, decision, circuits),
         reason=placement.reason,
-        infeasible=placement.infeasible,
+        infeasible=infeasible,
     )
 
 

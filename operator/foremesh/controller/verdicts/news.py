@@ -13,7 +13,7 @@ from foremesh.controller.verdicts.figures import text
 from foremesh.controller.verdicts.intents import AWAY
 from foremesh.controller.verdicts.resources import GATEWAY_LEFT
 from foremesh.model.circuit import CircuitStatus, Condition, Figures
-from foremesh.model.status import IntentStatus, ResourceStatus
+from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
 
 NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?")
 """A figure in a message; digits that are part of a name are none."""
@@ -40,6 +40,7 @@ def intent_news(old: IntentStatus, new: IntentStatus) -> list[News]:
         was_ready = before is not None and before.status == "True"
         if was_ready or after.reason not in PASSING:
             told.append(("Warning", after.reason, after.message))
+    told += names_news(old.conditions, new.conditions)
     before, after = find(old.conditions, "Satisfied"), find(new.conditions, "Satisfied")
     if after is not None and (before is None or before.status != after.status):
         if after.status == "False":
@@ -47,6 +48,19 @@ def intent_news(old: IntentStatus, new: IntentStatus) -> list[News]:
         elif after.status == "True" and before is not None and before.status == "False":
             told.append(("Normal", after.reason, after.message))
     return told
+
+
+def names_news(old: Iterable[Condition], new: Iterable[Condition]) -> list[News]:
+    """A name that nobody bears, when it is first seen."""
+    return [("Warning", reason, message) for reason, message in _fresh("NamesKnown", old, new)]
+
+
+def _fresh(type_: str, old: Iterable[Condition], new: Iterable[Condition]) -> list[tuple[str, str]]:
+    """Reason and message of a condition that is only there while something is wrong, when it says something new."""
+    before, after = find(old, type_), find(new, type_)
+    if after is None or (before is not None and before.message == after.message):
+        return []
+    return [(after.reason, after.message)]
 
 
 def circuit_news(old: CircuitStatus, new: CircuitStatus) -> list[News]:
@@ -61,11 +75,12 @@ def circuit_news(old: CircuitStatus, new: CircuitStatus) -> list[News]:
 
 def resource_news(old: ResourceStatus, new: ResourceStatus) -> list[News]:
     """What a member did by itself that people should hear of."""
+    told = [("Warning", reason, message) for reason, message in _fresh("Unique", old.conditions, new.conditions)]
     before, after = find(old.conditions, "Ready"), find(new.conditions, "Ready")
     left = after is not None and after.reason == GATEWAY_LEFT
     if left and after is not None and (before is None or before.message != after.message):
-        return [("Warning", GATEWAY_LEFT, after.message)]
-    return []
+        return [*told, ("Warning", GATEWAY_LEFT, after.message)]
+    return told
 
 
 def same_words(old: Iterable[Condition], new: Iterable[Condition]) -> bool:
@@ -99,8 +114,16 @@ def _without_figures(status: Any) -> dict[str, Any]:
     for name in ("predicted", "observed"):
         if name in fields:
             fields[name] = fields[name] is not None
+    if "forecast_reason" in fields:  # it has errors in it, which change with every sample
+        fields["forecast_reason"] = bool(status.forecast_reason)
+    if isinstance(status, PolicyStatus) and status.shadow is not None:
+        shadow = status.shadow
+        examples = tuple((one.intent, one.source, one.path, one.new_path) for one in shadow.examples)
+        fields["shadow"] = (shadow.moved_intents, shadow.infeasible_intents, examples)
     if isinstance(status, IntentStatus):
         fields["runners_up"] = bool(status.runners_up)
+        told = status.explanation
+        fields["explanation"] = told and (told.source, told.policies, sorted(told.weights.items()))
         fields["placements"] = tuple((p.source, p.destination, p.circuit, p.path) for p in status.placements)
     return fields
 

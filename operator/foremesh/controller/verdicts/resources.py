@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foremesh.controller.conditions import merge, state
 from foremesh.controller.manifests import wants_agent
-from foremesh.decide import Observed, narrow_links, sizes_text
+from foremesh.decide import Observed, Problem, narrow_links, sizes_text
 from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Condition
 from foremesh.model.mesh import Member, MeshState
@@ -25,12 +25,14 @@ def resource_status(
     secret: str,
     heard_at: str,
     now: str,
+    double: Problem | None = None,
 ) -> ResourceStatus:
     """The status of a MeshResource.
 
     Args:
         secret: Name of the Secret with its agent's token; empty if it has none.
         heard_at: RFC 3339 time when its agent was last known to be present; empty if it was not seen present.
+        double: What of it is another's as well, if anything.
     """
     members = {member.id: member for member in mesh.members}
     member = members[resource.id]
@@ -40,6 +42,8 @@ def resource_status(
         state("Quarantined", False, "NotQuarantined", "nothing is held against it"),
         _ready(member, members, observed, sizes_text(narrow_links(mesh.links, observed), member.id)),
     ]
+    if double is not None:
+        conditions.append(state("Unique", False, double.reason, double.message))
     return ResourceStatus(
         number=member.number,
         mesh_address=member.address or "",

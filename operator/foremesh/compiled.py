@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,9 +31,9 @@ def compiled(signature: str) -> Callable[[Function], Function]:
 
     def compile_(function: Function) -> Function:
         if _FOLDER is not None:
-            before, config.CACHE_DIR = config.CACHE_DIR, str(_FOLDER)
+            before, config.CACHE_DIR = config.CACHE_DIR, str(_FOLDER / _state_of(function))
             try:
-                return cast(Function, jit(signature, cache=True)(function))
+                return cast(Function, jit(signature, cache=True, nogil=True)(function))
             except Exception as error:
                 # Whatever is wrong with what was kept (a full disk, a damaged file): away with it, and do without this
                 # time. What is wrong with the function itself shows again below.
@@ -40,9 +41,25 @@ def compiled(signature: str) -> Callable[[Function], Function]:
                 shutil.rmtree(_FOLDER, ignore_errors=True)
             finally:
                 config.CACHE_DIR = before
-        return cast(Function, jit(signature)(function))
+        return cast(Function, jit(signature, nogil=True)(function))
 
     return compile_
+
+
+def _state_of(function: Callable[..., Any]) -> str:
+    """Names what a function is compiled from: numba looks at its own file, and not at what it calls or at constants
+    from elsewhere."""
+    found, waiting = dict[Any, tuple[object, ...]](), [function]
+    while waiting:
+        one = waiting.pop()
+        if one in found:
+            continue
+        named = {name: one.__globals__.get(name) for name in one.__code__.co_names}
+        file = os.stat(one.__code__.co_filename)
+        constants = sorted((name, value) for name, value in named.items() if isinstance(value, int | float))
+        found[one] = (one.__module__, one.__qualname__, file.st_mtime_ns, file.st_size, *constants)
+        waiting += [value.py_func for value in named.values() if hasattr(value, "py_func")]
+    return blake2b(repr(sorted(found.values(), key=repr)).encode(), digest_size=8).hexdigest()
 
 
 def called(function: Function) -> Function:

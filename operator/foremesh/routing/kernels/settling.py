@@ -1,20 +1,13 @@
-"""The exact search, compiled: numbers in, numbers out. What it does and why is told in ``labels``.
-
-Gateways and links are numbers; links are sorted by the gateway they leave. A *state* is a gateway and the groups passed
-so far, its own among them, as bits: ``gateway << shift | passed``. ``NEVER`` stands for what cannot be had.
-"""
+"""Label setting: partial paths leave a queue in the order of what they cost at best."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from foremesh.routing.compiled import called, compiled
+from foremesh.compiled import called
+from foremesh.routing.kernels.meeting import contains
+from foremesh.routing.kernels.numbers import END, NEVER
 from foremesh.routing.values import Bools, Ints
-
-NEVER = 2**62
-"""More than any sum; two of them still fit into 64 bits."""
-END = -1
-"""The step that ends a path, where a link's number would stand for going on."""
 
 STATE, COST, BEST, RANK, PARENT, STEP, NEXT, SUMS = range(8)
 """Columns of a label, a partial path: where it is, what it costs, what it can cost at best once complete, links so far
@@ -23,69 +16,6 @@ one column for each limit's sum."""
 COMPLETE = 2**32
 """Put to the number of links of a complete path: it leaves the queue after partial ones of the same cost, so that a tie
 is only decided once every path that shares it is complete."""
-
-
-@called
-def bound(
-    src: Ints,
-    into_start: Ints,
-    into: Ints,
-    relays: Bools,
-    usable: Bools,
-    groups: Ints,
-    shift: int,
-    link: Ints,
-    end: Ints,
-    ends: Ints,
-    starting: Ints,
-    arriving: Ints,
-) -> None:
-    """The least of a sum from each state to any destination; for meshes that are dense, without a queue.
-
-    Args:
-        link, end: What the links and the last gateway add.
-        ends: Not NEVER where a path may end.
-        starting: Result for a gateway where the path begins.
-        arriving: Result for one that it has come to: a gateway that does not relay can only end it.
-    """
-    everything = (1 << shift) - 1
-    starting[:] = NEVER
-    arriving[:] = NEVER
-    done = np.zeros(starting.size, dtype=np.bool_)
-    for gateway in range(ends.size):
-        if ends[gateway] != NEVER:
-            starting[gateway << shift | everything] = end[gateway]
-    while True:
-        state, rest = -1, NEVER
-        for candidate in range(starting.size):
-            if starting[candidate] < rest and not done[candidate]:
-                state, rest = candidate, starting[candidate]
-        if state < 0:
-            return
-        done[state] = True
-        gateway, passed = state >> shift, state & everything
-        if not relays[gateway]:
-            if ends[gateway] == NEVER or passed != everything:
-                continue
-            rest = end[gateway]
-        arriving[state] = rest
-        here = groups[gateway]
-        if here & ~passed:
-            continue
-        for position in range(into_start[gateway], into_start[gateway + 1]):
-            step = into[position]
-            if not usable[step]:
-                continue
-            total = rest + link[step]
-            # Of the groups passed here, any may have been passed before as well.
-            some = here
-            while True:
-                earlier = src[step] << shift | (passed & ~some)
-                if total < starting[earlier]:
-                    starting[earlier] = total
-                if some == 0:
-                    break
-                some = (some - 1) & here
 
 
 @called
@@ -137,8 +67,11 @@ def pop(labels: Ints, queue: Ints, waiting: int) -> int:
 @called
 def dominates(labels: Ints, one: int, other: int, count: int, guarded: Bools, shift: int) -> bool:
     """Whether a label that left the queue earlier, in the same state, makes another superfluous: whatever the other
-    goes on to, the one can too, at no more of anything. Where no gateway has to be passed, gateways that the one has
-    been to do not matter: if the other's way crosses them, cutting out the loop is no worse."""
+    goes on to, the one can too, at no more of anything. It may cost more nevertheless, as bounds of some states may be
+    closer than those of their neighbours. Where no gateway has to be passed, gateways that the one has been to do not
+    matter: if the other's way crosses them, cutting out the loop is no worse."""
+    if not sooner(labels, one, other):
+        return False
     for index in range(count):
         if labels[one, SUMS + index] > labels[other, SUMS + index]:
             return False
@@ -152,15 +85,6 @@ def dominates(labels: Ints, one: int, other: int, count: int, guarded: Bools, sh
                 return False
         one = labels[one, PARENT]
     return True
-
-
-@called
-def contains(numbers: Ints, number: int) -> bool:
-    """Whether a short array holds a number."""
-    found = False
-    for one in numbers:
-        found = found or one == number
-    return found
 
 
 @called
@@ -179,8 +103,12 @@ def grown(labels: Ints, queue: Ints) -> tuple[Ints, Ints]:
 def settle(
     dst: Ints,
     out_start: Ints,
+    reverse: Ints,
     relays: Bools,
     usable: Bools,
+    free: Ints,
+    least: int,
+    least_back: int,
     groups: Ints,
     shift: int,
     exposure: int,
@@ -193,26 +121,42 @@ def settle(
     most: Ints,
     starting: Ints,
     arriving: Ints,
-    count: int,
+    held: Ints,
     prefix: Ints,
     banned: Ints,
     guarded: Bools,
+    reach: int,
+    room: int,
+    found: int,
+    priced: Ints,
+    scale: int,
+    factor: int,
+    budget: int,
 ) -> Ints:
-    """Label setting under the first ``count`` limits; bounds are those of the objective, then of each limit.
+    """Label setting under some of the limits (``held``); bounds are those of the objective, then of each limit.
 
     Args:
         prefix: Steps that the path begins with; may be empty.
         banned: Steps that it does not go on with after that: a first gateway if ``prefix`` is empty, else a link or
             END.
         guarded: Gateways that no path may come to twice; those of the prefix are not come to again anyway.
+        reach: Below it, what the objective has still to come is known and not only bounded.
+        room: How many labels to make at most.
+        found: Cost of a path that keeps all limits; NEVER if none is known.
+        priced: Bounds of ``scale`` times the objective and ``factor`` times the sum of the limit held first, which
+            together must stay within ``budget``; may be empty.
 
     Returns:
-        The first path by cost, links and steps: its cost, its last gateway, then its steps. Empty if there is none.
+        The first path by cost, links and steps: its cost, its last gateway, then its steps. Empty if there is none, a
+        single number if there was no room to find out.
     """
-    everything = (1 << shift) - 1
+    everything, count = (1 << shift) - 1, held.size
     labels = np.empty((256, SUMS + count), dtype=np.int64)
     queue = np.empty(256, dtype=np.int64)
     settled = np.full(starting.shape[1], -1, dtype=np.int64)
+    # Without limits and groups, a dearer way to the same gateway is of no use, though the cheaper still waits.
+    plain = count == 0 and shift == 0
+    cheapest = np.full(starting.shape[1] if plain else 0, NEVER, dtype=np.int64)
     size, waiting, root = 0, 0, prefix.size - 1
     for number in range(start.size if prefix.size == 0 else 1):
         first = prefix[0] if prefix.size else number
@@ -223,7 +167,7 @@ def settle(
         labels[size, STATE], labels[size, COST], labels[size, RANK] = first << shift | groups[first], start[first], 0
         labels[size, PARENT], labels[size, STEP] = -1, first
         for index in range(count):
-            labels[size, SUMS + index] = sum_start[index, first]
+            labels[size, SUMS + index] = sum_start[held[index], first]
         for position in range(1, prefix.size):
             step = prefix[position]
             size += 1
@@ -231,17 +175,19 @@ def settle(
             labels[size, COST] = labels[size - 1, COST] + link[step] + (exposure if position > 1 else 0)
             labels[size, RANK], labels[size, PARENT], labels[size, STEP] = position, size - 1, step
             for index in range(count):
-                labels[size, SUMS + index] = labels[size - 1, SUMS + index] + sum_link[index, step]
+                labels[size, SUMS + index] = labels[size - 1, SUMS + index] + sum_link[held[index], step]
         bounds, state = arriving if prefix.size > 1 else starting, labels[size, STATE]
         fits = bounds[0, state] != NEVER
         for index in range(count):
-            rest = bounds[index + 1, state]
-            fits = fits and rest != NEVER and labels[size, SUMS + index] + rest <= most[index]
+            rest = bounds[held[index] + 1, state]
+            fits = fits and rest != NEVER and labels[size, SUMS + index] + rest <= most[held[index]]
         if fits:
             labels[size, BEST] = labels[size, COST] + bounds[0, state]
             push(labels, queue, waiting, size)
             size, waiting = size + 1, waiting + 1
     while waiting:
+        if size > room:
+            return np.zeros(1, dtype=np.int64)
         label = pop(labels, queue, waiting)
         waiting -= 1
         state, hops = labels[label, STATE], labels[label, RANK]
@@ -267,11 +213,12 @@ def settle(
         if end[gateway] != NEVER and passed == everything and not (label == root and contains(banned, END)):
             fits = True
             for index in range(count):
-                fits = fits and labels[label, SUMS + index] + sum_end[index, gateway] <= most[index]
+                fits = fits and labels[label, SUMS + index] + sum_end[held[index], gateway] <= most[held[index]]
             if fits:
                 labels[size] = labels[label]
                 labels[size, COST] += end[gateway]
                 labels[size, BEST], labels[size, RANK] = labels[size, COST], COMPLETE + hops
+                found = min(found, labels[size, COST])
                 push(labels, queue, waiting, size)
                 size, waiting = size + 1, waiting + 1
         if hops and not relays[gateway]:
@@ -280,112 +227,32 @@ def settle(
         for step in range(out_start[gateway], out_start[gateway + 1]):
             onward = dst[step]
             target = onward << shift | passed | groups[onward]
-            rest = arriving[0, target]
-            if rest == NEVER or not usable[step] or (label == root and contains(banned, step)):
+            rest, cost = arriving[0, target], base + link[step]
+            if rest == NEVER or cost + rest > found or (plain and cost > cheapest[target]):
                 continue
+            if not usable[step] or free[step] < least or (least_back >= 0 and free[reverse[step]] < least_back):
+                continue
+            if label == root and contains(banned, step):
+                continue
+            if plain and rest < reach:
+                found = min(found, cost + rest)
             fits = True
             for index in range(count):
-                total = labels[label, SUMS + index] + sum_link[index, step]
+                total = labels[label, SUMS + index] + sum_link[held[index], step]
                 labels[size, SUMS + index] = total
-                ahead = arriving[index + 1, target]
-                fits = fits and ahead != NEVER and total + ahead <= most[index]
+                ahead = arriving[held[index] + 1, target]
+                fits = fits and ahead != NEVER and total + ahead <= most[held[index]]
+            if priced.size and fits:
+                fits = scale * cost + factor * labels[size, SUMS] + priced[target] <= budget
             row = label
             while fits and row >= 0:
                 fits = labels[row, STATE] >> shift != onward or not (guarded[onward] or row <= root)
                 row = labels[row, PARENT]
             if fits:
-                labels[size, STATE], labels[size, COST], labels[size, BEST] = target, base + link[step], 0
-                labels[size, BEST] = labels[size, COST] + rest
+                if plain:
+                    cheapest[target] = cost
+                labels[size, STATE], labels[size, COST], labels[size, BEST] = target, cost, cost + rest
                 labels[size, RANK], labels[size, PARENT], labels[size, STEP] = hops + 1, label, step
                 push(labels, queue, waiting, size)
                 size, waiting = size + 1, waiting + 1
     return np.empty(0, dtype=np.int64)
-
-
-@compiled(
-    "i8[::1](i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],b1[::1],b1[::1],i8[::1],i8,i8,i8[::1],i8[::1],i8[::1],"
-    "i8[:,::1],i8[:,::1],i8[:,::1],i8[::1],i8[:,::1],i8[:,::1],b1[::1],i8[::1],i8[::1],b1[::1])"
-)
-def best(
-    src: Ints,
-    dst: Ints,
-    out_start: Ints,
-    into_start: Ints,
-    into: Ints,
-    relays: Bools,
-    usable: Bools,
-    groups: Ints,
-    shift: int,
-    exposure: int,
-    link: Ints,
-    start: Ints,
-    end: Ints,
-    sum_link: Ints,
-    sum_start: Ints,
-    sum_end: Ints,
-    most: Ints,
-    starting: Ints,
-    arriving: Ints,
-    ready: Bools,
-    prefix: Ints,
-    banned: Ints,
-    guarded: Bools,
-) -> Ints:
-    """The first path that keeps every limit. Bounds are worked out when first needed (``ready``), and limits are left
-    aside at first: if the cheapest path of all keeps them, it is the answer."""
-    none = np.empty(0, dtype=np.int64)
-    if not ready[0]:
-        bound(src, into_start, into, relays, usable, groups, shift, link, end, end, starting[0], arriving[0])
-        ready[0] = True
-    for count in (0, most.size):
-        for index in range(count):
-            if not ready[index + 1]:
-                row = index + 1
-                bound(
-                    src,
-                    into_start,
-                    into,
-                    relays,
-                    usable,
-                    groups,
-                    shift,
-                    sum_link[index],
-                    sum_end[index],
-                    end,
-                    starting[row],
-                    arriving[row],
-                )
-                ready[row] = True
-        route = settle(
-            dst,
-            out_start,
-            relays,
-            usable,
-            groups,
-            shift,
-            exposure,
-            link,
-            start,
-            end,
-            sum_link,
-            sum_start,
-            sum_end,
-            most,
-            starting,
-            arriving,
-            count,
-            prefix,
-            banned,
-            guarded,
-        )
-        if route.size == 0:
-            return none
-        fits = True
-        for index in range(most.size):
-            total = sum_start[index, route[2]] + sum_end[index, route[1]]
-            for position in range(3, route.size):
-                total += sum_link[index, route[position]]
-            fits = fits and total <= most[index]
-        if fits:
-            return route
-    return none

@@ -1,0 +1,1 @@
+"""What ``make bench-forecast`` measures, one module a part."""

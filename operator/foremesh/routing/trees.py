@@ -1,0 +1,54 @@
+"""The least that ways to a gateway cost from everywhere, and ways on from it: worked out when first asked for, and kept
+while links only get dearer, as bounds from below."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foremesh.routing import kernels
+from foremesh.routing.arrays import Topology
+from foremesh.routing.values import Ints
+
+MOST_KEPT_BYTES = 2**26
+"""All bounds of one kind of price are forgotten beyond that: a thousand gateways' both ways take a quarter."""
+
+
+class Trees:
+    """Bounds at one kind of price, for one topology.
+
+    Args:
+        link: Prices of links; what they become is told by ``follow``.
+    """
+
+    def __init__(self, topology: Topology, link: Ints) -> None:
+        self.topology, self.link = topology, link
+        self._kept: dict[tuple[bool, int], Ints] = {}
+
+    def follow(self, link: Ints, changed: Ints) -> None:
+        """Go on with other prices of some links. Those that are dearer make bounds less close, no more."""
+        too_many = len(self._kept) * self.topology.relays.size * link.itemsize > MOST_KEPT_BYTES
+        if too_many or (link[changed] < self.link[changed]).any():
+            self._kept.clear()
+        self.link = link
+
+    def to(self, gateway: int) -> Ints:
+        """By gateway, what it costs at least to come from it to this one."""
+        return self._get(True, gateway)
+
+    def onwards(self, gateway: int) -> Ints:
+        """By gateway, what it costs at least to come to it from this one."""
+        return self._get(False, gateway)
+
+    def _get(self, backwards: bool, root: int) -> Ints:
+        if (backwards, root) not in self._kept:
+            self._kept[backwards, root] = self._grow(backwards, root)
+        return self._kept[backwards, root]
+
+    def _grow(self, backwards: bool, root: int) -> Ints:
+        topology, sums = self.topology, np.empty(self.topology.relays.size, dtype=np.int64)
+        if backwards:
+            sides = (topology.into_start, topology.into_src, topology.into)
+        else:
+            sides = (topology.out_start, topology.dst, topology.into)
+        kernels.distances(*sides, backwards, topology.relays, self.link, root, sums)
+        return sums
