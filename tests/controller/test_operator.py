@@ -80,16 +80,14 @@ async def test_kubernetes_going_away_midway_leaves_the_network_as_it_was(world: 
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(34, True), (1, False)], ids=["long", "a-restart-of-one-of-several"])
-async def test_after_an_outage_of_kubernetes_intents_tell_of_it(
-    world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, told: bool
-) -> None:
+async def test_after_an_outage_of_kubernetes_intents_tell_of_it(world: World, seconds: int, told: bool) -> None:
     start = datetime(2030, 1, 1, 12, 0, 1, tzinfo=UTC)
-    monkeypatch.setattr(module, "clock", lambda: start)
+    world.now = start
     world.kubernetes.away = True
     with pytest.raises(NotNow):
         await world.plan()
     world.kubernetes.away = False
-    monkeypatch.setattr(module, "clock", lambda: start + timedelta(seconds=seconds))
+    world.now = start + timedelta(seconds=seconds)
     await world.progress()
     said = "did not answer from 2030-01-01T12:00:01Z to 2030-01-01T12:00:35Z"
     assert (said in world.kubernetes.condition("Intent", "orders", "Ready")["message"]) is told

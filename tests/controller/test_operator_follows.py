@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from controller.world import World, metric, running
 from foremesh.controller import operator as module
 from foremesh.decide import Forecasts
 from foremesh.model.circuit import LabelState
+from foremesh.network.programmed import DRAIN_S
 from lab.process import wait_until_async
 
 DEADLINE_S = 10.0
@@ -37,10 +39,15 @@ async def until(world: World, states: dict[tuple[str, ...], str], *, obeying: bo
 
 async def test_a_move_takes_no_longer_than_its_acknowledgements(world: World) -> None:
     before = {tuple(label["path"]): label["state"] for label in world.circuit["status"]["labels"]}
-    (standby,) = [path for path, state in before.items() if state == LabelState.STANDBY]
+    active, standby = (next(path for path, is_ in before.items() if is_ == state) for state in ("Active", "Standby"))
+    moved = {DIRECT: LabelState.ACTIVE, standby: LabelState.STANDBY}
     world.pipeline.answer = FAST_DIRECT
     async with running(world):
-        await until(world, {DIRECT: LabelState.ACTIVE, standby: LabelState.STANDBY}, obeying=True)
+        await until(world, {**moved, active: LabelState.DRAINING}, obeying=True)
+    world.ahead += timedelta(seconds=2 * DRAIN_S)
+    await world.acknowledge()
+    await world.progress()
+    assert {tuple(label["path"]): label["state"] for label in world.circuit["status"]["labels"]} == moved
 
 
 def made_again() -> float:

@@ -17,7 +17,6 @@ from controller.scene import (
     intent_body,
 )
 from controller.world import MEMBERS, World
-from foremesh.controller import operator as module
 from foremesh.model import tokens
 from foremesh.settings import ApiSettings, Settings
 
@@ -137,12 +136,10 @@ async def test_a_circuit_that_kubernetes_does_not_take_stalls_nobody_else(world:
 # Agents
 
 
-async def test_a_gateway_falling_silent_is_said_with_the_time_it_was_last_heard(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "clock", lambda: datetime(2030, 1, 1, tzinfo=UTC))
+async def test_a_gateway_falling_silent_is_said_with_the_time_it_was_last_heard(world: World) -> None:
+    world.now = datetime(2030, 1, 1, tzinfo=UTC)
     await world.progress()
-    monkeypatch.setattr(module, "clock", lambda: datetime(2030, 1, 2, tzinfo=UTC))
+    world.now = datetime(2030, 1, 2, tzinfo=UTC)
     await world.store.delete("presence/mesh/lon")
     await world.plan()
     assert world.ready("MeshResource", "lon", "mesh") == ("False", "NotReachable")

@@ -9,7 +9,7 @@ from foremesh.model.circuit import LabelAllocation, LabelState, Route
 from foremesh.model.mesh import PlacedCircuit
 from foremesh.model.registration import Acknowledgement
 from foremesh.network.labels import PATIENCE_S, RETURN_S, Move, Wanted, advance
-from foremesh.network.programmed import DRAIN_S, Applied
+from foremesh.network.programmed import DRAIN_S, FAR_AHEAD_S, Applied
 from network.life import BLOCKS, C0, NAMES, World, circuit, wanted
 from network.switches import Dropped
 
@@ -116,6 +116,31 @@ def test_what_was_sent_last_has_time_to_arrive() -> None:
     world.cycle(seconds=DRAIN_S - 1)
     assert world.states() == {"adb": LabelState.ACTIVE, "aeb": LabelState.DRAINING}
     world.cycle(seconds=1.0)
+    assert world.states() == {"adb": LabelState.ACTIVE}
+
+
+def test_epochs_that_ran_ahead_of_the_clock_are_no_time_to_arrive() -> None:
+    world = carrying("adb", "aeb")
+    for _ in range(4):
+        world.cycle(seconds=0.1)
+    world.wish(C0, wanted("adb"))
+    world.cycle(seconds=0.1)
+    world.obey("a", "b")
+    world.cycle(seconds=0.1)
+    assert world.epoch > world.now_s + DRAIN_S
+    assert world.states() == {"adb": LabelState.ACTIVE, "aeb": LabelState.DRAINING}
+    world.cycle(seconds=world.epoch - world.now_s + DRAIN_S)
+    assert world.states() == {"adb": LabelState.ACTIVE}
+
+
+@pytest.mark.parametrize("back_s", [FAR_AHEAD_S, 3600.0])
+def test_a_label_of_a_clock_that_was_put_back_does_not_drain_for_ever(back_s: float) -> None:
+    world = carrying("adb", "aeb")
+    world.wish(C0, wanted("adb"))
+    world.cycle()
+    world.obey("a", "b")
+    world.now_s -= back_s
+    world.cycle(seconds=0.0)
     assert world.states() == {"adb": LabelState.ACTIVE}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from foremesh.controller import manifests, metrics, verdicts
@@ -18,7 +19,7 @@ from foremesh.controller.pins import Pins
 from foremesh.controller.publisher import CircuitRefused, Publisher
 from foremesh.controller.record import Record, conditions_of, read_all
 from foremesh.controller.replanner import NotNow, Replanner, Work
-from foremesh.controller.times import clock, text
+from foremesh.controller.times import text, utc
 from foremesh.controller.tokens import AgentTokens
 from foremesh.decide import MAIN, Decision, Forecasts, Observed, Planners, as_measured, carry_on, decide
 from foremesh.discovery.store import StoreUnavailable
@@ -46,7 +47,15 @@ OUTAGE_WORTH_TELLING_S = 5.0
 class Operator:
     """One mesh's controller."""
 
-    def __init__(self, kubernetes: Kubernetes, pipeline: Pipeline, settings: Settings) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        pipeline: Pipeline,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = utc,
+    ) -> None:
+        self._clock = clock
         self._kubernetes = kubernetes
         self._pipeline = pipeline
         self._settings = settings
@@ -111,12 +120,12 @@ class Operator:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             if self._newest_s:
-                metrics.TELEMETRY_AGE.set(time.time() - self._newest_s)
+                metrics.TELEMETRY_AGE.set(self._clock().timestamp() - self._newest_s)
             self.replanner.request(Work.PROGRESS, "heartbeat")
 
     async def _first_sight(self, body: Mapping[str, Any]) -> None:
         """Say that the object was seen, unless somebody wrote to it since: that may have been a plan."""
-        conditions = verdicts.first_sight(body["metadata"].get("generation") or 0, text(clock()))
+        conditions = verdicts.first_sight(body["metadata"].get("generation") or 0, text(self._clock()))
         manifest = manifests.with_status(body, {"conditions": write(conditions)})
         manifest["metadata"]["resourceVersion"] = body["metadata"]["resourceVersion"]
         try:
@@ -134,18 +143,18 @@ class Operator:
             else:
                 await self._progress()
         except KubernetesError as error:
-            self._dependencies["kubernetes"].failed(error, clock())
+            self._dependencies["kubernetes"].failed(error, self._clock())
             raise NotNow(str(error)) from error
         except StoreUnavailable as error:
-            self._dependencies["etcd"].failed(error, clock())
+            self._dependencies["etcd"].failed(error, self._clock())
             await self._say_store_is_away(error)
             raise NotNow(str(error)) from error
-        self._dependencies["etcd"].answered(clock())
+        self._dependencies["etcd"].answered(self._clock())
 
     async def _ask_kubernetes(self) -> None:
         """Nothing is carried on while nothing can be recorded; that the API server is away is known at once."""
         await self._kubernetes.ping()
-        outage = self._dependencies["kubernetes"].answered(clock())
+        outage = self._dependencies["kubernetes"].answered(self._clock())
         if outage is not None and outage.seconds >= OUTAGE_WORTH_TELLING_S:
             self._outage = outage
 
@@ -154,7 +163,7 @@ class Operator:
         self._record = record = await read_all(self._kubernetes)
         self._seen = {uid: said for uid, said in self._seen.items() if uid in record.uids}
         self._refused = {}
-        await self._publisher.refuse_unreadable(record, text(clock()))
+        await self._publisher.refuse_unreadable(record, text(self._clock()))
         await self._pins.look()
         await self._pipeline.declare(record.declared())
         await self._tokens.give(record)
@@ -170,16 +179,16 @@ class Operator:
                 metrics.FORECASTS.labels(metric.value, model).inc()
         prometheus = self._dependencies["prometheus"]
         if forecasts.problem:
-            prometheus.failed(forecasts.problem, clock())
+            prometheus.failed(forecasts.problem, self._clock())
         elif measured is observed:  # else nobody asked it
-            prometheus.answered(clock())
+            prometheus.answered(self._clock())
         decision = await asyncio.to_thread(
             decide,
             record.declared(),
             measured,
             forecasts,
             self._settings,
-            now_s=time.time(),
+            now_s=self._clock().timestamp(),
             planners=self._planners,
         )
         await self._publish(decision, observed, record, figures=True)
@@ -217,7 +226,7 @@ class Operator:
         at_s, interval_s = time.monotonic(), self._settings.planning.interval
         if urgent and self._figures is not None and at_s - self._figures[0] < interval_s:
             return self._figures[1], as_measured(observed, self._figures[2])
-        forecasts = await self._pipeline.forecast(record.declared(), now_s=time.time())
+        forecasts = await self._pipeline.forecast(record.declared(), now_s=self._clock().timestamp())
         self._figures = None if forecasts.problem else (at_s, forecasts, observed)
         return forecasts, observed
 
@@ -237,7 +246,7 @@ class Operator:
             observed,
             decision.chosen,
             self._settings,
-            now_s=time.time(),
+            now_s=self._clock().timestamp(),
             refused=self._refused,
         )
 
@@ -246,7 +255,7 @@ class Operator:
         observed = await self._pipeline.observe()
         known = {**self._registrations, **observed.registrations}
         self._registrations = {id_: one for id_, one in known.items() if id_ in record.resources}
-        now = text(clock())
+        now = text(self._clock())
         self._heard = {id_: at for id_, at in self._heard.items() if id_ in record.resources}
         self._heard |= dict.fromkeys(observed.beacons.keys() & record.resources.keys(), now)
         return Observed(
@@ -301,7 +310,7 @@ class Operator:
                     heard=self._heard,
                     outage=self._outage,
                     figures=figures,
-                    now=text(clock()),
+                    now=text(self._clock()),
                 )
             except CircuitRefused as error:
                 log.error("%s", error)
@@ -316,9 +325,9 @@ class Operator:
         if self._record is None:
             return
         try:
-            await self._publisher.say_store_is_away(self._record, error, text(clock()))
+            await self._publisher.say_store_is_away(self._record, error, text(self._clock()))
         except KubernetesUnavailable as also:
-            self._dependencies["kubernetes"].failed(also, clock())
+            self._dependencies["kubernetes"].failed(also, self._clock())
 
 
 UNPINNED: object = ("Circuit", ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
-def clock() -> datetime:
+def utc() -> datetime:
     return datetime.now(UTC)
 
 

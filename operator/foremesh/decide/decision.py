@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -245,7 +246,7 @@ def next_epoch(observed: Observed, declared: Declared, *, now_s: float) -> int:
     heard += [beacon.applied_epoch for beacon in observed.beacons.values()]
     for circuit in declared.circuits.values():
         heard += [one.epoch for one in (*circuit.status.labels, *circuit.status.tunnels)]
-    return max(int(now_s), max(heard, default=0) + 1)
+    return max(math.ceil(now_s), max(heard, default=0) + 1)
 
 
 def _unserved(

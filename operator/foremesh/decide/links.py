@@ -11,7 +11,7 @@ from foremesh.model.circuit import Circuit, LabelAllocation, LabelState
 from foremesh.model.link import Figure, LinkId, MeshGraph
 from foremesh.network.labels import PATIENCE_S
 from foremesh.network.mtu import LEAST_LINK_MTU, link_mtu, links_of
-from foremesh.network.programmed import Applied, ends_of
+from foremesh.network.programmed import Applied, ends_of, passed
 
 ALL = Figure(median=1.0, pessimistic=1.0)
 """Loss of a link that nothing passes."""
@@ -70,5 +70,5 @@ def sizes_text(narrow: Mapping[LinkId, int], gateway: str) -> str:
 
 def _should_be_heard(label: LabelAllocation, now_s: float) -> bool:
     if label.state is LabelState.ACTIVE:
-        return abs(now_s - label.epoch) >= PATIENCE_S
+        return passed(PATIENCE_S, label.epoch, now_s)
     return label.state is LabelState.STANDBY

@@ -47,7 +47,7 @@ from foremesh.model.addresses import Blocks
 from foremesh.model.circuit import Circuit, CircuitSpec, LabelAllocation, LabelState, Route
 from foremesh.model.config import GatewayConfig
 from foremesh.model.mesh import PlacedCircuit
-from foremesh.network.programmed import Applied, drained, ends_of, has_roles, programs, sends, unheard_by
+from foremesh.network.programmed import Applied, drained, ends_of, has_roles, passed, programs, sends, unheard_by
 
 PATIENCE_S = 10.0
 """Seconds after which hellos are not waited for any more where there may be none. An agent whose beacons did not come
@@ -316,13 +316,14 @@ class _Life:
         doubtful = unheard_by(self._circuit, label, self._move.applied)
         if not doubtful or self._active is None:
             return True
-        # An epoch far ahead of the clock is of a clock that was put back since, and tells no age.
-        waited = abs(self._move.now_s - label.epoch) >= PATIENCE_S
+        waited = passed(PATIENCE_S, label.epoch, self._move.now_s)
         return waited and not any(self._move.applied.watches(end) for end in doubtful)
 
     def _may_swap(self, active: LabelAllocation | None, standby: LabelAllocation) -> bool:
         just_swapped = (
-            active is not None and active.epoch == standby.epoch and abs(self._move.now_s - standby.epoch) < RETURN_S
+            active is not None
+            and active.epoch == standby.epoch
+            and not passed(RETURN_S, standby.epoch, self._move.now_s)
         )
         return not just_swapped and self._is_heard(standby)
 

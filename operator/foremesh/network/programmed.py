@@ -21,10 +21,19 @@ DRAIN_S = 2.0
 a gateway short of processor time keeps packets in its userspace WireGuard for as long again."""
 
 
+FAR_AHEAD_S = 300.0
+"""Seconds. Steps that follow each other within a second put epochs a little ahead of the clock, never so far; what is
+further ahead is of a clock that was put back since, and tells no age."""
+
+
+def passed(seconds: float, since: int, now_s: float) -> bool:
+    """Whether at least so much time has passed since an epoch, or nobody can tell."""
+    return now_s - since >= seconds or since - now_s >= FAR_AHEAD_S
+
+
 def drained(since: int, now_s: float) -> bool:
-    """Whether what was sent before an epoch has arrived. An epoch far ahead of the clock is of a clock that was put
-    back since, and tells no age."""
-    return abs(now_s - since) >= DRAIN_S
+    """Whether what was sent before an epoch has arrived."""
+    return passed(DRAIN_S, since, now_s)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def promise_path(
     events: Ints,
     count: int,
 ) -> int:
-    """Promise so much of each of these links, and so much of those the other way."""
+    """Promise so much more of each of these links, and of those the other way; how many events there are then."""
     for link in links:
         if there_bps != 0:
             count = note(link, there_bps, low_bps, median_bps, taken_bps, free_units, left_bps, events, count)

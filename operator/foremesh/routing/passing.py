@@ -11,7 +11,7 @@ import numpy as np
 
 from foremesh.compiled import compiled
 from foremesh.model.series import Floats
-from foremesh.routing.ledger import Ledger, note
+from foremesh.routing.ledger import Ledger, promise_path
 from foremesh.routing.values import Bools, Ints
 
 EQUAL = 1e-9
@@ -171,19 +171,24 @@ def walk(
             other = reverse[links[place]] if looks_back[turn] else -1
             if changed[links[place]] or (other >= 0 and changed[other]):
                 return turn, count
-        there, back = -bps[2, turn], -bps[3, turn]
-        for place in range(left_first[turn], left_first[turn] + left[turn]):
-            link = left_links[place]
-            if there != 0:
-                count = note(link, there, low_bps, median_bps, taken_bps, free_units, left_bps, events, count)
-            if back != 0 and reverse[link] >= 0:
-                count = note(reverse[link], back, low_bps, median_bps, taken_bps, free_units, left_bps, events, count)
-        there, back = bps[0, turn], bps[1, turn]
-        for place in range(begin, begin + own[turn]):
-            link = links[place]
-            if there != 0:
-                count = note(link, there, low_bps, median_bps, taken_bps, free_units, left_bps, events, count)
-            if back != 0 and reverse[link] >= 0:
-                count = note(reverse[link], back, low_bps, median_bps, taken_bps, free_units, left_bps, events, count)
+        left_begin = left_first[turn]
+        parts = (
+            (left_links[left_begin : left_begin + left[turn]], -bps[2, turn], -bps[3, turn]),
+            (links[begin : begin + own[turn]], bps[0, turn], bps[1, turn]),
+        )
+        for path, there, back in parts:
+            count = promise_path(
+                path,
+                reverse,
+                there,
+                back,
+                low_bps,
+                median_bps,
+                taken_bps,
+                free_units,
+                left_bps,
+                events,
+                count,
+            )
         turn += 1
     return turn, count

@@ -11,7 +11,7 @@ from foremesh.routing.arrays import MOST, NS_PER_MS
 from foremesh.routing.cost import bandwidth_price, price_now
 from foremesh.routing.kernels.exact import best
 from foremesh.routing.kernels.numbers import NEVER
-from foremesh.routing.ledger import note
+from foremesh.routing.ledger import promise_path
 from foremesh.routing.values import Bools, Ints, Numbers
 
 KIND, GROUND, SUMS_AT, LIMITS, TIMED, EXPOSURE, LEAST, LEAST_BACK, LIMIT = range(9)
@@ -202,13 +202,19 @@ def take_turns(
                 steps[place], bandwidth[place] = one, bandwidth_price(left_bps[one], worst, weight)
                 place += 1
             there, back = asked_bps[turn]
-            for one in links:
-                if there != 0:
-                    count = note(one, there, low_bps, median_bps, taken_bps, free_units, left_bps, events, count)
-                if back != 0 and reverse[one] >= 0:
-                    count = note(
-                        reverse[one], back, low_bps, median_bps, taken_bps, free_units, left_bps, events, count
-                    )
+            count = promise_path(
+                links,
+                reverse,
+                there,
+                back,
+                low_bps,
+                median_bps,
+                taken_bps,
+                free_units,
+                left_bps,
+                events,
+                count,
+            )
         turn += 1
         begin[turn] = place
     return turn, count
