@@ -64,8 +64,8 @@ async def test_a_fail_over_is_on_record_and_planned_for_at_once(world: World) ->
     plan = world.operator._plan
 
     async def counted(reasons: tuple[str, ...], *, urgent: bool) -> None:
-        plans.append(reasons)
         await plan(reasons, urgent=urgent)
+        plans.append(reasons)
 
     async def away(*_: object, **__: object) -> Forecasts:
         raise AssertionError("what was just lost is in no forecast")
@@ -83,7 +83,8 @@ async def test_a_fail_over_is_on_record_and_planned_for_at_once(world: World) ->
             await world.registry.beacon(end, said)
         third = {tuple(standby["path"]): LabelState.ACTIVE, tuple(active["path"]): LabelState.STANDBY}
         await until(world, {**third, DIRECT: LabelState.STAGING})
-        await wait_until_async(lambda: made_again() == before + 1, DEADLINE_S, what="the plan made again, counted")
+        await wait_until_async(lambda: plans, DEADLINE_S, what="the plan made again")
+    assert made_again() == before + 1
     assert world.circuit["status"]["failovers"] == 1
     assert plans == [(f"failed over: {id_}",)]
 
