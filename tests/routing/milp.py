@@ -27,7 +27,7 @@ class Program:
         self.integral: list[bool] = []
         self.rows: list[tuple[float, float, Mapping[int, float]]] = []
         self.taken: list[float] = []
-        """Columns of the best answer that was found."""
+        """Columns of the best answer that was found; empty if none was."""
 
     def column(self, cost: float, *, integral: bool = True) -> int:
         self.costs.append(cost)
@@ -42,7 +42,7 @@ class Program:
 
         Args:
             gap: Within which HiGHS has to prove it.
-            most_s: Seconds after which the least that it has not ruled out is the answer.
+            most_s: Seconds after which the least that it has not ruled out is the answer; -inf if that is anything.
 
         Raises:
             RuntimeError: If HiGHS proves neither.
@@ -62,7 +62,8 @@ class Program:
             where = np.fromiter(entries.keys(), dtype=np.int32)
             solver.addRow(low, high, len(entries), where, np.fromiter(entries.values(), dtype=np.float64))
         solver.run()
-        self.taken = list(solver.getSolution().col_value)
+        solution = solver.getSolution()
+        self.taken = list(solution.col_value) if solution.value_valid else []
         status = solver.getModelStatus()
         if status == highspy.HighsModelStatus.kOptimal:
             return float(solver.getObjectiveValue())
@@ -154,7 +155,7 @@ class Joint:
     graph: MeshGraph
     asks: Sequence[Ask]
 
-    def most_served_bps(self, *, gap: float, most_s: float) -> float:
+    def most_served_bps(self, *, gap: float, most_s: float = math.inf) -> float:
         """The most bandwidth that fits, or what is proven not to be exceeded."""
         program, placed = self._program()
         total = sum(ask.traffic_bps[0] for ask in self.asks)
@@ -163,27 +164,28 @@ class Joint:
             program.costs[column] = -ask.traffic_bps[0] / total
         found = program.least(gap=gap, most_s=most_s)
         assert found is not None, "to serve nobody is always possible"
-        return -found * total
+        return min(1.0, -found) * total
 
-    def least_cost(self, served: Sequence[bool], *, gap: float, most_s: float) -> float:
-        """The least that it costs to serve these, or what is proven not to be undercut."""
+    def least_cost(self, served: Sequence[bool], *, gap: float, most_s: float = math.inf) -> float | None:
+        """The least that it costs to serve these, or what is proven not to be undercut; None if nothing is proven."""
         program, placed = self._program()
         for column, is_served in zip(placed, served, strict=True):
             program.row(float(is_served), {column: 1.0}, float(is_served))
         found = program.least(gap=gap, most_s=most_s)
         assert found is not None, "these are served already"
-        return found
+        return found if found > 0 else None
 
-    def mean_cost(self, bps: float, *, gap: float, most_s: float) -> float | None:
+    def mean_cost(self, bps: float, *, gap: float, most_s: float = math.inf) -> float | None:
         """What a demand costs on average where so much is served, of whomever, at the least cost in all; None if no
-        such answer is found in time."""
+        such answer is found or nothing is proven in time."""
         program, placed = self._program()
         shares = {column: ask.traffic_bps[0] / bps for column, ask in zip(placed, self.asks, strict=True)}
         program.row(1.0 - GAP, shares, math.inf)
         found = program.least(gap=gap, most_s=most_s)
         assert found is not None, "it was served before"
-        count = sum(program.taken[column] for column in placed)
-        return found / count if count else None
+        if not program.taken or found <= 0:
+            return None
+        return found / sum(program.taken[column] for column in placed)
 
     def _program(self) -> tuple[Program, list[int]]:
         """Costs as the sum of all; and the column of each demand that says whether it is served."""
