@@ -19,14 +19,11 @@ that made it long ago.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
-import resource
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -34,14 +31,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[_name] = "1"
 
 from dataplane.figures import Figure, Sheet  # noqa: E402
-from planning import replanning  # noqa: E402
-from planning.joint import joint  # noqa: E402
+from parts import Part, Say, run  # noqa: E402
+from planning import joint, large, replanning, stability  # noqa: E402
 from planning.label_setting import Graph, Question  # noqa: E402
 from planning.scene import Scene, scene  # noqa: E402
-from planning.stability import stability  # noqa: E402
-from rich.console import Console  # noqa: E402
+from planning.timed import quickest  # noqa: E402
 
-from foremesh.model.plan import Plan  # noqa: E402
 from foremesh.routing import Planner, PlannerSettings  # noqa: E402
 from foremesh.routing.arrays import Arrays  # noqa: E402
 from foremesh.routing.ask import Ask, Router  # noqa: E402
@@ -57,19 +52,18 @@ SAMPLE = 40
 REPEATS = 3
 """Plans made; the quickest counts, for what else the machine does only adds to it."""
 
-console = Console(stderr=True)
+
+def sizes(whole: tuple[int, int, int], quick: bool) -> tuple[int, int, int]:
+    gateways, links, intents = (one // (QUICK if quick else 1) for one in whole)
+    return gateways, links, intents
 
 
-def tell(text: str) -> None:
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {text}", highlight=False)
-
-
-def exact(sheet: Sheet, quick: int) -> None:
+def exact(sheet: Sheet, say: Say, quick: bool) -> None:
     """The search against HiGHS."""
     from routing.milp import least_cost
     from routing.topologies import NAMES, question
 
-    count, differ, feasible = EXACT_QUESTIONS // quick, 0, 0
+    count, differ, feasible = EXACT_QUESTIONS // (QUICK if quick else 1), 0, 0
     for seed in range(count):
         graph, ask = question(seed)
         router = Router(Arrays(graph))
@@ -81,23 +75,9 @@ def exact(sheet: Sheet, quick: int) -> None:
             cost = router.path(route, ask, router.prices(ask)).figures.cost or 0.0
             differ += abs(cost - expected) > 1e-6 * max(1.0, expected)
         if seed % 100 == 99:
-            tell(f"{seed + 1} questions to HiGHS, {feasible} feasible, {differ} answers differ")
+            say(f"{seed + 1} questions to HiGHS, {feasible} feasible, {differ} answers differ")
     bench = f"{count} questions over {len(NAMES)} real topologies"
     sheet.add(Figure(bench, f"answers unlike HiGHS's ({feasible} feasible)", differ, "questions", target=0))
-
-
-def quickest(work: Callable[[], Plan], repeats: int) -> tuple[float, float, Plan]:
-    """Seconds on the clock and of processor time, the least of each, and what was made."""
-    gc.collect()
-    gc.freeze()
-    clock, processor = [], []
-    for _ in range(repeats):
-        begun, used = time.perf_counter(), time.process_time()
-        plan = work()
-        clock.append(time.perf_counter() - begun)
-        processor.append(time.process_time() - used)
-    gc.unfreeze()
-    return min(clock), min(processor), plan
 
 
 def asks_of(made: Scene, numbers: Iterable[int]) -> list[Ask]:
@@ -107,10 +87,10 @@ def asks_of(made: Scene, numbers: Iterable[int]) -> list[Ask]:
     return [prepare(made.demands[number], ()).asks[0][1] for number in numbers]
 
 
-def full(sheet: Sheet, quick: int) -> None:
+def full(sheet: Sheet, say: Say, quick: bool) -> None:
     """A plan from nothing, beside NetworkX."""
-    size = tuple(one // quick for one in FULL)
-    tell(f"making {size[0]} gateways, {size[1]} links, {size[2]} intents")
+    size = sizes(FULL, quick)
+    say(f"making {size[0]} gateways, {size[1]} links, {size[2]} intents")
     made = scene(*size)
     bench = f"{size[0]:,} gateways, {size[1]:,} links"
     planner = Planner(made.demands, (), PlannerSettings(runners_up=0))
@@ -119,7 +99,7 @@ def full(sheet: Sheet, quick: int) -> None:
     what = f"plan of {size[2]:,} intents ({made.constrained:,} constrained, {placed:,} placed)"
     sheet.add(Figure(bench, what, taken, "s", target=2.0, bound_by="see docs/reference/bench-routing.md"))
     sheet.add(Figure(bench, "the same, processor time", used, "s"))
-    tell(f"{taken:.2f} s; now NetworkX on {SAMPLE} of them")
+    say(f"{taken:.2f} s; now NetworkX on {SAMPLE} of them")
     router = Router(Arrays(made.graph))
     step = max(1, size[2] // SAMPLE)
     asks = asks_of(made, range(0, size[2], step)[:SAMPLE])
@@ -155,71 +135,53 @@ def full(sheet: Sheet, quick: int) -> None:
         taken, used, _ = quickest(made_plan, 1)
         sheet.add(Figure(bench, text, taken, "s"))
         sheet.add(Figure(bench, f"{text}, processor time", used, "s"))
-        tell(f"{text}: {taken:.2f} s")
+        say(f"{text}: {taken:.2f} s")
 
 
-def replan(sheet: Sheet, quick: int) -> None:
+def replan(sheet: Sheet, say: Say, quick: bool) -> None:
     """The plan after a link changed."""
-    size = tuple(one // quick for one in FULL)
-    tell(f"making {size[0]} gateways, {size[1]} links, {size[2]} intents")
+    size = sizes(FULL, quick)
+    say(f"making {size[0]} gateways, {size[1]} links, {size[2]} intents")
     made = scene(*size)
     gc.collect()
     gc.freeze()
-    replanning.measure(sheet, f"{size[0]:,} gateways, {size[1]:,} links", made, tell)
+    replanning.measure(sheet, f"{size[0]:,} gateways, {size[1]:,} links", made, say)
     gc.unfreeze()
 
 
-def large(sheet: Sheet, quick: int) -> None:
-    """The large mesh, in a process of its own."""
-    size = tuple(one // quick for one in LARGE)
-    tell(f"making {size[0]} gateways, {size[1]} links, {size[2]} intents, and a plan, in another process")
-    done = subprocess.run(
-        [sys.executable, __file__, "--only-plan", *map(str, size)], check=True, stdout=subprocess.PIPE, text=True
-    )
-    seconds, peak_gib, placed = map(float, done.stdout.split())
-    bench = f"{size[0]:,} gateways, {size[1]:,} links"
-    sheet.add(Figure(bench, f"plan of {size[2]:,} intents ({placed:,.0f} placed)", seconds, "s", target=120))
-    sheet.add(Figure(bench, "most memory, scene and all", peak_gib, "GiB", target=8))
+def _large(sheet: Sheet, say: Say, quick: bool) -> None:
+    large.measure(sheet, say, sizes(LARGE, quick))
 
 
-def only_plan(gateways: int, links: int, intents: int) -> None:
-    """What ``large`` runs: prints seconds, GiB, and how many were placed."""
-    made = scene(gateways, links, intents)
-    planner = Planner(made.demands, (), PlannerSettings(runners_up=0))
-    taken, _, plan = quickest(lambda: planner.plan(made.graph, (), made_at_s=0.0), 1)
-    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
-    print(taken, peak_gib, sum(one.path is not None for one in plan.placements))
+def _joint(sheet: Sheet, say: Say, quick: bool) -> None:
+    joint.measure(sheet, say, questions=joint.QUESTIONS // (QUICK if quick else 1))
+
+
+def _stability(sheet: Sheet, say: Say, quick: bool) -> None:
+    stability.measure(sheet, say, part=QUICK if quick else 1)
 
 
 PARTS = {
-    "exact": exact,
-    "full": full,
-    "replan": replan,
-    "large": large,
-    "joint": partial(joint, tell=tell),
-    "stability": partial(stability, tell=tell),
+    "exact": Part(exact, "5 min, quick 20 s"),
+    "full": Part(full, "1 min, quick 10 s"),
+    "replan": Part(replan, "1 min, quick 10 s"),
+    "large": Part(_large, "3 min, quick 20 s"),
+    "joint": Part(_joint, "20 min, quick 2 min"),
+    "stability": Part(_stability, "10 min, quick 1 min"),
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help=f"a {QUICK}th of everything; targets are for the whole")
-    parser.add_argument("--parts", default=",".join(PARTS), help="which, with commas between; default: %(default)s")
-    parser.add_argument("--only-plan", nargs=3, type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.only_plan:
-        only_plan(*options.only_plan)
-        return
-    unknown = [name for name in options.parts.split(",") if name not in PARTS]
-    if unknown:
-        parser.error(f"no parts of the name {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    sheet = Sheet("Routing: exactness and time")
-    for name in options.parts.split(","):
-        PARTS[name](sheet, QUICK if options.quick else 1)
-    sheet.print()
-    sheet.write(OUT)
-    sys.exit(0 if sheet.ok else 1)
+def main() -> int:
+    """Exit status: 0, or 1 if a target is missed."""
+    return run(
+        "Routing: exactness and time",
+        PARTS,
+        OUT,
+        description="Measure how good and how fast the path search is.",
+        epilog="On two cores that do nothing else",
+        quick=f"a {QUICK}th of everything; targets are for the whole",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -64,7 +64,7 @@ def run(
 
         say(f"begins ({parts[name].takes})")
         parts[name].run(sheet, say, options.quick)
+        sheet.write(options.out)
     sheet.print()
-    sheet.write(options.out)
     print(f"{len(sheet.figures)} figures in {options.out}, {time.monotonic() - begun:.0f} s")
     return 0 if sheet.ok else 1

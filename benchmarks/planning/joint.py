@@ -9,11 +9,11 @@ bandwidth, which is no sum over links.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from statistics import fmean
 from unittest.mock import patch
 
 from dataplane.figures import Figure, Sheet
+from parts import Say
 
 from foremesh.model.link import MeshGraph
 from foremesh.model.plan import Placement, Plan
@@ -26,14 +26,14 @@ GAP, MOST_S = 5e-3, 30.0
 SETTINGS = PlannerSettings(runners_up=0, explain=False)
 
 
-def joint(sheet: Sheet, quick: int, tell: Callable[[str], None]) -> None:
+def measure(sheet: Sheet, say: Say, *, questions: int = QUESTIONS) -> None:
     """Placing jointly, one after the other, and HiGHS."""
     from routing.crowds import asks, crowd
     from routing.milp import Joint
 
     served, alone, most, taken, used = [], [], [], [], []
     costs, same = list[float](), list[float]()
-    for seed in range(QUESTIONS // quick):
+    for seed in range(questions):
         graph, demands, policies = crowd(seed)
         begun = time.process_time()
         made = make_plan(graph, demands, (), policies, SETTINGS, made_at_s=0.0)
@@ -54,7 +54,7 @@ def joint(sheet: Sheet, quick: int, tell: Callable[[str], None]) -> None:
         theirs = program.mean_cost(most[-1] * (1 - GAP), gap=GAP, most_s=MOST_S)
         if theirs is not None:
             costs.append(cost / sum(chosen) / theirs)
-        tell(f"{seed + 1}: {len(demands)} demands, {served[-1] / most[-1]:.2%} of what HiGHS serves")
+        say(f"{seed + 1}: {len(demands)} demands, {served[-1] / most[-1]:.2%} of what HiGHS serves")
     bench = f"{len(served)} crowds on real topologies of up to 50 gateways"
     sheet.add(
         Figure(
@@ -89,7 +89,7 @@ def joint(sheet: Sheet, quick: int, tell: Callable[[str], None]) -> None:
         )
     )
     sheet.add(Figure(bench, "processor time a plan, beside HiGHS's", fmean(taken), "s", baseline=fmean(used)))
-    shares = [_shared(*crowd(seed)[:2]) for seed in range(QUESTIONS // quick)]
+    shares = [_shared(*crowd(seed)[:2]) for seed in range(questions)]
     kept, unshared = (sum(one) / 1e9 for one in zip(*shares, strict=True))
     sheet.add(Figure(bench, "bandwidth kept for standbys, beside no sharing", kept, "Gbit/s", baseline=unshared))
 

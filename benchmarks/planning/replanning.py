@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 
 import numpy as np
 from dataplane.figures import Figure, Sheet
 from msgspec import structs
+from parts import Say
 
 from foremesh.model import link as model
 from foremesh.model.link import MeshGraph, PredictedLink
@@ -36,7 +36,7 @@ def changed(rng: random.Random, link: PredictedLink) -> PredictedLink:
     return structs.replace(link, rtt_ms=longer)
 
 
-def measure(sheet: Sheet, bench: str, made: Scene, tell: Callable[[str], None], count: int = CHANGES) -> None:
+def measure(sheet: Sheet, bench: str, made: Scene, say: Say, count: int = CHANGES) -> None:
     """Add what it takes; the plans are those of ``PlannerSettings(runners_up=0)``."""
     settings, rng = PlannerSettings(runners_up=0), random.Random(1)
     planner, graph = Planner(made.demands, (), settings), made.graph
@@ -59,7 +59,7 @@ def measure(sheet: Sheet, bench: str, made: Scene, tell: Callable[[str], None], 
             placed.append(last.placed)
         if turn % max(1, count // CHECKS) == 1:
             differ += Planner(made.demands, (), settings).plan(graph, (), made_at_s=0.0) != plan
-            tell(f"{turn} links changed, {np.median(spent_ms):.1f} ms")
+            say(f"{turn} links changed, {np.median(spent_ms):.1f} ms")
     first, rest = spent_ms[0], spent_ms[1:]
     what = f"replan after one link of {len(graph.links):,} changed, median of {count}, processor time"
     sheet.add(Figure(bench, what, float(np.median(rest)), "ms", target=TARGET_MS))

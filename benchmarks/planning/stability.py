@@ -6,11 +6,12 @@ Recordings are read where FOREMESH_SHARED says; without it, its parts say so and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from dataplane.figures import Figure, Sheet
+from parts import Say
 
 from foremesh.simulation import matrix, parallel
 from foremesh.simulation import topology as topologies
@@ -19,8 +20,6 @@ from foremesh.simulation.policies import REACTIVE
 from foremesh.simulation.score import OURS, best_reactive, duel, gap_closed
 from foremesh.telemetry.recorded import load
 
-Tell = Callable[[str], None]
-
 TOPOLOGY, DAYS, SEEDS = "topozoo/Geant2012", 1.0, range(1, 21)
 APERIODIC_SEEDS = range(1, 6)
 POLICIES = (*REACTIVE, OURS, "oracle")
@@ -28,19 +27,19 @@ POLICIES = (*REACTIVE, OURS, "oracle")
 UNFORESEEN = "faults that nobody can foresee: minutes until the next plan are lost to every policy but the oracle"
 
 
-def shared(name: str, tell: Tell) -> Path | None:
+def shared(name: str, say: Say) -> Path | None:
     """Where a recording is; None, and a word about it, if nobody says where recordings are."""
     folder = os.environ.get("FOREMESH_SHARED")
     path = Path(folder) / "data" / name if folder else None
     if path is None or not path.exists():
-        tell(f"{name} is not there: set FOREMESH_SHARED to the folder above data/{name}")
+        say(f"{name} is not there: set FOREMESH_SHARED to the folder above data/{name}")
         return None
     return path
 
 
-def relays(sheet: Sheet, tell: Tell) -> None:
+def relays(sheet: Sheet, say: Say) -> None:
     """Direct or relayed, slice by slice."""
-    path = shared("planetlab_rtt_ms.npz", tell)
+    path = shared("planetlab_rtt_ms.npz", say)
     if path is None:
         return
     found = matrix.to_json(matrix.judge(matrix.load(path)))
@@ -66,9 +65,9 @@ def triples(path: Path) -> tuple[list[np.ndarray], float]:
     return found, step_s
 
 
-def probes(sheet: Sheet, tell: Tell) -> None:
+def probes(sheet: Sheet, say: Say) -> None:
     """One of three parallel paths at every sample."""
-    path = shared("atlas_rtt_ms.parquet", tell)
+    path = shared("atlas_rtt_ms.parquet", say)
     if path is None:
         return
     groups, step_s = triples(path)
@@ -88,11 +87,11 @@ def probes(sheet: Sheet, tell: Tell) -> None:
             sheet.add(Figure(bench, metric, values[name], unit, baseline=baseline, target=target, judged=judged))
 
 
-def worlds(sheet: Sheet, tell: Tell, seeds: Iterable[int], kind: str) -> None:
+def worlds(sheet: Sheet, say: Say, seeds: Iterable[int], kind: str) -> None:
     """Policies in simulated worlds."""
     contest = Contest(topology=topologies.load(TOPOLOGY), kind=kind, days=DAYS, policies=POLICIES)
     seeds = list(seeds)
-    tell(f"{len(seeds)} {kind} worlds of {DAYS:g} days, {len(POLICIES)} policies")
+    say(f"{len(seeds)} {kind} worlds of {DAYS:g} days, {len(POLICIES)} policies")
     scores = [*compete(contest, seeds, jobs=1).values()]
     bench = f"{TOPOLOGY}, {len(seeds)} {kind} worlds"
     mine = [world[OURS] for world in scores]
@@ -119,9 +118,9 @@ def _least(bench: str, metric: str, value: float, unit: str, least: float) -> Fi
     return Figure(bench, metric, value, unit, baseline=least, target=1.0, judged="ratio >= target", bound_by=UNFORESEEN)
 
 
-def stability(sheet: Sheet, quick: int, tell: Tell) -> None:
-    """All of it; the quick form has as many worlds fewer."""
-    relays(sheet, tell)
-    probes(sheet, tell)
+def measure(sheet: Sheet, say: Say, *, part: int = 1) -> None:
+    """All of it, or as many worlds fewer."""
+    relays(sheet, say)
+    probes(sheet, say)
     for seeds, kind in ((SEEDS, "diurnal"), (APERIODIC_SEEDS, "aperiodic")):
-        worlds(sheet, tell, list(seeds)[: max(1, len(seeds) // quick)], kind)
+        worlds(sheet, say, list(seeds)[: max(1, len(seeds) // part)], kind)
