@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from lab import build, requirements
 from lab.controlplane import ControlPlane
 from lab.etcd import EtcdServer
 from lab.prometheus import PrometheusServer
+
+# How long an example takes is the machine's business, which may have others to serve.
+settings.register_profile("foremesh", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("foremesh")
 
 NEEDED_BY_FIXTURE = {
     "control_plane": "apiserver",

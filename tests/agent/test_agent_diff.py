@@ -100,7 +100,7 @@ def gateway_configs(draw: st.DrawFn) -> GatewayConfig:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(before=st.none() | gateway_configs(), config=gateway_configs(), dials_out=st.booleans())
 def test_changes_lead_from_any_config_to_any_other(
     before: GatewayConfig | None, config: GatewayConfig, dials_out: bool
@@ -120,7 +120,7 @@ def test_changes_lead_from_any_config_to_any_other(
         assert {k: p.allowed for k, p in found.peers.items()} == {k: p.allowed for k, p in interface.peers.items()}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(config=gateway_configs())
 def test_leaving_removes_everything(config: GatewayConfig) -> None:
     start = as_observed(desired(config, LOCAL))
@@ -129,7 +129,7 @@ def test_leaving_removes_everything(config: GatewayConfig) -> None:
     assert end.failover is None
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(before=gateway_configs(), config=gateway_configs())
 def test_nothing_unreachable_is_lifted_while_its_tunnels_stand(before: GatewayConfig, config: GatewayConfig) -> None:
     """Whatever the change, a stop under the mesh's blocks that both configs want is there all the time."""

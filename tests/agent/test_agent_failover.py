@@ -220,7 +220,7 @@ def test_what_was_sent_before_a_process_began_does_not_count_against_a_fast_rout
     assert simulation.failovers() == []
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     delays_s=st.lists(st.floats(0.0005, 0.25), min_size=4, max_size=4),
     jitter_s=st.floats(0, 0.01),
@@ -254,7 +254,7 @@ def test_no_pause_and_no_restart_of_a_process_is_taken_for_a_dead_path(
     assert all(engine.alive(simulation._clock_s(side)) == [5, 6] for side, engine in enumerate(simulation.engines))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     delays_s=st.lists(st.floats(0.0005, 0.1), min_size=4, max_size=4),
     jitter_s=st.floats(0, 0.01),

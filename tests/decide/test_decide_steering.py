@@ -156,7 +156,7 @@ def test_two_with_one_address_are_told_apart_by_port() -> None:
         assert switches.send(WEB, Packet("10.9.9.9", LAN, dport=port)).arrived == whom
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     wishes=st.lists(
         st.tuples(st.sampled_from(["db", "vm"]), st.sets(st.integers(1, 5), min_size=1), st.integers(-2, 2)),

@@ -163,7 +163,7 @@ def test_what_circuits_are_expected_to_carry_is_known_only_if_both_ways_are() ->
     assert expected(None, [one]) == {}
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10**6))
 def test_a_circuit_that_moved_brings_its_rhythm_along(seed: int) -> None:
     """A day's rhythm in a circuit that came to a link an hour ago: the link's own past knows nothing of it. Six hours

@@ -128,7 +128,7 @@ def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     assert "cannot be read (File name too long)" in refused(tmp_path / ("a" * 300)).cause
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     content=st.binary(max_size=60)
     | st.text(max_size=60)

@@ -125,7 +125,7 @@ WORD = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     header=st.lists(st.sampled_from(["src", "dst", "rtt_ms", "loss", "capacity", "price", "underlay"]), unique=True),
     rows=st.lists(st.lists(WORD | st.text(max_size=5), min_size=2, max_size=5), max_size=4),

@@ -176,7 +176,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(file=st.sampled_from(ACCEPTED), value=JSON, data=st.data())
 def test_whatever_stands_in_a_manifest_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, file: Path, value: Any, data: st.DataObject

@@ -67,7 +67,7 @@ CASES = {
 
 
 @given(parts=st.lists(st.integers(0, 59), max_size=59, unique=True), **CASES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_past_in_one_go_is_the_same_as_sample_by_sample(
     seed: int, samples: int, stride: int, lags: list[int], gaps: float, tick: int, parts: list[int]
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_past_in_one_go_is_the_same_as_sample_by_sample(
 
 
 @given(**CASES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_of_series_makes_no_difference(
     seed: int, samples: int, stride: int, lags: list[int], gaps: float, tick: int
 ) -> None:
@@ -99,7 +99,7 @@ def test_the_order_of_series_makes_no_difference(
 
 
 @given(**CASES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_mixture_lies_between_its_experts_and_weights_sum_to_one(
     seed: int, samples: int, stride: int, lags: list[int], gaps: float, tick: int
 ) -> None:

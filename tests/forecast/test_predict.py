@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -37,7 +37,6 @@ values = arrays.arrays(
 )
 
 
-@settings(deadline=None)
 @given(values, st.sampled_from(Metric), st.integers(1, 30), st.booleans())
 def test_quantiles_are_ordered_and_possible_or_all_unknown(
     rows: Floats, metric: Metric, steps: int, split: bool

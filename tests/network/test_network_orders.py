@@ -71,7 +71,7 @@ def worlds(draw: st.DrawFn) -> World:
     return world
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(worlds(), st.lists(steps(), min_size=10, max_size=50))
 def test_no_order_of_events_loses_a_packet(world: World, order: list[Step]) -> None:
     for step in order:
@@ -89,7 +89,7 @@ def test_no_order_of_events_loses_a_packet(world: World, order: list[Step]) -> N
         ), "settled on what the plan wants"
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     worlds(),
     st.lists(st.tuples(steps(), st.sampled_from(("", "", "unrecorded", "unpublished"))), min_size=10, max_size=50),

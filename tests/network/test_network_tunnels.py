@@ -211,7 +211,7 @@ def test_whoever_applies_first(order: Sequence[str]) -> None:
     assert [len(mesh.keys[id_].held) for id_ in IDS] == [1, 1, 1]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.one_of(

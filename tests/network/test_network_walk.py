@@ -326,7 +326,7 @@ def wishes(draw: st.DrawFn) -> list[tuple[str, str, tuple[str, ...], int, int]]:
     return result
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(wishes(), wishes())
 def test_every_wish_is_carried_and_nothing_else_is(first: list, second: list) -> None:  # type: ignore[type-arg]
     controller = Controller.of(

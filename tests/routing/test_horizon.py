@@ -241,7 +241,7 @@ costs = st.lists(st.integers(0, 20), min_size=1, max_size=7)
 
 
 @given(st.data(), costs, st.integers(0, 8), st.integers(1, 8))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_of_all_that_could_be_done_the_cheapest_is(data: st.DataObject, stay: list[int], worth: int, soon: int) -> None:
     go = data.draw(st.lists(st.integers(0, 20), min_size=len(stay), max_size=len(stay)))
     allowed = [step for step in range(len(stay)) if step == 0 or step >= soon]
@@ -269,7 +269,7 @@ def test_of_all_that_could_be_done_the_cheapest_is(data: st.DataObject, stay: li
     st.sampled_from([SOUTH, NORTH]),
     st.sampled_from([None, 1.0]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_flat_steps_decide_what_no_steps_do(
     by_north: float, by_south: float, error_ms: float | None, limit: float | None, path: str, queues: float | None
 ) -> None:

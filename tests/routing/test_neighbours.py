@@ -88,7 +88,7 @@ def measured(found: set[Pair], seed: int) -> dict[Pair, float]:
 
 
 @given(worlds, st.integers(0, 2**31), st.booleans())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_links_are_symmetric_possible_connected_and_no_more_than_wished(
     gateways: list[Resource], seed: int, known: bool
 ) -> None:
@@ -113,7 +113,7 @@ def test_links_are_symmetric_possible_connected_and_no_more_than_wished(
 
 
 @given(worlds, st.integers(0, 2**31), st.floats(0.0, 0.05))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_what_round_trips_wander_by_changes_nothing(gateways: list[Resource], seed: int, noise: float) -> None:
     """Neither when the first figures come, nor when they wander, nor when telemetry is away."""
     rtt_ms = measured(pairs(adjacency(gateways)), seed)
@@ -125,7 +125,7 @@ def test_what_round_trips_wander_by_changes_nothing(gateways: list[Resource], se
 
 
 @given(worlds, st.integers(0, 2**31))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_mesh_that_comes_up_keeps_the_links_it_has_begun_with(gateways: list[Resource], seed: int) -> None:
     """Figures come link by link, and none of what is not linked: no guess takes the place of a measurement."""
     random = Random(seed)
@@ -139,7 +139,7 @@ def test_a_mesh_that_comes_up_keeps_the_links_it_has_begun_with(gateways: list[R
 
 
 @given(worlds, st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_order_in_which_gateways_come_says_nothing(gateways: list[Resource], random: Random) -> None:
     shuffled = list(gateways)
     random.shuffle(shuffled)
