@@ -17,7 +17,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -c 'import foremesh.offline' # compiles forecasts and the path search, so that the first plan does not wait for them
+	@echo "compiling forecasts and the path search, so that the first plan does not wait for them: about a minute"
+	@$(BIN)/python -c 'import foremesh.offline'
 	@touch $@
 
 demo: setup ## plan three clouds, simulate a day of them, write out/ (any machine with Python)
