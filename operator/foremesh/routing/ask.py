@@ -17,7 +17,7 @@ import numpy as np
 
 from foremesh.model.circuit import Figures
 from foremesh.model.intent import Encryption, Requirements
-from foremesh.model.link import LinkId, Node
+from foremesh.model.link import LinkId
 from foremesh.model.plan import Path
 from foremesh.model.policy import Prefer
 from foremesh.routing.arrays import (
@@ -33,11 +33,13 @@ from foremesh.routing.arrays import (
     log_loss,
     up,
 )
-from foremesh.routing.cost import COST_SCALE, TERMS, Pricer, Prices, Weights, names
+from foremesh.routing.cost import COST_SCALE, TERMS, Weights
 from foremesh.routing.crowding import Crowding
+from foremesh.routing.gateways import allows, names
 from foremesh.routing.kernels import NEVER
 from foremesh.routing.labels import Problem, Route, first_route, routes
 from foremesh.routing.ledger import Ledger
+from foremesh.routing.prices import Pricer, Prices
 from foremesh.routing.values import Bools, Ints
 
 
@@ -180,7 +182,7 @@ class Router:
         arrays = self.arrays
         sums, known = arrays.sums(_limits(needs)[0], caution)
         rule = (needs.regions, needs.providers, needs.gateway_labels, needs.avoid)
-        allowed, usable = arrays.topology.allowed(rule, lambda: [_allowed(node, needs) for node in arrays.nodes])
+        allowed, usable = arrays.topology.allowed(rule, lambda: [allows(needs, node) for node in arrays.nodes])
         return Ground(sums, usable if known is None else usable & known, allowed, needs.max_latency is not None)
 
     def _among(self, links: Iterable[LinkId]) -> Bools:
@@ -328,20 +330,6 @@ def attachment_ns(rtt_ms: float | None) -> int:
 def least_units(need_bps: float | None) -> int:
     """A bandwidth asked for, to be compared with ``free_units``; UNKNOWN where none is, which all have."""
     return UNKNOWN if need_bps is None else math.floor(min(4 * MOST_BPS, need_bps) * BPS_SCALE)
-
-
-def _allowed(node: Node, needs: Requirements) -> bool:
-    """Whether the path may touch a gateway. One whose region or provider is not stated is in none of the required ones,
-    and cannot be avoided by region or provider either."""
-    return (
-        (not needs.regions or node.region in needs.regions)
-        and (not needs.providers or node.provider in needs.providers)
-        and all(label in node.labels for label in needs.gateway_labels)
-        and not any(label in node.labels for label in needs.avoid.gateway_labels)
-        and not (node.region and node.region in needs.avoid.regions)
-        and not (node.provider and node.provider in needs.avoid.providers)
-        and not names(node.id, needs.avoid.gateways)
-    )
 
 
 def _known_sum(parts: Sequence[float]) -> float | None:

@@ -24,9 +24,9 @@ from foremesh.routing.cost import (
     LOSS_UNIT,
     PRICE_UNIT,
     RISK_SHARE,
-    worst_known,
 )
 from foremesh.routing.needs import short
+from foremesh.routing.prices import worst_known
 
 
 @dataclass(frozen=True, slots=True)

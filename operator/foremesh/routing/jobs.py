@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from foremesh.model.circuit import Circuit
 from foremesh.model.plan import Infeasible, Path, Placement
 from foremesh.routing.ask import Ask
-from foremesh.routing.cost import Prices
 from foremesh.routing.demand import Demand, Option, Traffic
 from foremesh.routing.labels import Problem, Route
 from foremesh.routing.needs import path_text
+from foremesh.routing.prices import Prices
 from foremesh.routing.stability import gain
 
 TOLD_LOSS = 0.005

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from msgspec import structs
 
-from foremesh.model.intent import Avoid
+from foremesh.model.intent import Avoid, Requirements
 from foremesh.model.link import Node
 from foremesh.model.units import Bandwidth, Milliseconds, Price, Ratio, Unit
 from foremesh.routing.arrays import BPS_SCALE, LOSS_SCALE, NO_LIMIT, NS_PER_MS, PRICE_SCALE, Arrays
 from foremesh.routing.ask import Ask
-from foremesh.routing.cost import names
+from foremesh.routing.gateways import allows
 from foremesh.routing.values import Bools
 
 DIGITS = 4
@@ -170,24 +170,8 @@ def rounded(name: str, value: float) -> float:
 
 def offends(name: str, ask: Ask) -> Callable[[Node], bool]:
     """Whether a gateway breaks one of SETS, ``policy`` left out."""
-    needs = ask.requirements
-    if name == "regions":
-        return lambda node: node.region not in needs.regions
-    if name == "providers":
-        return lambda node: node.provider not in needs.providers
-    if name == "gatewayLabels":
-        return lambda node: not {*needs.gateway_labels} <= {*node.labels}
-    return lambda node: touched(node, needs.avoid) != Avoid()
-
-
-def touched(node: Node, avoid: Avoid) -> Avoid:
-    """The entries of an ``avoid`` that a gateway is under."""
-    return Avoid(
-        regions=tuple(region for region in avoid.regions if node.region and region == node.region),
-        providers=tuple(provider for provider in avoid.providers if node.provider and provider == node.provider),
-        gateways=tuple(entry for entry in avoid.gateways if names(node.id, (entry,))),
-        gateway_labels=tuple(label for label in avoid.gateway_labels if label in node.labels),
-    )
+    only = Requirements(**{FIELDS[name]: getattr(ask.requirements, FIELDS[name])})
+    return lambda node: not allows(only, node)
 
 
 @dataclass(frozen=True, slots=True)

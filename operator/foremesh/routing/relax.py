@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from foremesh.model.intent import Avoid
 from foremesh.model.link import Node
 from foremesh.routing.arrays import BPS_SCALE
 from foremesh.routing.ask import Ask, Router
+from foremesh.routing.gateways import touched
 from foremesh.routing.labels import Problem, Route, first_route
 from foremesh.routing.needs import (
     BOTTLENECKS,
@@ -27,12 +29,12 @@ from foremesh.routing.needs import (
     avoid_text,
     offends,
     rounded,
-    touched,
     unit_text,
     value_of,
     with_value,
     without,
 )
+from foremesh.routing.policy import union
 
 ANYWHERE: Mapping[str, Callable[[Node], str]] = {
     "regions": lambda node: node.region,
@@ -154,13 +156,7 @@ def _relax_set(router: Router, ask: Ask, name: str) -> Relaxation | None:
         words = f"{WITHOUT}{', '.join(label for label in wanted if label not in value)}"
     else:
         avoid = ask.requirements.avoid
-        given_up = [touched(node, avoid) for node in offenders]
-        lost = Avoid(
-            regions=tuple(sorted({entry for part in given_up for entry in part.regions})),
-            providers=tuple(sorted({entry for part in given_up for entry in part.providers})),
-            gateways=tuple(sorted({entry for part in given_up for entry in part.gateways})),
-            gateway_labels=tuple(sorted({entry for part in given_up for entry in part.gateway_labels})),
-        )
+        lost = reduce(union, (touched(node, avoid) for node in offenders), Avoid())
         value = Avoid(
             regions=tuple(entry for entry in avoid.regions if entry not in lost.regions),
             providers=tuple(entry for entry in avoid.providers if entry not in lost.providers),

@@ -17,12 +17,12 @@ from foremesh.model.intent import Requirements
 from foremesh.model.series import Floats
 from foremesh.routing.arrays import UNKNOWN
 from foremesh.routing.ask import Ask, Ground, least_units, limits_of
-from foremesh.routing.cost import Prices, Tables
 from foremesh.routing.jobs import Job, Pair
 from foremesh.routing.kernels import turns
 from foremesh.routing.labels import Route
 from foremesh.routing.order import Order
 from foremesh.routing.placing import Placing
+from foremesh.routing.prices import Prices, Tables
 from foremesh.routing.values import Ints
 
 FEWEST = 16

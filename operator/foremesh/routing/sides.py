@@ -14,9 +14,10 @@ from foremesh.model.intent import Encryption
 from foremesh.model.series import Floats
 from foremesh.routing.arrays import MOST, UNKNOWN, Arrays
 from foremesh.routing.ask import Ask, Router, attachment_ns, limits
-from foremesh.routing.cost import COST_SCALE, Prices
+from foremesh.routing.cost import COST_SCALE
 from foremesh.routing.kernels import NEVER
 from foremesh.routing.needs import SUMS
+from foremesh.routing.prices import Prices
 from foremesh.routing.trees import Trees
 from foremesh.routing.values import Bools, Ints
 

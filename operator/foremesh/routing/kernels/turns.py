@@ -8,10 +8,10 @@ import numpy as np
 from foremesh.compiled import called, compiled
 from foremesh.model.series import Floats
 from foremesh.routing.arrays import MOST, NS_PER_MS
-from foremesh.routing.cost import bandwidth_price, price_now
 from foremesh.routing.kernels.exact import best
 from foremesh.routing.kernels.numbers import NEVER
 from foremesh.routing.ledger import promise_path
+from foremesh.routing.prices import bandwidth_price, price_now
 from foremesh.routing.values import Bools, Ints, Numbers
 
 KIND, GROUND, SUMS_AT, LIMITS, TIMED, EXPOSURE, LEAST, LEAST_BACK, LIMIT = range(9)
