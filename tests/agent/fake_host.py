@@ -115,7 +115,8 @@ def after(state: Observed, change: d.Change) -> Observed:
             return replace(state, rules=state.rules - {rule})
         case d.SetTable(table, _):
             names = frozenset(chain.name for chain in table.chains) | {f"revision-{table.revision}"}
-            seen = SeenTable(table.revision, names, frozenset(table.counters), frozenset(table.maps))
+            parts = (frozenset(part) for part in (table.counters, table.maps, table.sets))
+            seen = SeenTable(table.revision, names, *parts)
             # A table made anew has empty maps: the process holds circuits to nothing then.
             emptied = table.name == HOP and HOP not in state.tables and state.failover is not None
             failover = "" if emptied else state.failover
@@ -147,6 +148,7 @@ def as_observed(wanted: Desired) -> Observed:
                 frozenset(c.name for c in t.chains) | {f"revision-{t.revision}"},
                 frozenset(t.counters),
                 frozenset(t.maps),
+                frozenset(t.sets),
             )
             for t in wanted.tables.values()
         },

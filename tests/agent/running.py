@@ -55,6 +55,9 @@ MARKER = "4d41524b45523031"
 
 ONE_WAY_MS = 5.0
 
+LOG_LINES = 6
+"""Of an agent's log in an error: what it did last, and what it complained of."""
+
 Edit = Callable[[dict[str, GatewayConfig]], dict[str, GatewayConfig]]
 
 
@@ -149,6 +152,27 @@ class Mesh:
         sent, answered = re.search(r"(\d+) packets transmitted, (\d+) received", said).groups()
         return int(sent), int(answered)
 
+    def describe(self) -> str:
+        """What every host has done and seen, for an error."""
+        return "\n".join(line for host in self.hosts for line in self._describe(host))
+
+    def _describe(self, host: str) -> Iterator[str]:
+        agent, beacon = self.agents.get(host), self.api.beacons.get(resource(host))
+        yield f"--- {host}: {'agent runs' if agent and agent.running else 'no agent'}" + (
+            f"; epoch {beacon.applied_epoch} sends on {beacon.sending} hears labels {list(beacon.heard)}"
+            f" links up {beacon.peers_up}"
+            if beacon
+            else "; no beacon came"
+        )
+        for line in self.lab[host].exec("wg", "show", "all", "dump", check=False).stdout.splitlines():
+            fields = line.split("\t")
+            if len(fields) == 9:  # a peer; the other lines have the interface's own keys
+                device, _, _, endpoint, _, handshake, received, sent, _ = fields
+                ago = f"{time.time() - int(handshake):.0f} s ago" if int(handshake) else "never"
+                yield f"{device} peer {endpoint}: handshake {ago}, {received} bytes received, {sent} sent"
+        log = self.folder / f"{host}.log"
+        yield from log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log.exists() else ()
+
     def wireguards(self, host: str) -> dict[str, int]:
         """Process ids of userspace WireGuard by interface, of this host's namespace alone."""
         inside = self.lab[host].exec("ip", "netns", "pids", self.lab[host].netns).stdout.split()
@@ -196,6 +220,7 @@ def running_mesh(
     *,
     machines: tuple[Workload, ...] = (),
     settings: Mapping[str, Mapping[str, object]] | None = None,
+    one_way_ms: float = ONE_WAY_MS,
     **changes: object,
 ) -> Iterator[Mesh]:
     """A mesh that carries a ping from wa to wb.
@@ -203,16 +228,23 @@ def running_mesh(
     Args:
         machines: Nodes without an agent.
         settings: Host to what its agent's configuration has besides.
+        one_way_ms: Delay of every link.
         changes: Those of the first config.
+
+    Raises:
+        TimeoutError: If it does not come up; says what every host has done and seen.
     """
     names = ("a", "t", "b")
-    ways = {(x, y): Pair(ONE_WAY_MS) for x in names for y in names if x != y}
+    ways = {(x, y): Pair(one_way_ms) for x in names for y in names if x != y}
     gateways = tuple(Gateway(name, "Transit" if name == "t" else "Core", f"s{name}", "eu", 0.0) for name in names)
     topology = Topology(gateways, (Workload("wa", "sa"), Workload("wb", "sb"), *machines), ways)
     with Lab(topology) as lab, FakeMeshApi(lab.mgmt_address) as api:
         running = Mesh(lab, api, folder, settings)
         for host in HOSTS:
             running.start(host)
-        running.offer(**changes)
-        wait_until(lambda: running.ping(count=1).returncode == 0, 30, what="a ping from wa to wb")
+        try:
+            running.offer(**changes)
+            wait_until(lambda: running.ping(count=1).returncode == 0, 30, what="a ping from wa to wb")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{running.describe()}") from error
         yield running

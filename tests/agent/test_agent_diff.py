@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agent.configs import BLOCKS, CIRCUIT, FAKE_KEYS, UNDERLAY, configs, fake_key
 from agent.fake_host import as_observed, carry_out
 from foremesh.agent import diff as d
+from foremesh.agent import rulesets
 from foremesh.agent.desired import Local, desired
 from foremesh.agent.diff import diff
 from foremesh.agent.hops import OWN, Underlay
@@ -194,14 +195,16 @@ def test_mtu_fits_both_labels_during_a_switch(mtu_before: int, mtu_after: int, b
     assert (kinds.index(d.SetMtu) < kinds.index(d.SetFailover)) is before_the_switch
 
 
-def test_endpoint_of_a_neighbour_changes_alone() -> None:
+def test_endpoint_of_a_neighbour_changes_without_touching_it_otherwise() -> None:
     config = configs()["t"]
     a, b = config.hop_peers
     moved = msgspec.structs.replace(
         config, hop_peers=(msgspec.structs.replace(a, endpoint=f"{UNDERLAY['wa']}:51820"), b)
     )
-    (change,) = diff(as_observed(desired(config, LOCAL)), desired(moved, LOCAL))
+    change, table = diff(as_observed(desired(config, LOCAL)), desired(moved, LOCAL))
     assert change == d.SetPeer("fm-hop", a.public_key, f"{UNDERLAY['wa']}:51820", None, ())
+    assert isinstance(table, d.SetTable)
+    assert table.table.name == rulesets.YIELD
 
 
 def test_an_interface_of_the_other_kind_is_replaced() -> None:

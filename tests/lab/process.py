@@ -22,6 +22,9 @@ T = TypeVar("T")
 POLL_S = 0.05
 """Seconds between two looks at a condition; small against what is waited for, large against what a look costs."""
 
+MOST_PATIENCE = 4.0
+"""Times a limit at most, however busy the machine: a test has an end of its own."""
+
 LOG_TAIL_LINES = 25
 """Lines of a program's log that an error shows; enough for a usage message or a traceback."""
 
@@ -33,6 +36,12 @@ _ports_given: set[int] = set()
 
 class DaemonError(RuntimeError):
     """A program died or did not become ready; the message ends with the last lines of its log."""
+
+
+def patience() -> float:
+    """How many times longer things may take here and now than the limits say, which are for a quiet machine: as many
+    times as there are programs for each core to run, from 1 to ``MOST_PATIENCE``."""
+    return min(max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)), MOST_PATIENCE)
 
 
 def wait_until(
@@ -47,7 +56,7 @@ def wait_until(
 
     Args:
         predicate: Called again and again; what it returns is the result as soon as that is true.
-        timeout_s: Seconds to wait at most. The condition is always looked at once.
+        timeout_s: Seconds to wait at most on a quiet machine, see ``patience``. The condition is always looked at once.
         what: What is waited for, for the error.
         ignoring: Exceptions of the predicate that mean "not yet"; the last one is named if time runs out.
         every_s: Seconds between two looks.
@@ -55,7 +64,7 @@ def wait_until(
     Raises:
         TimeoutError: If the condition did not hold in time.
     """
-    deadline = time.monotonic() + timeout_s
+    begun_s = time.monotonic()
     while True:
         try:
             if value := predicate():
@@ -63,8 +72,9 @@ def wait_until(
             last = f"last value {value!r}"
         except ignoring as error:
             last = f"last error {error!r}"
-        if time.monotonic() >= deadline:
-            raise TimeoutError(_timed_out(what, predicate, timeout_s, last))
+        waited_s = time.monotonic() - begun_s
+        if waited_s >= timeout_s * patience():
+            raise TimeoutError(_timed_out(what, predicate, waited_s, last))
         time.sleep(every_s)
 
 
@@ -80,9 +90,10 @@ async def wait_until_async(
 
     Arguments, result and errors are those of ``wait_until``; a predicate that hangs is cancelled at the deadline.
     """
-    deadline = time.monotonic() + timeout_s
+    begun_s = time.monotonic()
     while True:
-        limit = asyncio.timeout(max(deadline - time.monotonic(), every_s))
+        left_s = begun_s + timeout_s * patience() - time.monotonic()
+        limit = asyncio.timeout(max(left_s, every_s))
         try:
             async with limit:
                 value = predicate()
@@ -97,13 +108,14 @@ async def wait_until_async(
             if not limit.expired():
                 raise
             last = f"it never answered: {error!r}"
-        if time.monotonic() >= deadline:
-            raise TimeoutError(_timed_out(what, predicate, timeout_s, last))
+        waited_s = time.monotonic() - begun_s
+        if waited_s >= timeout_s * patience():
+            raise TimeoutError(_timed_out(what, predicate, waited_s, last))
         await asyncio.sleep(every_s)
 
 
-def _timed_out(what: str, predicate: object, timeout_s: float, last: str) -> str:
-    return f"{what or getattr(predicate, '__qualname__', predicate)}: not so after {timeout_s:g} s; {last}"
+def _timed_out(what: str, predicate: object, waited_s: float, last: str) -> str:
+    return f"{what or getattr(predicate, '__qualname__', predicate)}: not so after {waited_s:.1f} s; {last}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:

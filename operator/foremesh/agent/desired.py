@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from foremesh.agent import hops, rulesets, translation, tunnels, vxlan
+from foremesh.agent import hops, openings, rulesets, translation, tunnels, vxlan
 from foremesh.agent.failover.told import failover_table, spared
 from foremesh.agent.state import (
     ATTACH_MTU,
@@ -117,6 +117,8 @@ def desired(config: GatewayConfig, local: Local) -> Desired:
         settings = ("rp_filter", SEND_REDIRECTS)
         sysctls = {f"net.ipv4.conf.{name}.{one}": "0" for name in ("all", *interfaces) for one in settings}
         sysctls["net.ipv4.ip_forward"] = "1"
+    if table := rulesets.yielding(openings.yields_to(config, local)):
+        tables[rulesets.YIELD] = table
     if len(config.uplinks) > 1:
         routes |= set(_answer_routes(config, local.names))
         rules |= {Rule(uplink_table_of(number), mark=mark_of(number)) for number in range(len(config.uplinks))}

@@ -118,6 +118,11 @@ def device_of(link: HopPeer, config: GatewayConfig, names: Names, there: Mapping
     return next((name for name in found if there[name].public_key == link.own_key), (found or candidates)[0])
 
 
+def underlay_of(link: HopPeer, config: GatewayConfig, local: Local) -> Underlay:
+    """How the host sits on the network of a link; one that it was told nothing of, it dials out on."""
+    return local.underlays.get(_network(link, config), Underlay())
+
+
 def _by_hop(config: GatewayConfig, local: Local) -> dict[_Hop, list[HopPeer]]:
     found: dict[_Hop, list[HopPeer]] = {}
     for peer in config.hop_peers:

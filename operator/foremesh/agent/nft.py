@@ -15,19 +15,19 @@ REVISION = "revision-"
 """Beginning of the name of the empty chain that says which content a table has."""
 
 
-PARTS = ("chain", "counter", "map")
+PARTS = ("chain", "counter", "map", "set")
 """Named parts of a table, in nft's words and SeenTable's order."""
 
 
 async def _list(*what: str) -> list[dict[str, Any]]:
-    """Everything of these kinds, without the elements of maps; ``nft`` answers each with a line."""
+    """Everything of these kinds, without the elements of maps and sets; ``nft`` answers each with a line."""
     text = await run_command(["nft", "--json", "--terse", "; ".join(f"list {kind}" for kind in what)])
     return [item for line in text.splitlines() for item in json.loads(line)["nftables"]]
 
 
 async def tables(owned: Collection[str]) -> dict[str, SeenTable]:
-    """The owned tables that exist: their names, chains, counters and maps, not their rules."""
-    return parse_tables(await _list("tables", "chains", "counters", "maps"), owned)
+    """The owned tables that exist: their names, chains, counters, maps and sets, not their rules."""
+    return parse_tables(await _list("tables", "chains", "counters", "maps", "sets"), owned)
 
 
 def parse_tables(items: Iterable[Mapping[str, Any]], owned: Collection[str]) -> dict[str, SeenTable]:
@@ -57,7 +57,7 @@ async def counters(owned: Collection[str]) -> dict[tuple[str, str], tuple[int, i
 
 def render(table: Table, seen: SeenTable | None) -> str:
     """One transaction that gives a table its content, whatever it held; named counters that stay keep their values, and
-    maps their elements."""
+    maps and sets their elements."""
     where = f"{FAMILY} {table.name}"
     revision = f"{REVISION}{table.revision}"
     lines = [f"add table {where}", f"flush table {where}"]
@@ -66,8 +66,10 @@ def render(table: Table, seen: SeenTable | None) -> str:
         lines += [f"delete chain {where} {chain}" for chain in sorted(seen.chains - wanted)]
         lines += [f"delete counter {where} {counter}" for counter in sorted(seen.counters - set(table.counters))]
         lines += [f"delete map {where} {name}" for name in sorted(seen.maps - set(table.maps))]
+        lines += [f"delete set {where} {name}" for name in sorted(seen.sets - set(table.sets))]
     lines += [f"add counter {where} {counter}" for counter in table.counters]
     lines += [f"add map {where} {name} {{ {type_} }}" for name, type_ in table.maps.items()]
+    lines += [f"add set {where} {name} {{ {type_} }}" for name, type_ in table.sets.items()]
     lines += [f"add chain {where} {revision}"]
     for chain in table.chains:
         lines.append(f"add chain {where} {chain.name}" + (f" {{ {chain.hook} }}" if chain.hook else ""))

@@ -224,12 +224,13 @@ class Chain:
 @dataclass(frozen=True, slots=True)
 class Table:
     """An nftables table of family ip, whole: it is replaced in one transaction; its named counters live on, and so do
-    the elements of its ``maps`` (by name, what nftables calls their type), which somebody else writes."""
+    the elements of its ``maps`` and ``sets`` (by name, what nftables calls their type), which somebody else writes."""
 
     name: str
     chains: tuple[Chain, ...]
     counters: tuple[str, ...] = ()
     maps: Mapping[str, str] = field(default_factory=dict)
+    sets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def revision(self) -> str:
@@ -245,6 +246,7 @@ class SeenTable:
     chains: frozenset[str] = frozenset()
     counters: frozenset[str] = frozenset()
     maps: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 GUARD, TRANSLATE, HOP, EDGE = "foremesh_guard", "foremesh_translate", "foremesh_hop", "foremesh_edge"
-UPLINKS, ANSWER = "foremesh_uplinks", "foremesh_answer"
-OWNED = (GUARD, TRANSLATE, HOP, EDGE, UPLINKS, ANSWER)
+UPLINKS, ANSWER, YIELD = "foremesh_uplinks", "foremesh_answer", "foremesh_yield"
+OWNED = (GUARD, TRANSLATE, HOP, EDGE, UPLINKS, ANSWER, YIELD)
 
 STOPPED = "stopped"
 """Counter of the guard: packets that would have left in clear."""
