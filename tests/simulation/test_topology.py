@@ -8,8 +8,9 @@ import pytest
 
 from foremesh.files import InputError, read_bundle
 from foremesh.model.link import LinkId
+from foremesh.model.physics import FIBRE_KM_PER_MS
 from foremesh.simulation import topology
-from foremesh.simulation.places import FIBRE_KM_PER_MS, MOST_LINKS, Place, Topology, TopologyLink, distance_km
+from foremesh.simulation.places import MOST_LINKS, Place, Topology, TopologyLink, distance_km
 from foremesh.simulation.regions import DEFAULT_PRICE_USD_PER_GB, egress_price
 
 

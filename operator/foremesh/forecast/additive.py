@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foremesh.forecast.fit import DAY_S
-from foremesh.forecast.forecasters import View
+from foremesh.forecast.forecasters import View, nearness
 from foremesh.forecast.levels import median, quantile, recent_mean
 from foremesh.forecast.rhythm import FEWEST_DAYS, WEEK_S, Array, Rhythm, bin_samples, binned, fit_rhythm
 from foremesh.model.series import Floats
@@ -120,8 +120,8 @@ class Additive:
 
     def predict(self, view: View, ahead_s: Floats) -> Floats:
         stand = _Stand.of(self.scale, self.rhythm, view, self.daily[:, None], ahead_s)
-        near = np.array([np.interp(ahead_s, self.lags_s, one) for one in np.eye(len(self.lags_s))])
-        predicted = self.scale.back(stand.predict(np.einsum("slp,lt->stp", self.pulls, near.astype(np.float32))))
+        near = nearness(self.lags_s, ahead_s).astype(np.float32)
+        predicted = self.scale.back(stand.predict(np.einsum("slp,lt->stp", self.pulls, near)))
         low, high = self.bounds[..., None, None]
         held = view.newest[..., None]
         predicted = np.clip(predicted, np.minimum(low, held), np.maximum(high, held))

@@ -27,8 +27,9 @@ from foremesh.forecast.forecasters import (
     Shape,
     View,
     away,
+    nearness,
 )
-from foremesh.forecast.gate import Gate, Mixed
+from foremesh.forecast.gate import Gate, Mixed, mix
 from foremesh.forecast.kernels import FEWEST
 from foremesh.forecast.volatility import Volatility
 from foremesh.model.forecast import QUANTILES
@@ -117,8 +118,8 @@ class Judgement:
     def mixed(self, view: View, ahead_s: Floats) -> Mixed:
         """What the models say together, by what is known now; a distance between two that errors were looked at is as
         far between them."""
-        near = np.array([np.interp(ahead_s, self.lags_s, one) for one in np.eye(len(self.lags_s))])
-        middle = self.gate.mix(self.predicted(view, ahead_s), self.gate.weights() @ near)
+        near = nearness(self.lags_s, ahead_s)
+        middle = mix(self.predicted(view, ahead_s), self.gate.weights() @ near)
         spread = (self.gate.spread @ near)[:, :, None] * self.factor(view, ahead_s)
         return Mixed(middle, spread)
 

@@ -221,6 +221,12 @@ class Seasonal:
         return self.shape.at(view.times_s[:, -1:] + ahead_s) + off * share
 
 
+def nearness(lags_s: Floats, ahead_s: Floats) -> Floats:
+    """How near steps ahead are to distances that something is known of, by straight lines, shape (lags, steps): what is
+    known, times this, is what is taken for known at the steps."""
+    return np.array([np.interp(ahead_s, lags_s, one) for one in np.eye(len(lags_s))])
+
+
 def away(shape: Shape, view: View) -> Floats:
     """How far the newest samples lie from a shape, shape (series, instants)."""
     return settled(view.rows - shape.at(view.times_s))

@@ -95,16 +95,6 @@ class Gate:
         """Seconds that errors are made of at most, older ones counted less."""
         return self.stride * self.step_s / (1 - self.decay)
 
-    def mix(self, predicted: Floats, weights: Floats | None = None) -> Floats:
-        """A mixture of predictions by what is known now.
-
-        Args:
-            predicted: Shape (experts, series, instants, steps); NaN where an expert says nothing.
-            weights: Shape (experts, series, steps); the gate's, at its lags, if None.
-        """
-        weights = self.weights() if weights is None else weights
-        return _mixed(_stood_in(predicted), weights[:, :, None])
-
     def observe(self, values: Floats, at: NDArray[np.int64], predicted: Floats, factor: Floats) -> tuple[Gate, Mixed]:
         """Take new samples of all series, and what experts predict at some of them.
 
@@ -150,13 +140,19 @@ class Gate:
         return next_, Mixed(middle, spread)
 
 
+def mix(predicted: Floats, weights: Floats) -> Floats:
+    """A mixture of predictions.
+
+    Args:
+        predicted: Shape (experts, series, instants, steps); NaN where an expert says nothing.
+        weights: Shape (experts, series, steps).
+    """
+    # Experts of one mind give just what they say, whatever the weights' last digits.
+    given = _stood_in(predicted)
+    mixture: Floats = given[0] + np.sum((given - given[0]) * weights[:, :, None], axis=0)
+    return mixture
+
+
 def _stood_in(predicted: Floats) -> Floats:
     there: Floats = np.where(np.isfinite(predicted), predicted, predicted[0])
     return np.ascontiguousarray(there)
-
-
-def _mixed(predicted: Floats, weights: Floats) -> Floats:
-    """Experts of one mind give just what they say, whatever the weights' last digits."""
-    first = predicted[0]
-    mixture: Floats = first + np.sum((predicted - first) * weights, axis=0)
-    return mixture

@@ -14,6 +14,9 @@ from foremesh.model.series import Floats
 LIGHT_KM_PER_MS = 299.792458
 """Kilometres that light goes in a millisecond of vacuum (by definition of the metre)."""
 
+FIBRE_KM_PER_MS = 204.2
+"""Kilometres that light goes in a millisecond of fibre (refractive index 1.468, ITU-T G.652)."""
+
 EARTH_KM = 6371.0
 """Mean radius of the Earth (IUGG): what distances are usually told by."""
 

@@ -275,12 +275,11 @@ class Router:
             along=frozenset(topology.link_ids[link] for link in numbers),
         )
 
-    def free_units(self, name: str, ask: Ask, *, caution: float = 1.0) -> Ints:
-        """Free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, as
-        pessimistic as ``caution`` says, by link, in BPS_SCALE; UNKNOWN also where there is no such link."""
-        ledger, reverse = self.ledger_of(ask), self.arrays.topology.reverse
-        free = ledger.free_units if caution == 1.0 else ledger.less_cautious(caution)
-        return free[:-1] if name == "minBandwidth" else free[reverse]
+    def free_units(self, name: str, ask: Ask) -> Ints:
+        """Free bandwidth after promises that ``minBandwidth`` or ``reverse`` is about, pessimistic, by link, in
+        BPS_SCALE; UNKNOWN also where there is no such link."""
+        free = self.ledger_of(ask).free_units
+        return free[:-1] if name == "minBandwidth" else free[self.arrays.topology.reverse]
 
     def routes(self, ask: Ask, prices: Prices | None = None) -> Iterator[Route]:
         """Every path that meets the Ask, best first, found as it is asked for."""

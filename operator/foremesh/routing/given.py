@@ -1,5 +1,5 @@
 """What people hand to the public functions, looked at once, before any search: a figure that makes no sense is refused
-by name instead of being taken for one that does. The operator's own questions do not come by here."""
+by name instead of being taken for one that does. The planner's own questions do not come by here."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 
@@ -64,18 +65,32 @@ class Horizon:
     def __init__(self, router: Router, *, now_s: float, next_s: float) -> None:
         self._router, self._now_s, self._next_s = router, now_s, next_s
         self._ahead: dict[int, Ahead] = {}
-        self.step_s, self.steps, self.soon = 0.0, 1, 1
-        """``soon``: steps that whoever does not move now stays at least."""
 
     def changes(self, links: Iterable[int]) -> bool:
-        """Whether any of these links is forecast to change. To be asked before anything else is."""
+        """Whether any of these links is forecast to change."""
         known = self._router.arrays.links
-        for link in links:
-            if (course := known[link].course) is not None:
-                self.step_s, self.steps = course.step_s, course.steps
-                self.soon = max(1, math.ceil(self._next_s / course.step_s * (1 - EQUAL)))
-                return True
-        return False
+        return any(known[link].course is not None for link in links)
+
+    @cached_property
+    def _grid(self) -> tuple[float, int]:
+        """Seconds of a step and how many there are, the same for all links that are told step by step; a single one
+        without an end where none is."""
+        told = (link.course for link in self._router.arrays.links if link.course is not None)
+        course = next(told, None)
+        return (math.inf, 1) if course is None else (course.step_s, course.steps)
+
+    @property
+    def step_s(self) -> float:
+        return self._grid[0]
+
+    @property
+    def steps(self) -> int:
+        return self._grid[1]
+
+    @property
+    def soon(self) -> int:
+        """Steps that whoever does not move now stays at least."""
+        return max(1, math.ceil(self._next_s / self.step_s * (1 - EQUAL)))
 
     def ahead(self, link: int) -> Ahead | None:
         """How a link differs step by step from what it is over the whole horizon; None where it does not."""

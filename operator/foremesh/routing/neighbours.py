@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foremesh.model.link import LinkId
-from foremesh.model.physics import great_circle_km
+from foremesh.model.physics import FIBRE_KM_PER_MS, great_circle_km
 from foremesh.model.resource import Resource, Role
 from foremesh.model.series import Floats
 from foremesh.routing.adjacency import adjacency
@@ -24,8 +24,6 @@ from foremesh.routing.values import Bools, Ints
 Pair = tuple[str, str]
 """Ids of two gateways, the lesser first: links are made both ways and over every network that both sit on."""
 
-FIBRE_KM_PER_MS = 204.2
-"""Kilometres that light goes in a millisecond of fibre (refractive index 1.468, ITU-T G.652)."""
 STRETCH = 1.5
 """How much longer a way through the Internet usually is than the great circle; only the order of guesses matters."""
 SAME_REGION_MS, ELSEWHERE_MS = 5.0, 100.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral
@@ -172,10 +173,10 @@ def _in_use(circuits: Iterable[InUse]) -> Iterator[InUse]:
 
 
 def _check(circuits: list[InUse]) -> None:
-    names = [one.name for one in circuits]
+    names = Counter(one.name for one in circuits)
     for one in circuits:
-        if names.count(one.name) > 1:
-            raise ValueError(f"{names.count(one.name)} circuits are called {one.name}; advice would be about neither")
+        if names[one.name] > 1:
+            raise ValueError(f"{names[one.name]} circuits are called {one.name}; advice would be about neither")
         if one.path and (one.path[0], one.path[-1]) != (one.source, one.destination):
             way = " > ".join(one.path)
             raise ValueError(f"circuit {one.name} is from {one.source} to {one.destination}, and its path is {way}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foremesh.model.forecast import QUANTILES
+from foremesh.routing.arrays import log_loss
 from foremesh.routing.ask import Ask, Router
 from foremesh.routing.horizon import Horizon
 from foremesh.routing.labels import Route
@@ -70,55 +71,39 @@ class Outlook:
         slow at once. Loss is there or not: where only the pessimistic figure breaks the limit, that is as likely as the
         figure says. What is not known keeps no limit.
         """
-        links, needs, keeps = route.links, ask.requirements, 1.0
-        if not all(self._alive[link] for link in links):
-            return 1.0
-        if needs.max_latency is not None:
-            gateways = self._router.gateways(route)
-            attached = (ask.sources.get(gateways[0]), ask.destinations.get(gateways[-1]))
-            if None in attached:
-                return 1.0
-            middle_ms = sum(self._ms[link] for link in links) + sum(rtt_ms for rtt_ms in attached if rtt_ms)
-            deviation_ms = math.sqrt(sum(self._variance[link] for link in links))
-            keeps *= 1 - _over(float(needs.max_latency), middle_ms, deviation_ms)
-        if needs.max_loss is not None:
-            most = -math.log1p(-needs.max_loss) if needs.max_loss < 1 else math.inf
-            usual, worst = (sum(lost[link] for link in links) for lost in self._lost)
-            if math.isnan(usual):
-                return 1.0
-            keeps *= SELDOM if usual > most else 1 - SELDOM if worst > most else 1.0
-        return 1 - keeps
+        return _broken(ask, *self._stand(route, ask)) if self._lives(route) else 1.0
 
     def by_step(self, route: Route, ask: Ask) -> list[float]:
         """The same step by step of the horizon; for a path that is forecast to change."""
-        links, needs = route.links, ask.requirements
         assert self._horizon is not None
-        steps = range(self._horizon.steps)
-        if not all(self._alive[link] for link in links):
-            return [1.0 for _ in steps]
-        ahead = [one for one in map(self._of, links) if one is not None]
-        keeps = [1.0 for _ in steps]
-        if needs.max_latency is not None:
-            gateways = self._router.gateways(route)
-            attached = (ask.sources.get(gateways[0]), ask.destinations.get(gateways[-1]))
-            if None in attached:
-                return [1.0 for _ in steps]
-            middle_ms = sum(self._ms[link] for link in links) + sum(rtt_ms for rtt_ms in attached if rtt_ms)
-            variance = sum(self._variance[link] for link in links)
-            for step in steps:
-                middle = middle_ms + sum(one.ms[step] for one in ahead)
-                deviation = math.sqrt(max(0.0, variance + sum(one.variance[step] for one in ahead)))
-                keeps[step] *= 1 - _over(float(needs.max_latency), middle, deviation)
-        if needs.max_loss is not None:
-            most = -math.log1p(-needs.max_loss) if needs.max_loss < 1 else math.inf
-            usual, worst = (sum(lost[link] for link in links) for lost in self._lost)
-            if math.isnan(usual):
-                return [1.0 for _ in steps]
-            for step in steps:
-                likely = usual + sum(one.usual[step] for one in ahead)
-                bad = worst + sum(one.worst[step] for one in ahead)
-                keeps[step] *= SELDOM if likely > most else 1 - SELDOM if bad > most else 1.0
-        return [1 - one for one in keeps]
+        if not self._lives(route):
+            return [1.0] * self._horizon.steps
+        middle_ms, variance, usual, worst = self._stand(route, ask)
+        ahead = [one for one in map(self._of, route.links) if one is not None]
+        return [
+            _broken(
+                ask,
+                middle_ms + sum(one.ms[step] for one in ahead),
+                max(0.0, variance + sum(one.variance[step] for one in ahead)),
+                usual + sum(one.usual[step] for one in ahead),
+                worst + sum(one.worst[step] for one in ahead),
+            )
+            for step in range(self._horizon.steps)
+        ]
+
+    def _lives(self, route: Route) -> bool:
+        return all(self._alive[link] for link in route.links)
+
+    def _stand(self, route: Route, ask: Ask) -> tuple[float, float, float, float]:
+        """What a path comes to: its round trip, the square of its spread, what is usually lost and what may be; NaN is
+        unknown."""
+        links, gateways = route.links, self._router.gateways(route)
+        ends = (ask.sources.get(gateways[0]), ask.destinations.get(gateways[-1]))
+        attached_ms = math.nan if None in ends else sum(rtt_ms for rtt_ms in ends if rtt_ms)
+        middle_ms = sum(self._ms[link] for link in links) + attached_ms
+        variance = sum(self._variance[link] for link in links)
+        usual, worst = (sum(lost[link] for link in links) for lost in self._lost)
+        return middle_ms, variance, usual, worst
 
     def _of(self, link: int) -> _Steps | None:
         if link not in self._steps:
@@ -135,6 +120,19 @@ class Outlook:
                 ahead.worst_lost.tolist(),
             )
         return self._steps[link]
+
+
+def _broken(ask: Ask, middle_ms: float, variance: float, usual: float, worst: float) -> float:
+    """How likely the limits of an Ask are broken by what a path comes to."""
+    needs, keeps = ask.requirements, 1.0
+    if needs.max_latency is not None:
+        keeps *= 1 - _over(float(needs.max_latency), middle_ms, math.sqrt(variance))
+    if needs.max_loss is not None:
+        most = log_loss(needs.max_loss)
+        if math.isnan(usual):
+            return 1.0
+        keeps *= SELDOM if usual > most else 1 - SELDOM if worst > most else 1.0
+    return 1 - keeps
 
 
 def _over(limit: float, middle: float, deviation: float) -> float:

@@ -123,13 +123,11 @@ def select_path(
     return select(Router(Arrays(graph)), ask, runners_up=runners_up)
 
 
-def select(
-    router: Router, ask: Ask, *, runners_up: int = RUNNERS_UP, origins: Mapping[str, str] | None = None
-) -> Selection:
-    """``select_path`` for one of many questions to the same snapshot; ``origins`` as for ``explain``."""
+def select(router: Router, ask: Ask, *, runners_up: int = RUNNERS_UP) -> Selection:
+    """``select_path`` for one of many questions to the same snapshot."""
     found = paths(router, ask, 1 + runners_up)
     if not found:
-        why = explain(router, ask, origins=origins)
+        why = explain(router, ask)
         told = structs.replace(why, shortfalls=reached(router, ask, why.shortfalls))
         return Selection(path=None, infeasible=told)
     return Selection(path=found[0], runners_up=tuple(found[1:]))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import attrgetter
 
 import numpy as np
 
@@ -293,7 +294,7 @@ def _kinds(asked: Sequence[Asked], turn: Ints, alone: Bools, router: Router) -> 
             code = seen[same] = codes.setdefault((ask.weights, ask.prefer), len(codes))
         groups.setdefault(code, []).append(row)
     number, found = router.arrays.number, list[Kind]()
-    starts, ends = (_Ends([side(ask) for _, ask, _ in asked], number) for side in (_sources, _destinations))
+    starts, ends = (_Ends([side(ask) for _, ask, _ in asked], number) for side in _SIDES)
     most = np.array([one for _, _, one in asked], dtype=np.int64)
     in_clear = np.array([ask.encryption is Encryption.HOP_BY_HOP for _, ask, _ in asked], dtype=np.bool_)
     for listed in groups.values():
@@ -335,9 +336,7 @@ def _limits(asked: Sequence[Asked], turn: Ints, alone: Bools, arrays: Arrays) ->
             continue
         of = attachment_ns if name == "maxLatency" else _nothing
         listed = rows.tolist()
-        starts, ends = (
-            _Ends([side(asked[row][1]) for row in listed], arrays.number) for side in (_sources, _destinations)
-        )
+        starts, ends = (_Ends([side(asked[row][1]) for row in listed], arrays.number) for side in _SIDES)
         every = np.arange(rows.size)
         found.append(
             Limit(
@@ -353,12 +352,8 @@ def _limits(asked: Sequence[Asked], turn: Ints, alone: Bools, arrays: Arrays) ->
     return found
 
 
-def _sources(ask: Ask) -> Mapping[str, float | None]:
-    return ask.sources
-
-
-def _destinations(ask: Ask) -> Mapping[str, float | None]:
-    return ask.destinations
+_SIDES: tuple[Callable[[Ask], Mapping[str, float | None]], ...] = (attrgetter("sources"), attrgetter("destinations"))
+"""Where a question may begin, and where it may end."""
 
 
 def _nothing(rtt_ms: float | None) -> int:

@@ -16,12 +16,10 @@ import numpy as np
 
 from foremesh.files import InputError
 from foremesh.model.link import LinkId
+from foremesh.model.physics import FIBRE_KM_PER_MS
 
 NAMESPACE = "simulated"
 """Namespace of gateways that no manifest declares."""
-
-FIBRE_KM_PER_MS = 204.2
-"""Kilometres that light goes in a millisecond of fibre (refractive index 1.468, ITU-T G.652)."""
 
 FIXED_MS = 0.5
 """Milliseconds of a round trip over any link, however short: two gateways and the routers between them, four passes

@@ -169,16 +169,17 @@ def build(
     kind: Kind = "diurnal",
     days: float,
     seed: int,
-    warmup_days: int = WARMUP_DAYS,
     demands: Mapping[tuple[str, str], float] | None = None,
 ) -> World:
     """Make a world.
 
     Args:
         kind: How background traffic swings; the same seed has the same demands in the mean, incidents and probes in
-        all. days: After the warm-up. seed: The same seed gives the same world. demands: Background traffic between
-        places (by name) in any unit, in place of the topology's or of gravity; it is
-            scaled to the utilisations drawn.
+            all.
+        days: After the warm-up.
+        seed: The same seed gives the same world.
+        demands: Background traffic between places (by name) in any unit, in place of the topology's or of gravity; it
+            is scaled to the utilisations drawn.
 
     Raises:
         ValueError: If the kind is unknown or the days are not positive.
@@ -188,11 +189,11 @@ def build(
         raise ValueError(
             f"a world of kind {kind!r} over {days:g} days; use one of {', '.join(KINDS)}, and days above 0"
         )
-    links, warmup = topology.links, warmup_days * DAY_MINUTES
+    links, warmup = topology.links, WARMUP_DAYS * DAY_MINUTES
     minutes = warmup + round(days * DAY_MINUTES)
     if minutes * len(links) > MOST_CELLS:
         cause = f"{len(links)} links for {minutes / DAY_MINUTES:g} days, the warm-up included, do not fit memory"
-        most = int(MOST_CELLS / len(links) / DAY_MINUTES) - warmup_days
+        most = int(MOST_CELLS / len(links) / DAY_MINUTES) - WARMUP_DAYS
         raise InputError(Path(topology.name), None, cause, f"simulate {max(1, most)} days, or a smaller topology")
     rng = dict(zip(STREAMS, map(np.random.default_rng, np.random.SeedSequence(seed).spawn(len(STREAMS))), strict=True))
     shape = _Shape(topology)

@@ -48,7 +48,6 @@ class LinkHistory:
         recent_window_s: Seconds that they reach back.
         past_step_s: Seconds between samples of the past.
         past_window_s: Seconds that it reaches back.
-        refresh_s: Seconds that a past serves.
         past_source: Where the past comes from; ``source`` if None, and where it cannot be read or has nothing.
     """
 
@@ -60,15 +59,12 @@ class LinkHistory:
         recent_window_s: float,
         past_step_s: float,
         past_window_s: float,
-        refresh_s: float = REFRESH_S,
         past_source: SeriesSource | None = None,
     ) -> None:
         self._source = source
         self._past_source = past_source or source
         self._recent = {"step_s": recent_step_s, "window_s": recent_window_s}
         self._past = {"step_s": past_step_s, "window_s": past_window_s}
-        self._refresh_s = refresh_s
-        self._stale_s = max(STALE_S, refresh_s)
         self._kept: dict[Metric, SeriesBatch] = {}
         self._due_s: dict[Metric, float] = {}
 
@@ -91,7 +87,7 @@ class LinkHistory:
     async def _refresh(self, metric: Metric, now_s: float) -> None:
         try:
             found = await self._past_source.read(metric, end_s=now_s, **self._past)
-            self._due_s[metric] = now_s + self._refresh_s
+            self._due_s[metric] = now_s + REFRESH_S
             if found.keys or self._past_source is self._source:
                 self._kept[metric] = found
             else:  # it was set up today, or its rules were
@@ -100,7 +96,7 @@ class LinkHistory:
             log.warning("past not read metric=%s url=%s retry_s=%d cause=%r", metric, error.url, RETRY_S, error.cause)
             self._due_s[metric] = now_s + RETRY_S
             kept = self._kept.get(metric)
-            if self._past_source is not self._source and (kept is None or now_s - kept.end_s > self._stale_s):
+            if self._past_source is not self._source and (kept is None or now_s - kept.end_s > STALE_S):
                 await self._stand_in(metric, now_s)
 
     async def _stand_in(self, metric: Metric, now_s: float) -> None:
