@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -49,6 +50,18 @@ NO_GATEWAY = "no gateway is heard from: the mesh API, or all of them, are away"
 """Then nothing can be known of the links either, and everybody is best left where he is."""
 
 
+class Known(NamedTuple):
+    """What follows from what is declared and observed alone."""
+
+    held: Held
+    members: tuple[Member, ...]
+    intents: Mapping[str, Intent]
+    """As policies have them served."""
+    recorded: Mapping[str, Circuit]
+    epoch: int
+    """The next one."""
+
+
 def decide(
     declared: Declared,
     observed: Observed,
@@ -67,12 +80,11 @@ def decide(
     """
     planners = Planners() if planners is None else planners
     planners.begin()
-    members = _members(declared, observed, settings, _held(declared, observed, settings))
+    known = _known(declared, observed, settings, now_s=now_s)
+    members, intents, recorded = known.members, known.intents, known.recorded
     gateways = [member for member in members if member.is_gateway and member.registration]
     present = [member.resource for member in gateways if member.present]
     problem = forecasts.problem or (NO_GATEWAY if gateways and not present else "")
-    intents = _served(declared)
-    recorded = _on_record(declared, observed, settings, intents)
     mesh = mesh_links(members, observed, forecasts, recorded.values(), settings.planning, now_s=now_s)
     heard = {one.id for one in present}
     links = tuple(link for link in mesh if link.src in heard and link.dst in heard)
@@ -109,7 +121,6 @@ def decide(
         )
         plan = keep_flowing(plan, demands, declared, circuits)
         plan = keep_protected(plan, demands, declared, circuits, narrow)
-    epoch = next_epoch(observed, declared, now_s=now_s)
     backups = back_up(
         plan,
         demands,
@@ -126,7 +137,7 @@ def decide(
         resolved,
         problem,
         matched,
-        epoch,
+        known.epoch,
         silent,
         backups,
         taken,
@@ -134,7 +145,7 @@ def decide(
         forecasts,
         shadowed,
     )
-    return carry_on(declared, observed, chosen, settings, now_s=now_s)
+    return carry_on(declared, observed, chosen, settings, now_s=now_s, known=known)
 
 
 def carry_on(
@@ -145,19 +156,17 @@ def carry_on(
     *,
     now_s: float,
     refused: Mapping[str, str] | None = None,
+    known: Known | None = None,
 ) -> Decision:
     """Work out what the paths chosen mean now: circuits, labels a step further, configs. Pure.
 
     Args:
         chosen: What ``decide`` chose; acknowledgements that arrived since are in ``observed``.
         refused: Circuit id to the reason why it cannot be recorded; what is not on record is not set up.
+        known: What follows from the rest by itself, if somebody has worked it out.
     """
-    held = _held(declared, observed, settings)
-    members = _members(declared, observed, settings, held)
-    epoch = next_epoch(observed, declared, now_s=now_s)
-    intents = _served(declared)
+    held, members, intents, recorded, epoch = known or _known(declared, observed, settings, now_s=now_s)
     wanted = desired_circuits(chosen.plan, intents, members, blocks=settings.blocks, backups=chosen.backups)
-    recorded = _on_record(declared, observed, settings, intents)
     rotation = rotation_of(settings)
     placed = place_circuits(
         [circuit for circuit in wanted.circuits if circuit.id not in (refused or {})],
@@ -262,25 +271,14 @@ def _unserved(
     return found
 
 
-def _served(declared: Declared) -> dict[str, Intent]:
-    return {id_: as_served(intent, declared.policies.values()) for id_, intent in declared.intents.items()}
-
-
-def _on_record(
-    declared: Declared, observed: Observed, settings: Settings, intents: Mapping[str, Intent]
-) -> dict[str, Circuit]:
-    classes = {class_of(intent) for intent in intents.values()}
-    return recover(observed.configs, declared.circuits, settings.blocks, classes=classes)
-
-
 def _as_planned(circuit: Circuit) -> Circuit:
     """A circuit under the class that demands have, so that the planner knows whose it is."""
     spec = msgspec.structs.replace(circuit.spec, class_=base_class(circuit.spec.class_))
     return msgspec.structs.replace(circuit, spec=spec)
 
 
-def _held(declared: Declared, observed: Observed, settings: Settings) -> Held:
-    return held_by(
+def _known(declared: Declared, observed: Observed, settings: Settings, *, now_s: float) -> Known:
+    held = held_by(
         statuses=declared.resource_status,
         circuits=declared.circuits,
         configs=observed.configs,
@@ -288,7 +286,12 @@ def _held(declared: Declared, observed: Observed, settings: Settings) -> Held:
         beacons=observed.beacons,
         blocks=settings.blocks,
     )
-
-
-def _members(declared: Declared, observed: Observed, settings: Settings, held: Held) -> tuple[Member, ...]:
-    return enrol(declared.resources, observed.registrations, observed.beacons.keys(), held, settings.blocks)
+    intents = {id_: as_served(intent, declared.policies.values()) for id_, intent in declared.intents.items()}
+    classes = {class_of(intent) for intent in intents.values()}
+    return Known(
+        held,
+        enrol(declared.resources, observed.registrations, observed.beacons.keys(), held, settings.blocks),
+        intents,
+        recover(observed.configs, declared.circuits, settings.blocks, classes=classes),
+        next_epoch(observed, declared, now_s=now_s),
+    )

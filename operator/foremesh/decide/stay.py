@@ -22,6 +22,7 @@ from foremesh.network.mtu import links_of
 from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import Demand, options
 from foremesh.routing.graph import build_graph
+from foremesh.routing.needs import path_text, short
 from foremesh.routing.search import select_path
 
 
@@ -207,14 +208,13 @@ def _shared_gateway(demand: Demand, status: PlacementStatus) -> tuple[str, ...]:
     """The one gateway of a placement without a circuit; the status has its name without the namespace."""
     behind = {gateway for one in demand.candidates if one.resource.id == status.destination for gateway in one.gateways}
     both = sorted(behind & demand.source_gateways.keys())
-    return tuple(gateway for gateway in both if gateway.rpartition("/")[2] == status.path)[:1]
+    return tuple(gateway for gateway in both if short(gateway) == status.path)[:1]
 
 
 def _given_up(path: tuple[str, ...], cause: str, why: Infeasible | None = None) -> Infeasible:
-    text = " > ".join(gateway.rpartition("/")[2] for gateway in path)
     return Infeasible(
         requirement=why.requirement if why else "candidates",
         asked=why.asked if why else "",
         nearest="",
-        message=f"the path in use, {text}, is not permitted any more: {cause}",
+        message=f"the path in use, {path_text(path)}, is not permitted any more: {cause}",
     )

@@ -34,6 +34,10 @@ class Carried:
     """Unix time from which on it is these flows: what was counted before may have been others."""
 
 
+NOTHING = Carried((), 0.0)
+"""Runs over links that no circuit sends over."""
+
+
 def carried(circuits: Iterable[Circuit]) -> dict[LinkId, Carried]:
     """The flows on every link that circuits send over, both ways, as they are on record."""
     found: dict[LinkId, Carried] = {}
@@ -44,9 +48,13 @@ def carried(circuits: Iterable[Circuit]) -> dict[LinkId, Carried]:
                 continue
             for link in links_of(label):
                 for way, flow in ((link, there), (link.reverse, back)):
-                    before = found.get(way, Carried((), 0.0))
+                    before = found.get(way, NOTHING)
                     found[way] = Carried((*before.flows, flow), max(before.since_s, label.epoch))
     return found
+
+
+def _on(key: SeriesKey, on: Mapping[LinkId, Carried]) -> Carried:
+    return on.get(key, NOTHING) if isinstance(key, LinkId) else NOTHING
 
 
 def flows_of(circuit: Circuit) -> tuple[Flow, Flow]:
@@ -78,9 +86,9 @@ def beside(throughput: SeriesBatch, demand: SeriesBatch, on: Mapping[LinkId, Car
     same = throughput.values.shape[1] == demand.values.shape[1] and throughput.end_s == demand.end_s
     values = throughput.values.copy()
     for index, key in enumerate(throughput.keys):
-        here = on.get(key) if isinstance(key, LinkId) else None
-        rows = [row[flow] for flow in here.flows if flow in row] if here else []
-        if here is None or not rows:
+        here = _on(key, on)
+        rows = [row[flow] for flow in here.flows if flow in row]
+        if not rows:
             continue
         own: Floats | float = demand.values[rows].sum(axis=0) if same else np.nan
         values[index] = np.maximum(0.0, values[index] - own)
@@ -105,8 +113,7 @@ def with_demand(rest: Forecast, demand: Forecast, on: Mapping[LinkId, Carried]) 
     errors = None if rest.errors is None else rest.errors.copy()
     parts: dict[int, list[int]] = {}
     for index, key in enumerate(rest.keys):
-        here = on.get(key) if isinstance(key, LinkId) else None
-        rows = [row[flow] for flow in here.flows if flow in row] if here else []
+        rows = [row[flow] for flow in _on(key, on).flows if flow in row]
         if rows and models[index] != UNKNOWN:
             parts[index], models[index] = rows, SUM
             values[:, index] = added(
