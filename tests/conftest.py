@@ -21,7 +21,7 @@ from lab.etcd import EtcdServer
 from lab.prometheus import PrometheusServer
 
 # How long an example takes is the machine's business, which may have others to serve.
-settings.register_profile("foremesh", suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("foremesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("foremesh")
 
 NEEDED_BY_FIXTURE = {
