@@ -13,6 +13,7 @@ from foremesh.model.link import LinkId
 from foremesh.model.plan import Placement
 from foremesh.model.registration import Acknowledgement
 from foremesh.model.series import Metric, SeriesBatch
+from foremesh.network.programmed import DRAIN_S
 from meshes import NOW_S, RTT_MS, SETTINGS, acknowledged, declared, forecasts, observed, recorded
 
 AWAY = Forecasts(problem="no link series from Prometheus: connection refused")
@@ -165,9 +166,9 @@ def test_an_intent_that_is_gone_leaves_nothing_behind_once_agents_confirmed() ->
     of, seen, _ = settle(declared(), observed(declared()), forecasts())
     decision = decide(replace(of, intents={}), seen, forecasts(), SETTINGS, now_s=NOW_S)
     of = replace(of, intents={})
-    for _ in range(6):
+    for step in range(6):
         of, seen = recorded(of, decision), acknowledged(seen, decision)
-        decision = carry_on(of, seen, decision.chosen, SETTINGS, now_s=NOW_S)
+        decision = carry_on(of, seen, decision.chosen, SETTINGS, now_s=NOW_S + 2 * step * DRAIN_S)
     assert decision.state.circuits == ()
     assert all(not config.circuits and not config.transits for config in decision.configs.values())
 
