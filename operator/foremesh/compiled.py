@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,10 @@ def compiled(signature: str) -> Callable[[Function], Function]:
 
     def compile_(function: Function) -> Function:
         if _FOLDER is not None:
-            before, config.CACHE_DIR = config.CACHE_DIR, str(_FOLDER / _state_of(function))
+            folder = _FOLDER / _state_of(function)
+            before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
+            if not folder.exists():
+                _tell("once for this version of foremesh")
             try:
                 return cast(Function, jit(signature, cache=True, nogil=True)(function))
             except Exception as error:
@@ -41,9 +45,16 @@ def compiled(signature: str) -> Callable[[Function], Function]:
                 shutil.rmtree(_FOLDER, ignore_errors=True)
             finally:
                 config.CACHE_DIR = before
+        _tell("and again next time, as nothing can be kept")
         return cast(Function, jit(signature, nogil=True)(function))
 
     return compile_
+
+
+@cache
+def _tell(how_often: str) -> None:
+    """Say why nothing else happens for a while; once a process."""
+    log.info("compiling to machine code, %s: about half a minute of processor time", how_often)
 
 
 def _state_of(function: Callable[..., Any]) -> str:

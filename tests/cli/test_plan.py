@@ -378,3 +378,44 @@ def test_demand_is_told_where_it_was_measured(tmp_path: Path) -> None:
     assert [one["bandwidthBps"] for one in found["pairs"]] == [300_000_000, 1_000_000]
     assert found["mesh"]["bandwidthBps"] == 301_000_000
     assert "demand ams->fra: 300M, at most 300M" in " ".join(run("-f", folder).stdout.split())
+
+
+INFEASIBLE = """\
+apiVersion: foremesh.io/v1alpha1
+kind: Intent
+metadata: {name: regional, namespace: three-clouds}
+spec:
+  from: {resource: shop-eu}
+  to: {resource: erp}
+  requirements: {maxLatency: 1ms, regions: [eastus], maxEgressPrice: "0.001"}
+"""
+
+
+def test_of_what_cannot_be_placed_it_tells_how_near_the_network_comes_as_explain_does(tmp_path: Path) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    (folder / "60-more.yaml").write_text(INFEASIBLE)
+    explained = CliRunner().invoke(cli, ["explain", "intent/regional", "-f", str(folder), "-o", "json"])
+    (told,) = json.loads(explained.stdout)["intents"][0]["placements"]
+    assert placement(document("-f", folder), "regional")["infeasible"]["shortfalls"] == told["infeasible"]["shortfalls"]
+    shown = run("-f", folder).stdout
+    assert "  why: regions: asked eastus; destination three-clouds/erp is in bavaria\n" in shown
+    assert "  best alone: maxLatency 14.5ms (asked 1ms), maxEgressPrice 0.09 (asked 0.001)\n" in shown
+
+
+def test_policies_that_make_no_difference_are_noted(tmp_path: Path) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    specs = {
+        "nobody": "match: {namespaces: [nowhere]}, deny: true",
+        "idle": "minimumEncryption: HopByHop",
+        "no-latency": "weights: {latency: 0, bandwidth: 0, loss: 0, hops: 0}",
+        "no-money": "weights: {egressPrice: 0, load: 0, jitter: 0}",
+    }
+    head = "apiVersion: foremesh.io/v1alpha1\nkind: MeshPolicy\n"
+    manifests = [f"{head}metadata: {{name: {name}}}\nspec: {{{spec}}}\n" for name, spec in specs.items()]
+    (folder / "60-more.yaml").write_text("---\n".join(manifests))
+    noted = document("-f", folder)["notes"]
+    assert [one.partition(";")[0].partition(" of ")[0] for one in noted if "MeshPolic" in one] == [
+        "MeshPolicy idle: what it asks holds without it for each Intent that it matches",
+        "MeshPolicies no-latency and no-money leave Intent three-clouds/office-to-shop no weight over 0:",
+        "MeshPolicy nobody: it matches no Intent",
+    ]

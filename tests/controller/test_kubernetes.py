@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,27 +22,7 @@ from foremesh.model.meta import API_VERSION, Ref
 from lab.controlplane import ControlPlane
 from lab.process import wait_until_async
 
-PLURALS = ("meshresources", "intents", "circuits", "meshpolicies")
-CRDS = Path(__file__).parents[2] / "crds"
 CONDITION = {"type": "Ready", "status": "True", "reason": "Placed", "message": "m"}
-
-
-@pytest.fixture(scope="session")
-def knowing(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with the CRDs in place."""
-    # Other tests may have brought the same CRDs by chart; the fields are then shared, not fought over.
-    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", CRDS)
-    control_plane.wait_established(*(f"{plural}.foremesh.io" for plural in PLURALS))
-    return control_plane
-
-
-@pytest.fixture
-def namespace(knowing: ControlPlane) -> Iterator[str]:
-    """One of the test's own, on the real API server."""
-    name = f"adapter-{uuid.uuid4().hex[:8]}"
-    knowing.kubectl("create", "namespace", name)
-    yield name
-    knowing.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(params=["memory", pytest.param("real", marks=pytest.mark.apiserver)])

@@ -36,6 +36,7 @@ from foremesh.controller.verdicts import (
     circuit_news,
     circuit_status,
 )
+from foremesh.model.circuit import Circuit, CircuitStatus
 from foremesh.model.registration import ProbeReport
 
 # MeshResource
@@ -264,6 +265,34 @@ def test_a_circuit_shows_the_path_in_use_and_counts_moves_when_packets_move() ->
     assert (after.moved_at, after.moved_from) == (datetime.fromisoformat(LATER), before.path)
     assert circuit_news(recorded.status, after) == [("Normal", "Moved", "from ams > lon > fra to ams > fra")]
     assert circuit_news(after, after) == []
+
+
+def test_another_underlay_between_the_same_gateways_is_a_move() -> None:
+    mesh = settled()
+    before = recorded_over(mesh, "internet")
+    placed = mesh.decision.state.circuits[0]  # type: ignore[union-attr]
+
+    def now_over(*underlays: str) -> CircuitStatus:
+        labels = tuple(msgspec.structs.replace(one, underlays=underlays) for one in placed.labels)
+        there = msgspec.structs.replace(placed, labels=labels)
+        return circuit_status(there, before, mesh.decision, mesh.observed, now=LATER)  # type: ignore[arg-type]
+
+    assert (now_over("internet", "internet").moves, now_over().moves) == (0, 0)
+    moved = now_over("internet", "mpls")
+    assert (moved.moves, moved.moved_at) == (1, datetime.fromisoformat(LATER))
+    assert (moved.moved_from, moved.moved_from_underlays) == (before.status.path, ("internet", "internet"))
+    (news,) = circuit_news(before.status, moved)
+    assert news[1:] == (
+        "Moved",
+        "from ams > lon (internet) > fra (internet) to ams > lon (internet) > fra (mpls)",
+    )
+
+
+def recorded_over(mesh: Mesh, underlay: str) -> Circuit:
+    """The circuit on record, its labels over one underlay."""
+    status = mesh.circuit.status
+    labels = tuple(msgspec.structs.replace(one, underlays=(underlay,) * (len(one.path) - 1)) for one in status.labels)
+    return msgspec.structs.replace(mesh.circuit, status=msgspec.structs.replace(status, labels=labels))
 
 
 def test_a_circuits_prediction_is_between_its_gateways() -> None:

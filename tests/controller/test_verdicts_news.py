@@ -28,6 +28,7 @@ from foremesh.controller.verdicts import (
     store_is_away,
     worth_writing,
 )
+from foremesh.decide import Problem
 from foremesh.model.circuit import Figures
 from foremesh.model.policy import Policy
 from foremesh.model.status import IntentStatus, PolicyStatus
@@ -39,6 +40,13 @@ def test_a_policy_says_how_far_it_reaches() -> None:
     policy = Policy.from_manifest(policy_body(deny=True))
     status = policy_status(policy, PolicyStatus(), 3, now=NOW)
     assert (status.matched_intents, said(status.conditions)) == (3, {"Ready": ("True", "InForce")})
+
+
+def test_a_policy_that_makes_no_difference_says_so_while_it_makes_none() -> None:
+    policy = Policy.from_manifest(policy_body(deny=True))
+    idle = policy_status(policy, PolicyStatus(), 0, remark=Problem("MatchesNothing", "it matches no Intent"), now=NOW)
+    assert said(idle.conditions) == {"Effective": ("False", "MatchesNothing"), "Ready": ("True", "InForce")}
+    assert said(policy_status(policy, idle, 1, now=NOW).conditions) == {"Ready": ("True", "InForce")}
 
 
 def test_without_a_decision() -> None:

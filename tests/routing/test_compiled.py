@@ -17,6 +17,9 @@ graph = mesh(node("a"), node("b"), node("z"), links=(*both("a", "b", 1.0), *both
 print(select_path(graph, {"a": 0.0}, {"z": 0.0}).path.text)
 """
 
+ONE = "import foremesh.routing.kernels.order, foremesh.routing.kernels.bounds"
+"""Two modules with compiled functions."""
+
 
 def run(code: str, **environment: str) -> str:
     """What a new process prints."""
@@ -31,6 +34,17 @@ def run(code: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def test_who_waits_for_the_compiler_is_told_once(tmp_path: Path) -> None:
+    """On standard error, as everything else that is logged."""
+    code = f"import logging, sys; logging.basicConfig(level=logging.INFO, stream=sys.stdout); {ONE}"
+    told = run(code, XDG_CACHE_HOME=str(tmp_path))
+    assert told.count("compiling to machine code, once for this version of foremesh") == 1
+    assert run(code, XDG_CACHE_HOME=str(tmp_path)) == "", "nothing is compiled any more"
+    taken = tmp_path / "taken"
+    taken.write_text("no folder")
+    assert run(code, XDG_CACHE_HOME=str(taken)).count("and again next time, as nothing can be kept") == 1
 
 
 def test_it_is_kept_in_the_users_cache_folder_by_version(tmp_path: Path) -> None:

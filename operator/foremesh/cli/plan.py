@@ -114,6 +114,8 @@ def _plan(path: Path, bundle: Bundle, settings: Settings, output: str) -> None:
 
 
 def _compare(against: Path, bundle: Bundle, settings: Settings, output: str, *, shared_history: bool) -> None:
+    from dataclasses import replace
+
     from foremesh.cli.plan_difference import difference, difference_table
     from foremesh.cli.plan_document import document
 
@@ -121,7 +123,9 @@ def _compare(against: Path, bundle: Bundle, settings: Settings, output: str, *, 
     if shared_history:
         in_place = _as_measured(in_place, bundle)
     before = _planned(in_place, settings)
-    old, new = document(before), document(_planned(bundle, settings, before))
+    after = _planned(bundle, settings, before)
+    old = document(replace(before, apart=after.parallel))
+    new = document(replace(after, apart=before.parallel))
     found = difference(old, new)
     if output == "table":
         show(difference_table(found, old, new, table_width()))

@@ -55,13 +55,13 @@ def _circuits(before: Document, after: Document) -> dict[str, Any]:
         "moved": [
             {"circuit": id_, "from": _way(old[id_]), "to": _way(new[id_])}
             for id_ in sorted(old.keys() & new.keys())
-            if old[id_].get("path") != new[id_].get("path")
+            if not _same_way(old[id_], new[id_])
         ],
         "standbys": [
             {"circuit": id_, "from": was and _way(was), "to": now and _way(now)}
             for id_ in sorted(old.keys() & new.keys())
             for was, now in [(old[id_].get("standby"), new[id_].get("standby"))]
-            if (was and was["path"]) != (now and now["path"])
+            if not _same_way(was or {}, now or {})
         ],
     }
 
@@ -87,7 +87,7 @@ def _intents(before: Document, after: Document) -> dict[str, Any]:
             found["feasible" if not _was_well(key, old) else "added"].append(one)
         elif was["state"] != PLACED:
             found["feasible"].append(one)
-        elif (was["destination"], was["path"]) != (one["destination"], one["path"]):
+        elif was["destination"] != one["destination"] or not _same_way(was, one):
             found["rerouted"].append(
                 {
                     "intent": one["intent"],
@@ -118,7 +118,12 @@ def _was_well(key: Key, old: Mapping[Key, Document]) -> bool:
 
 
 def _way(one: Document) -> dict[str, Any]:
-    return {name: one.get(name) for name in ("path", "pathText", "predicted")}
+    told = {"underlays": one["underlays"]} if "underlays" in one else {}
+    return {"path": one.get("path"), **told, **{name: one.get(name) for name in ("pathText", "predicted")}}
+
+
+def _same_way(one: Document, other: Document) -> bool:
+    return (one.get("path"), one.get("underlays")) == (other.get("path"), other.get("underlays"))
 
 
 def _policies(before: Document, after: Document) -> dict[str, Any]:

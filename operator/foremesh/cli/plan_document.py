@@ -6,6 +6,7 @@ Keys are camelCase as in the CRDs, and where a CRD has a field for it, it has th
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ import msgspec
 from foremesh.cli.plan_notes import Document, notes, unknown
 from foremesh.controller import manifests
 from foremesh.controller.verdicts import shadow_text
-from foremesh.decide import Decision, Forecasts
+from foremesh.decide import Decision, Forecasts, at_length
+from foremesh.decide.explained import MOST_SEARCHED
 from foremesh.decide.usage import pairs, total
 from foremesh.files import Bundle
 from foremesh.model.circuit import Figures
@@ -26,7 +28,7 @@ from foremesh.model.intent import Intent, Requirements
 from foremesh.model.link import LinkId, PredictedLink
 from foremesh.model.manifest import write
 from foremesh.model.mesh import PlacedCircuit
-from foremesh.model.plan import Path, Placement
+from foremesh.model.plan import Path, Placement, way_text
 from foremesh.model.policy import Policy
 from foremesh.model.series import Flow, Metric, SeriesKey
 from foremesh.routing import Candidate, Demand
@@ -52,6 +54,31 @@ class Planned:
     bundle: Bundle
     forecasts: Forecasts
     decision: Decision
+    apart: frozenset[tuple[str, str]] = frozenset()
+    """Further gateways between which underlays are told apart, as they are in a plan that this is compared with."""
+
+    @cached_property
+    def parallel(self) -> frozenset[tuple[str, str]]:
+        """Gateways that more than one underlay joins."""
+        counts = Counter((link.id.src, link.id.dst) for link in self.decision.chosen.graph.links)
+        return self.apart | {ends for ends, count in counts.items() if count > 1}
+
+    def way(self, path: Path) -> Document:
+        """A path with its figures; and over which underlays, where it could be others."""
+        there = [link.underlay for link in path.links]
+        told = [link.underlay if (link.src, link.dst) in self.parallel else "" for link in path.links]
+        return {
+            "path": list(path.gateways),
+            **({"underlays": there} if any(told) else {}),
+            "pathText": way_text(path.gateways, told),
+            "predicted": figures(path.figures),
+        }
+
+    @cached_property
+    def searched(self) -> frozenset[tuple[str, str]]:
+        """Intents and sources for which it is worked out how near the network comes to each requirement."""
+        nowhere = [(one.intent, one.source) for one in self.decision.chosen.plan.placements if one.infeasible]
+        return frozenset(nowhere[:MOST_SEARCHED])
 
     @cached_property
     def circuits(self) -> dict[str, PlacedCircuit]:
@@ -169,7 +196,10 @@ def _placement(planned: Planned, placement: Placement) -> Document:
     if unserved is not None:
         return {**found, "problem": {"reason": unserved.reason, "message": unserved.message}}
     if placement.infeasible is not None:
-        found["infeasible"] = msgspec.to_builtins(placement.infeasible)
+        infeasible = placement.infeasible
+        if (placement.intent, placement.source) in planned.searched:
+            infeasible = at_length(infeasible, placement.intent, placement.source, decision)
+        found["infeasible"] = msgspec.to_builtins(infeasible)
     if placement.path is None:
         return found
     path, circuit = placement.path, planned.circuits.get(decision.circuit_of(placement))
@@ -179,15 +209,15 @@ def _placement(planned: Planned, placement: Placement) -> Document:
         "destination": placement.destination,
         "circuit": circuit.id if circuit else None,
         "class": circuit.spec.class_ if circuit else None,
-        **_path(path),
-        "standby": _path(standby) if (standby := standby_of(placement)) else None,
+        **planned.way(path),
+        "standby": planned.way(standby) if (standby := standby_of(placement)) else None,
         "forecastModel": ", ".join(path.forecast_models),
         "forecastReasons": _reasons(planned, path),
         "kept": placement.kept,
         "reason": placement.reason,
         "explanation": _explanation(intent, placement),
         "costTerms": _terms(path.terms),
-        "runnersUp": [_runner_up(one, path) for one in placement.runners_up],
+        "runnersUp": [_runner_up(planned, one, path) for one in placement.runners_up],
     }
 
 
@@ -283,14 +313,10 @@ def _policies(planned: Planned, demand: Demand, destination: str | None) -> Docu
     return {**followed, "shadowPolicies": shadows} if shadows else followed
 
 
-def _path(path: Path) -> Document:
-    return {"path": list(path.gateways), "pathText": path.text, "predicted": figures(path.figures)}
-
-
-def _runner_up(path: Path, chosen: Path) -> Document:
+def _runner_up(planned: Planned, path: Path, chosen: Path) -> Document:
     extra = (path.figures.cost or 0.0) - (chosen.figures.cost or 0.0)
     return {
-        **_path(path),
+        **planned.way(path),
         "extraCost": round(extra, DECIMALS["cost"]),
         "extraTerms": _terms({name: value - chosen.terms.get(name, 0.0) for name, value in path.terms.items()}),
     }
@@ -329,8 +355,8 @@ def _circuit(planned: Planned, circuit: PlacedCircuit) -> Document:
     standby = standby_of(placement)
     return {
         **found,
-        **_path(_between_gateways(placement.path, planned)),
-        "standby": _path(_between_gateways(standby, planned)) if standby else None,
+        **planned.way(_between_gateways(placement.path, planned)),
+        "standby": planned.way(_between_gateways(standby, planned)) if standby else None,
         "forecastModel": ", ".join(placement.path.forecast_models),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from foremesh.decide import Gateways, doubles
+from foremesh.decide.idle import WEIGHTS_ARE_ZERO
 from foremesh.model.link import PredictedLink
 from foremesh.model.series import Metric
 
@@ -61,9 +62,10 @@ def notes(planned: Planned) -> Iterable[str]:
     for id_, resolution in planned.decision.chosen.resolved.items():
         for message in resolution.left_out:
             yield f"Intent {id_} leaves a source out: {message}"
-    for id_, count in sorted(planned.decision.chosen.matched.items()):
-        if not count:
-            yield f"MeshPolicy {id_} matches no Intent"
+    yield from dict.fromkeys(  # of weights, one that is about several policies
+        remark.message if remark.reason == WEIGHTS_ARE_ZERO else f"MeshPolicy {id_}: {remark.message}"
+        for id_, remark in sorted(planned.decision.chosen.remarks.items())
+    )
     for id_, problem in sorted(doubles(bundle.declared.resources).items()):
         yield f"MeshResource {id_}: {problem.message}"
     gateways = Gateways.of(bundle.declared.resources.values())

@@ -146,6 +146,7 @@ def _placement(one: Document, page: Page) -> Iterator[Line]:
         yield from page.wrapped("", f"{about}: {state}", "bold red")
         why = one.get("infeasible") or one["problem"]
         yield from page.wrapped("  why: ", why["message"], "red")
+        yield from _nearest(why.get("shortfalls", ()), page)
     else:
         yield from page.wrapped("", about, "bold")
     if one["state"] == NOT_PLACED:
@@ -169,6 +170,13 @@ def _placement(one: Document, page: Page) -> Iterator[Line]:
         terms = {term: extra for term, extra in other["extraTerms"].items() if abs(extra) >= LEAST_SHOWN}
         parts = ", ".join(f"{term} {extra:+.3f}" for term, extra in terms.items()) or "every term alike"
         yield from page.wrapped(f"  next {other['extraCost']:+.3f}: ", f"{other['pathText']}: {parts}", "dim")
+
+
+def _nearest(shortfalls: Sequence[Document], page: Page) -> Iterator[Line]:
+    """How near the network comes to each of several requirements if nothing else is asked."""
+    if len(shortfalls) > 1 and any(one.get("best") for one in shortfalls):
+        had = (f"{one['requirement']} {one['best']} (asked {one['asked']})" for one in shortfalls if one.get("best"))
+        yield from page.wrapped("  best alone: ", ", ".join(had))
 
 
 def _policies(one: Document, page: Page) -> Iterator[Line]:

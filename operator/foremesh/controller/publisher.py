@@ -217,6 +217,7 @@ class Publisher:
                 decision.chosen.matched.get(id_, 0),
                 decision.chosen.shadows.get(id_),
                 unnamed=gateways.unnamed_in_policy(policy),
+                remark=decision.chosen.remarks.get(id_),
                 now=now,
             )
             await self._tell(record, "MeshPolicy", id_, verdicts.names_news(old.conditions, new.conditions))

@@ -12,6 +12,7 @@ import msgspec
 
 from foremesh.decide.adjacent import mesh_links
 from foremesh.decide.backups import back_up, detours, first_for, followed
+from foremesh.decide.idle import remarks
 from foremesh.decide.links import applied, narrow_links, silent_links, without_hope
 from foremesh.decide.pinning import pinning_policies
 from foremesh.decide.planners import MAIN, Planners
@@ -144,6 +145,7 @@ def decide(
         mesh,
         forecasts,
         shadowed,
+        remarks(declared.policies.values(), demands, matched),
     )
     return carry_on(declared, observed, chosen, settings, now_s=now_s, known=known)
 

@@ -18,7 +18,7 @@ from foremesh.routing.ask import Ask
 from foremesh.routing.cost import PROFILES, WEIGHED
 from foremesh.routing.demand import Candidate, Demand
 from foremesh.routing.explain import reached
-from foremesh.routing.needs import LISTS, SETS, asking, path_text
+from foremesh.routing.needs import LISTS, SETS, asking
 from foremesh.routing.policy import applied
 from foremesh.routing.relax import relaxed
 
@@ -163,7 +163,7 @@ def at_length(infeasible: Infeasible, intent: str, source: str, decision: Decisi
             if one.requirement in SETS:
                 ask = asking(ask, one.requirement, one.asked)
         near = relaxed(router, ask, first.requirement)
-        nearest, path = (near.nearest, path_text(router.gateways(near.route))) if near else ("", "")
+        nearest, path = (near.nearest, router.text(near.route)) if near else ("", "")
         found = (msgspec.structs.replace(first, nearest=nearest, path=path), *found[1:])
     return msgspec.structs.replace(infeasible, shortfalls=reached(router, ask, found))
 

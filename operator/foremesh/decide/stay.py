@@ -14,7 +14,7 @@ import msgspec
 from foremesh.decide.values import Declared
 from foremesh.model.circuit import Circuit, Figures, LabelAllocation, LabelState
 from foremesh.model.link import LinkId
-from foremesh.model.plan import Infeasible, Path, Placement, Plan
+from foremesh.model.plan import Infeasible, Path, Placement, Plan, way_text
 from foremesh.model.status import PlacementStatus
 from foremesh.network.circuits import base_class
 from foremesh.network.handover import label_in
@@ -22,7 +22,7 @@ from foremesh.network.mtu import links_of
 from foremesh.routing.adjacency import adjacency
 from foremesh.routing.demand import Demand, options
 from foremesh.routing.graph import build_graph
-from foremesh.routing.needs import path_text, short
+from foremesh.routing.needs import short
 from foremesh.routing.search import select_path
 
 
@@ -216,5 +216,5 @@ def _given_up(path: tuple[str, ...], cause: str, why: Infeasible | None = None) 
         requirement=why.requirement if why else "candidates",
         asked=why.asked if why else "",
         nearest="",
-        message=f"the path in use, {path_text(path)}, is not permitted any more: {cause}",
+        message=f"the path in use, {way_text(path)}, is not permitted any more: {cause}",
     )

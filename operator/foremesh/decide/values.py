@@ -117,6 +117,9 @@ class Chosen:
     shadows: Mapping[str, ShadowStatus] = field(default_factory=dict)
     """By policy in shadow, what it would change; nothing while telemetry is away."""
 
+    remarks: Mapping[str, Problem] = field(default_factory=dict)
+    """By policy that makes no difference, or leaves nothing to choose by, how that is; see ``idle``."""
+
     @cached_property
     def by_intent(self) -> Mapping[str, tuple[Placement, ...]]:
         """The placements of each intent that has any, gathered once: statuses are made intent by intent."""

@@ -167,6 +167,8 @@ class CircuitStatus(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False
     """When it came to its path, if it had another before."""
     moved_from: tuple[str, ...] = ()
     """The path that it had before."""
+    moved_from_underlays: tuple[str, ...] = ()
+    """The underlay of each of its links; empty where no label told."""
     failovers: int = 0
     """Times that its ends went to the standby by themselves."""
     observed_generation: int = 0

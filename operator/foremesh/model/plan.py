@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import zip_longest
+
 from foremesh.model.circuit import Figures
 from foremesh.model.link import LinkId
 from foremesh.model.manifest import Wire
+
+
+def way_text(gateways: Iterable[str], underlays: Iterable[str] = ()) -> str:
+    """A path for people: gateway names without their namespace, each with the underlay that leads to it where one is
+    named: ``ams > fra (mpls) > lon``."""
+    names = [gateway.rpartition("/")[2] for gateway in gateways]
+    over = ["", *(f" ({one})" if one else "" for one in underlays)]
+    return " > ".join(name + told for name, told in zip_longest(names, over, fillvalue=""))
 
 
 class Path(Wire, frozen=True, kw_only=True):
@@ -16,11 +27,14 @@ class Path(Wire, frozen=True, kw_only=True):
     terms: dict[str, float] = {}
     """The cost term by term; their sum is ``figures.cost``."""
     forecast_models: tuple[str, ...] = ()
+    underlays: tuple[str, ...] = ()
+    """By link, the underlay that it runs over where several join its two gateways, else empty; none at all where there
+    is no such link."""
 
     @property
     def text(self) -> str:
-        """The path for people: gateway names without their namespace."""
-        return " > ".join(gateway.rpartition("/")[2] for gateway in self.gateways)
+        """The path for people; of parallel underlays, it says which."""
+        return way_text(self.gateways, self.underlays)
 
 
 class Shortfall(Wire, frozen=True, kw_only=True):

@@ -175,6 +175,19 @@ class Topology:
         """The links from one gateway to another, over whichever underlay."""
         return self._over.get((src, dst), range(0))
 
+    def underlays(self, links: Sequence[int]) -> tuple[str, ...]:
+        """By link, its underlay where another joins the same gateways, else empty; none where there is no such link."""
+        if self._beside.isdisjoint(links):
+            return ()
+        return tuple(self.link_ids[link].underlay if link in self._beside else "" for link in links)
+
+    @cached_property
+    def _beside(self) -> frozenset[int]:
+        """Numbers of the links beside which there are others: they follow each other."""
+        alike = (self.src[1:] == self.src[:-1]) & (self.dst[1:] == self.dst[:-1])
+        second = np.flatnonzero(alike)
+        return frozenset((*second.tolist(), *(second + 1).tolist()))
+
     @cached_property
     def _over(self) -> dict[tuple[str, str], range]:
         found: dict[tuple[str, str], range] = {}

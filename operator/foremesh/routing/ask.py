@@ -18,7 +18,7 @@ import numpy as np
 from foremesh.model.circuit import Figures
 from foremesh.model.intent import Encryption, Requirements
 from foremesh.model.link import LinkId
-from foremesh.model.plan import Path
+from foremesh.model.plan import Path, way_text
 from foremesh.model.policy import Prefer
 from foremesh.routing.arrays import (
     BPS_SCALE,
@@ -254,20 +254,37 @@ class Router:
             ),
             terms={name: one / COST_SCALE for name, one in zip(TERMS, units, strict=True)},
             forecast_models=tuple(sorted(models)),
+            underlays=arrays.topology.underlays(links),
         )
 
     def gateways(self, route: Route) -> tuple[str, ...]:
         topology = self.arrays.topology
         return (topology.ids[route.steps[0]], *[topology.link_ids[link].dst for link in route.links])
 
-    def confined(self, ask: Ask, way: tuple[str, ...] | Route) -> Ask:
-        """The Ask confined to one path, for explanations."""
+    def underlays(self, route: Route) -> tuple[str, ...]:
+        """Of each link."""
+        ids = self.arrays.topology.link_ids
+        return tuple([ids[link].underlay for link in route.links])
+
+    def text(self, route: Route) -> str:
+        """A route for people; of parallel underlays, it says which."""
+        return way_text(self.gateways(route), self.arrays.topology.underlays(route.links))
+
+    def confined(self, ask: Ask, way: tuple[str, ...] | Route, underlays: Sequence[str] = ()) -> Ask:
+        """The Ask confined to one path, for explanations.
+
+        Args:
+            way: A route, or gateways; then of parallel underlays those that are named, or any.
+        """
         topology = self.arrays.topology
         gateways = self.gateways(way) if isinstance(way, Route) else way
         if isinstance(way, Route):
             numbers = list(way.links)
         else:
-            numbers = [link for step in pairwise(gateways) for link in topology.over(*step)]
+            named = underlays or [""] * len(gateways)
+            steps = zip(pairwise(gateways), named, strict=False)
+            links = [(link, underlay) for step, underlay in steps for link in topology.over(*step)]
+            numbers = [link for link, underlay in links if underlay in ("", topology.link_ids[link].underlay)]
         return replace(
             ask,
             sources={gateway: rtt for gateway, rtt in ask.sources.items() if gateway == gateways[0]},

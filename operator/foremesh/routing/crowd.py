@@ -288,10 +288,9 @@ class Crowd:
             plain = self.answer(question, route)
             assert plain is not None, "a path found at other prices is one at these"
             extras = [job for job, _ in unit.extras[:served]]
-            moves = self.router.gateways(route) != self.home(unit)
             gained = extras if unit.must else [*unit.members, *extras]
             way = Way(
-                cost=plain.cost * max(1, len(unit.members) + served) + (unit.stays if moves else 0),
+                cost=plain.cost * max(1, len(unit.members) + served) + (0 if self.stays(unit, route) else unit.stays),
                 value=sum(map(worth_of, gained)),
                 loads=self.loads(route, question.problem.least, self.more_of([*unit.members, *extras])),
             )
@@ -301,11 +300,12 @@ class Crowd:
     def carried(self, unit: Group) -> list[Job]:
         return [job for job in unit.jobs if job.carried and job.in_use]
 
-    def home(self, unit: Group) -> tuple[str, ...]:
-        """Where a unit stays if it does not move: the path in use, or else the one that it has in the plan so far."""
+    def stays(self, unit: Group, route: Route) -> bool:
+        """Whether a unit that takes a path does not move: it is the one in use, or else the one that it has in the plan
+        so far."""
         if carried := self.carried(unit):
-            return carried[0].in_use
-        return self.router.gateways(unit.route) if unit.route else ()
+            return self.placing.is_in_use(carried[0], route)
+        return unit.route is not None and unit.route.steps == route.steps
 
     def present(self, unit: Group) -> Key | None:
         """The path that a unit has now, as one of those that it may take."""
@@ -317,12 +317,12 @@ class Crowd:
         return None
 
     def in_place(self, unit: Group) -> Key | None:
-        """The path by which a circuit carries a unit, as one of those that it may take; that which it has in the plan
-        so far, if it is not to be had."""
+        """The path by which a circuit carries a unit, as one of those that it may take, or the same over parallel
+        underlays; that which it has in the plan so far, if it is not to be had."""
         carried = self.carried(unit)
         for number, (question, served) in enumerate(unit.questions) if carried else ():
             free = replace(question, problem=replace(question.problem, free=self.unpromised))
-            route = self.placing.as_carried(free, carried[0])
+            route = self.placing.as_carried(free, carried[0]) or self.placing.along(free, carried[0].in_use)
             if route is not None and served == len(unit.extras):
                 self.note(unit, route, number)
                 return route.steps, served

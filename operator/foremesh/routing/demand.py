@@ -315,6 +315,23 @@ def links_over(topology: Topology, path: Sequence[str], underlays: Sequence[str]
     return choices
 
 
+def runs_on(circuit: Circuit, gateways: Sequence[str], underlays: Sequence[str]) -> bool:
+    """Whether this is the path that a circuit runs on: the same gateways, and as far as its labels tell, the same
+    underlays."""
+    return circuit.status.path == gateways and alike(underlays_in_use(circuit), underlays)
+
+
+def came_from(circuit: Circuit, gateways: Sequence[str], underlays: Sequence[str]) -> bool:
+    """Whether this is the path that a circuit had before."""
+    status = circuit.status
+    return status.moved_from == gateways and alike(status.moved_from_underlays, underlays)
+
+
+def alike(told: Sequence[str], underlays: Sequence[str]) -> bool:
+    """Whether underlays of the same steps are the same, as far as both are known."""
+    return all(one == other for one, other in zip(told, underlays, strict=False) if one and other)
+
+
 def underlays_in_use(circuit: Circuit) -> tuple[str, ...]:
     """By link of the path in use, the underlay that it runs over; empty where no label tells."""
     told = [one for one in circuit.status.labels if one.path == circuit.status.path and one.underlays]

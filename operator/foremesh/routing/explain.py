@@ -27,7 +27,6 @@ from foremesh.routing.needs import (
     SETS,
     asked,
     asked_text,
-    path_text,
     short,
     unknown,
     unknown_mask,
@@ -57,7 +56,7 @@ def explain(
     found = sorted(relaxations(router, ask), key=lambda one: one.excess)
     if found:
         parts = [
-            f"{_asked(ask, one.name, imposed)}, {_had(one.nearest)} by {path_text(router.gateways(one.route))}"
+            f"{_asked(ask, one.name, imposed)}, {_had(one.nearest)} by {router.text(one.route)}"
             + (_narrowest(router, one) if narrowest else "")
             for one in found
         ]
@@ -110,7 +109,7 @@ def shortfalls(
             asked=asked_text(ask, name),
             policy=imposed.get(name, ""),
             nearest=near.nearest if near else "",
-            path=path_text(router.gateways(near.route)) if near else "",
+            path=router.text(near.route) if near else "",
         )
 
     return tuple(map(of, asked(ask)))
@@ -144,7 +143,7 @@ def _without_these(router: Router, ask: Ask, dropped: tuple[str, ...], imposed: 
         near = relaxed(router, without(ask, dropped[1:]), dropped[0])
         if near and not _unknowns(router, loose, near.route, dropped):
             route = near.route
-    way = path_text(router.gateways(route))
+    way = router.text(route)
     if missing:
         cause = f"{way} cannot be judged: {'; '.join(missing)}"
     else:

@@ -169,7 +169,7 @@ def unsettled(job: Job, arrays: Arrays, settings: PlannerSettings, timed: frozen
         return bool(job.prepared.asks)
     if not job.in_use:
         return False
-    if job.path.gateways != job.in_use or job.circuit is None or job.circuit.id in timed:
+    if not job.is_on(job.path) or job.circuit is None or job.circuit.id in timed:
         return True
     if not job.kept:
         return False

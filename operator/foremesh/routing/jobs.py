@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from foremesh.model.circuit import Circuit
-from foremesh.model.plan import Infeasible, Path, Placement
+from foremesh.model.plan import Infeasible, Path, Placement, way_text
 from foremesh.routing.ask import Ask
-from foremesh.routing.demand import Demand, Option, Traffic
+from foremesh.routing.demand import Demand, Option, Traffic, runs_on, underlays_in_use
 from foremesh.routing.labels import Problem, Route
-from foremesh.routing.needs import path_text
 from foremesh.routing.prices import Prices
 from foremesh.routing.stability import gain
 
@@ -87,6 +86,10 @@ class Job:
     def in_use(self) -> tuple[str, ...]:
         return self.circuit.status.path if self.circuit else ()
 
+    def is_on(self, path: Path) -> bool:
+        """Whether the circuit runs on a path already."""
+        return self.circuit is not None and runs_on(self.circuit, path.gateways, [one.underlay for one in path.links])
+
     @property
     def carried(self) -> bool:
         """Whether the circuit carries this demand already, and not only others of its class."""
@@ -123,7 +126,7 @@ class Job:
 
     def _reason(self, path: Path) -> str:
         if self.pinned:
-            return f"pinned to {path.text}: {latency_text(path)}"
+            return "; ".join(filter(None, (f"pinned to {path.text}: {latency_text(path)}", self.kept)))
         shared = ", which serves all that share the circuit" if self.joint else ""
         if self.infeasible is not None:
             told = self._told(path, "") if not self.kept else self.kept
@@ -136,19 +139,24 @@ class Job:
             return ""
         return f"; no bandwidth is left for its standby {self.standby.text}"
 
+    def _left(self, path: Path) -> str:
+        """The path in use, and over which underlays it runs if another one differs in nothing else."""
+        underlays = underlays_in_use(self.circuit) if self.circuit and path.gateways == self.in_use else ()
+        return way_text(self.in_use, underlays)
+
     def _told(self, path: Path, shared: str) -> str:
         if not (self.in_use and self.carried):
             return f"placed on {path.text}: {latency_text(path)}{shared}"
-        if path.gateways == self.in_use:
+        if self.is_on(path):
             return f"stays on {path.text}: {latency_text(path)}{shared}"
-        moved = f"moved from {path_text(self.in_use)} to {path.text}"
+        moved = f"moved from {self._left(path)} to {path.text}"
         if self.current is None:
             why = f"; the old path will not do ({self.lost})" if self.lost else ""
             return f"{moved}: {latency_text(path)}{why}{shared}"
         saved = gain(cost_of(self.current), cost_of(path))
         cheaper = f", cost {saved:.0%} lower" if not self.joint and (saved >= 0 or not self.yielded) else ""
         latency = f"{latency_text(self.current, unit='')} -> {latency_text(path)}"
-        when = f"; {path_text(self.in_use)} is forecast to be worse {self.when}" if self.when else ""
+        when = f"; {self._left(path)} is forecast to be worse {self.when}" if self.when else ""
         return f"{moved}: {latency}{loss_text(self.current, path)}{cheaper}{when}{shared}"
 
 

@@ -58,10 +58,6 @@ def short(gateway: str) -> str:
     return gateway.rpartition("/")[2]
 
 
-def path_text(gateways: Iterable[str]) -> str:
-    return " > ".join(short(gateway) for gateway in gateways)
-
-
 def asked(ask: Ask) -> tuple[str, ...]:
     """Names of the requirements that an Ask has."""
     return tuple(name for name in NAMES if _is_set(ask, name))

@@ -10,15 +10,15 @@ from itertools import chain, islice, pairwise
 import numpy as np
 from msgspec import structs
 
-from foremesh.model.plan import Infeasible
+from foremesh.model.plan import Infeasible, way_text
 from foremesh.routing.admission import Use, shortage, users
 from foremesh.routing.ask import Ask, Router
-from foremesh.routing.demand import Option, PlannerSettings, links_in_use, links_over, underlays_in_use
+from foremesh.routing.demand import Option, PlannerSettings, links_in_use, links_over, runs_on, underlays_in_use
 from foremesh.routing.explain import explain
 from foremesh.routing.horizon import Horizon
 from foremesh.routing.jobs import Job, Pair, Question
 from foremesh.routing.labels import Problem, Route, first_route, routes
-from foremesh.routing.needs import PASSING, path_text, without
+from foremesh.routing.needs import PASSING, without
 from foremesh.routing.sharing import asked_together
 from foremesh.routing.stability import Moves, stays_for_now, why_stays
 
@@ -115,10 +115,18 @@ class Placing:
         found = []
         for question in questions:
             fixed = self._fixed(job, question.ask).get((job.in_use[0], job.in_use[-1]))
-            route = self.as_carried(question, job) if fixed is None else self.along(question, fixed)
-            if route is not None and (fixed is None or self.router.gateways(route) == job.in_use):
+            if isinstance(fixed, Route):
+                route = self.along(question, fixed)
+            else:
+                route = self.as_carried(question, job) if fixed in (None, job.in_use) else None
+            if route is not None and self.is_in_use(job, route):
                 found.append((route, question))
         return min(found, key=lambda one: one[0].key, default=None)
+
+    def is_in_use(self, job: Job, route: Route) -> bool:
+        """Whether a demand's circuit runs on this very route; as far as is known over which underlays."""
+        router = self.router
+        return job.circuit is not None and runs_on(job.circuit, router.gateways(route), router.underlays(route))
 
     def settle(self, job: Job, found: Found, others: Sequence[Found] = ()) -> None:
         """Take a path, promise its bandwidth, share its circuit."""
@@ -173,9 +181,8 @@ class Placing:
         """
         chosen = found[0]
         old = None
-        if job.in_use and not job.pinned:
-            same = self.router.gateways(chosen[0]) == job.in_use
-            old = chosen if same else self.by_use(job, questions)
+        if job.in_use and job.pinned in ((), job.in_use):  # a pin leaves open which of parallel underlays it is
+            old = chosen if self.is_in_use(job, chosen[0]) else self.by_use(job, questions)
         if old is not None and old is not chosen and job.circuit is not None:
             job.kept = why_stays(self.router, self.settings, job.circuit, old, chosen, self.moves, self.horizon)
             if job.kept:
@@ -193,7 +200,7 @@ class Placing:
         if not job.in_use or job.pinned or job.circuit is None:
             return None
         horizon, router = self.horizon, self.router
-        if found and router.gateways(found[0][0]) == job.in_use:
+        if found and self.is_in_use(job, found[0][0]):
             return None
         if not horizon.changes(links_in_use(router.arrays, job.circuit)) or self.by_use(job, questions):
             return None
@@ -295,15 +302,15 @@ class Placing:
         return first_route(confined) if all(choices) else None
 
     def as_carried(self, question: Question, job: Job) -> Route | None:
-        """The path in use, over the very links that it runs over if these solve the problem, or else over parallel
-        ones."""
+        """The path in use, if it solves the problem: over the very links that it runs over or, where it is not known of
+        parallel ones which these are, over the best."""
         topology, underlays = self.router.arrays.topology, underlays_in_use(job.circuit) if job.circuit else ()
-        links = [one[0] for one in links_over(topology, job.in_use, underlays) if len(one) == 1] if underlays else []
-        if links and len(links) == len(job.in_use) - 1:
-            route = question.problem.route((topology.number[job.in_use[0]], *links))
-            if route is not None:
-                return route
-        return self.along(question, job.in_use)
+        steps = links_over(topology, job.in_use, underlays) if underlays else ()
+        if steps and all(len(one) == 1 for one in steps):
+            route = question.problem.route((topology.number[job.in_use[0]], *(one[0] for one in steps)))
+        else:
+            route = self.along(question, job.in_use)
+        return route if route is not None and self.is_in_use(job, route) else None
 
     def _join(self, job: Job) -> bool:
         """Look for a path that serves a demand together with those whose circuit it has to share."""
@@ -345,9 +352,9 @@ class Placing:
             return UNEXPLAINED
         again = [gateway for number, gateway in enumerate(job.in_use) if gateway in job.in_use[:number]]
         if again:
-            return f"it passes {path_text(again[:1])} twice"
+            return f"it passes {way_text(again[:1])} twice"
         for option, ask in job.prepared.asks:
-            old = self.router.confined(ask, job.in_use)
+            old = self.router.confined(ask, job.in_use, underlays_in_use(job.circuit) if job.circuit else ())
             if not (old.sources and old.destinations):
                 continue
             if self.router.best(old) is not None:
@@ -363,13 +370,13 @@ class Placing:
         alone = first_route(question.problem) if fixed and not job.pinned else None
         if job.pinned:
             ask = self.router.confined(ask, job.pinned)
-            prefix = f"pinned to {path_text(job.pinned)}: "
+            prefix = f"pinned to {way_text(job.pinned)}: "
         elif alone is not None:
             pair = min(fixed, key=lambda pair: self._turn.get((job.prepared.sharing, pair), -1))
             partners = self.sharing.get((job.prepared.sharing, pair), [])
             ask = self.router.confined(ask, fixed[pair])
             whose = f"shared with {partners[0].demand.intent.id}" if partners else "pinned"
-            prefix = f"the circuit of class {job.demand.class_} {path_text(pair)} is {whose}: "
+            prefix = f"the circuit of class {job.demand.class_} {way_text(pair)} is {whose}: "
         needs = ask.requirements
         if needs.min_bandwidth or needs.reverse:
             found = shortage(self.router, job, ask, self._promised())
@@ -380,7 +387,7 @@ class Placing:
         # Sources of one intent share its circuit even where it is dedicated.
         if alone is None or not partners or job.demand.intent.id in {one.demand.intent.id for one in partners}:
             return why
-        way = path_text(self.router.gateways(alone))
+        way = self.router.text(alone)
         told = f"{why.message}; with dedicated: true, a circuit of its own, it gets {way}"
         return structs.replace(why, requirement="dedicated", asked="false", nearest="true", message=told)
 

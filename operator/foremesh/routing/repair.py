@@ -26,7 +26,6 @@ from foremesh.routing.ask import least_units
 from foremesh.routing.crowd import CIRCUIT, MOST_UNITS, Crowd, Effort, Group, Key, least_of, most_asked
 from foremesh.routing.jobs import Job
 from foremesh.routing.labels import Route
-from foremesh.routing.needs import path_text
 from foremesh.routing.packing import NONE, Way, pack
 from foremesh.routing.placing import Placing
 from foremesh.routing.values import Ints
@@ -307,14 +306,14 @@ class _Repair(Crowd):
                 if job.path is None:
                     continue
                 old, new = values["route"], job.route
-                if job.in_use and values["path"].gateways == job.in_use:
+                if job.is_on(values["path"]):
                     job.current = values["path"]
                 if new.cost <= old.cost or new.steps == old.steps:
                     continue
                 left = {*old.links} - {*new.links}
                 names = [one.demand.intent.id for one in placed if one.route and left & {*one.route.links}]
                 whom = f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}" if names else "others"
-                job.yielded = f"; {path_text(values['path'].gateways)} is left to {whom}"
+                job.yielded = f"; {values['path'].text} is left to {whom}"
 
 
 def _add(used: Ints, loads: Any, sign: int) -> None:

@@ -14,7 +14,7 @@ from msgspec import structs
 from foremesh.model.units import Bandwidth, Milliseconds, Ratio
 from foremesh.routing.ask import Ask
 from foremesh.routing.jobs import Job, Question
-from foremesh.routing.needs import PASSING, path_text, without
+from foremesh.routing.needs import PASSING, without
 from foremesh.routing.placing import Placing
 from foremesh.routing.values import Bools
 
@@ -54,7 +54,7 @@ def _rescue(placing: Placing, job: Job) -> None:
     if placed:
         nearly = within((placing.question(option, _nearly(ask)) for option, ask in asks), alive & measured)
         if old := placing.by_use(job, nearly):
-            job.kept = f"kept {path_text(job.in_use)}: it nearly does, and no other is certain to"
+            job.kept = f"kept {placing.router.text(old[0])}: it nearly does, and no other is certain to"
             placing.settle(job, old)
             return
     for caution in LESS_CAUTIOUS:
@@ -71,7 +71,7 @@ def _rescue(placing: Placing, job: Job) -> None:
             placing.move(job, asked, found)
             return
     if old := placing.by_use(job, loose):
-        job.kept = f"kept {path_text(job.in_use)}: every way is dead"
+        job.kept = f"kept {router.text(old[0])}: every way is dead"
         placing.settle(job, old)
     elif found := placing.answers(job, loose):
         placing.settle(job, found[0], found)

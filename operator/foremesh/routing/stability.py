@@ -22,10 +22,9 @@ from foremesh.model.circuit import Circuit
 from foremesh.model.plan import Path
 from foremesh.routing.ask import Router
 from foremesh.routing.cost import COST_SCALE
-from foremesh.routing.demand import PlannerSettings
+from foremesh.routing.demand import PlannerSettings, came_from
 from foremesh.routing.horizon import EQUAL, Horizon
 from foremesh.routing.labels import Route
-from foremesh.routing.needs import path_text
 
 if TYPE_CHECKING:
     from foremesh.routing.jobs import Question
@@ -91,11 +90,11 @@ def why_stays(
     the other is better by more than a move is worth, or alive while the one in use is dead."""
     if is_dead(router, old[0]) and not is_dead(router, new[0]):
         return ""
-    status, there = circuit.status, router.gateways(new[0])
-    text, kept = path_text(there), f"kept {path_text(status.path)}: "
+    text, kept = router.text(new[0]), f"kept {router.text(old[0])}: "
     if dwelling := why_dwells(settings, circuit, moves):
         return kept + dwelling
-    back = there == status.moved_from and moves.since_s(circuit) < RETURN * settings.dwell_s
+    there = router.gateways(new[0]), router.underlays(new[0])
+    back = came_from(circuit, *there) and moves.since_s(circuit) < RETURN * settings.dwell_s
     needed, known = due(router, settings, old, new[0], back=back)
     if old[0].cost == new[0].cost:
         return f"{kept}{text} costs the same"
@@ -133,7 +132,7 @@ def why_queues(
     """Why a circuit may not come to another path with this plan; empty if it may, and then it counts as having come."""
     if moves.admits(circuit, set(new.links) - set(old.links)):
         return ""
-    text = path_text(router.gateways(new))
+    text = router.text(new)
     return f"others go to {text} first, {settings.most_moves:.0%} of circuits in a plan at most"
 
 
@@ -166,7 +165,7 @@ def stays_for_now(
         needed, _ = due(router, settings, old, new[0])
         if horizon.best(stay, horizon.cost(new[0], new[1].ask), needed)[:1] == (0,):
             return "", when
-    kept = f"kept {path_text(router.gateways(route))}"
+    kept = f"kept {router.text(route)}"
     if not limits:
         return f"{kept}: no moment is forecast at which it breaks a limit", ""
     told = f"it is forecast to break {' and '.join(limits)} {when}"

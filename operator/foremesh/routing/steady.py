@@ -26,10 +26,10 @@ import numpy as np
 from foremesh.model.series import Floats
 from foremesh.routing.ask import Ask
 from foremesh.routing.cost import COST_SCALE
-from foremesh.routing.demand import Option
+from foremesh.routing.demand import Option, came_from
 from foremesh.routing.jobs import Job, Pair, Question
 from foremesh.routing.labels import Route, first_route
-from foremesh.routing.needs import path_text, without
+from foremesh.routing.needs import without
 from foremesh.routing.outlook import Outlook
 from foremesh.routing.placing import Placing
 from foremesh.routing.sharing import asked_together
@@ -116,7 +116,7 @@ class _Weighing:
         waiting = [
             number
             for number, circuit in enumerate(self._circuits)
-            if risks[number] > worth or (circuit.in_use and self._gateways(circuit.route) != circuit.in_use)
+            if risks[number] > worth or (circuit.in_use and not self._is_in_use(circuit, circuit.route))
         ]
         waiting.sort(key=lambda number: (-self._circuits[number].priority, -risks[number], self._circuits[number].key))
         changed = False
@@ -147,7 +147,7 @@ class _Weighing:
             confined = [replace(one, problem=one.problem.within(usable)) for one in questions]
             answers = list(self._answers(circuit, confined))
             if caution is None and circuit.in_use:
-                answers += [(route, one) for one in confined if (route := placing.along(one, circuit.in_use))]
+                answers += [(route, one) for one in confined if (route := placing.as_carried(one, job))]
             for route, question in answers:
                 ends = self._gateways(route)[:: max(1, route.hops)]
                 if (circuit.key[0], ends) not in placing.sharing:  # another circuit's path is not its own to choose
@@ -157,7 +157,7 @@ class _Weighing:
             priced = [one.problem.route(steps) for one in lenient if one.option is way.option]
             if priced and priced[0]:
                 found[steps] = replace(way, route=priced[0])
-        stay = next((steps for steps, way in found.items() if self._gateways(way.route) == circuit.in_use), None)
+        stay = next((steps for steps, way in found.items() if self._is_in_use(circuit, way.route)), None)
         return found, stay
 
     def _asks(self, circuit: _Circuit) -> Sequence[tuple[Option, Ask]]:
@@ -201,7 +201,7 @@ class _Weighing:
         horizon = self.placing.horizon
         if horizon.changes((*stay[1:], *best[1:])):
             old, new = (self._course(circuit, ways[steps], others, before) for steps in (stay, best))
-            if why := horizon.why_waits(old, new, moving[best], path_text(self._gateways(ways[best].route))):
+            if why := horizon.why_waits(old, new, moving[best], self.router.text(ways[best].route)):
                 return stay, why
         if best != circuit.route.steps and (why := self._why_held(circuit, ways[stay], ways[best])):
             return next(steps for steps in ranked if steps in (stay, circuit.route.steps)), why
@@ -228,18 +228,18 @@ class _Weighing:
 
     def _worth(self, circuit: _Circuit, old: _Way, new: _Way) -> float:
         """What a move has to bring in, as a share of what the path in use costs."""
-        settings, status = self.placing.settings, circuit.members[0].circuit
-        left = status.status.moved_from if status else ()
+        settings, record, router = self.placing.settings, circuit.members[0].circuit, self.router
         asked = self.placing.question(old.option, old.ask)
-        needed, known = due(self.router, settings, (old.route, asked), new.route)
-        back = settings.margin if left and self._gateways(new.route) == left else 0.0
+        needed, known = due(router, settings, (old.route, asked), new.route)
+        there = router.gateways(new.route), router.underlays(new.route)
+        back = settings.margin if record and came_from(record, *there) else 0.0
         return (needed * COST_SCALE / max(1, old.route.cost) if known else settings.move_worth) + back
 
     def _take(self, circuit: _Circuit, ways: dict[Steps, _Way], best: Steps, stay: Steps | None, why: str) -> _Circuit:
         """Give a circuit another path than the plan had for it."""
         placing, router, way = self.placing, self.router, ways[best]
         old = None if stay is None else ways[stay]
-        other = path_text(self._gateways(circuit.route))
+        other = router.text(circuit.route)
         placing.sharing.pop(circuit.key)
         for job in circuit.members:
             asked = self._asked(job, way)
@@ -251,7 +251,7 @@ class _Weighing:
             if best == stay:
                 job.current = job.path
                 why = why or f"with all that share links, {other} is not worth a move"
-                job.kept = f"kept {path_text(circuit.in_use)}: {why}"
+                job.kept = f"kept {router.text(way.route)}: {why}"
             elif old is not None and gain(old.route.cost, way.route.cost) > 0:
                 job.current = router.path(old.route, asked, router.prices(asked))
             else:
@@ -268,6 +268,9 @@ class _Weighing:
 
     def _risk(self, circuit: _Circuit) -> float:
         return sum(self._outlook.broken(circuit.route, self._asked(job)) for job in circuit.members)
+
+    def _is_in_use(self, circuit: _Circuit, route: Route) -> bool:
+        return self.placing.is_in_use(circuit.members[0], route)
 
     def _gateways(self, route: Route) -> tuple[str, ...]:
         return self.router.gateways(route)

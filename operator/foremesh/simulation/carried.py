@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState
 from foremesh.model.meta import Meta, Ref
-from foremesh.model.plan import Placement
+from foremesh.model.plan import Path, Placement
 from foremesh.model.series import Floats
 from foremesh.network.circuits import circuit_id
 from foremesh.simulation.scene import Scene
 from foremesh.simulation.world import LinkState
 
-Moved = tuple[datetime | None, tuple[str, ...]]
+Moved = tuple[datetime | None, Path | None]
 
 
 class Carried:
@@ -33,10 +33,10 @@ class Carried:
         self, scene: Scene, placements: Sequence[Placement], before: Carried | None = None, *, now_s: float = 0.0
     ) -> None:
         self.placements = tuple(placements)
-        old = before.moved if before else ((None, ()),) * len(self.placements)
+        old = before.moved if before else ((None, None),) * len(self.placements)
         places = before.placements if before else self.placements
         self.moved: tuple[Moved, ...] = tuple(
-            (datetime.fromtimestamp(now_s, UTC), was.path.gateways)
+            (datetime.fromtimestamp(now_s, UTC), was.path)
             if was.path and is_.path and was.path.links != is_.path.links
             else last
             for was, is_, last in zip(places, self.placements, old, strict=True)
@@ -70,7 +70,7 @@ class Carried:
             gateways = placement.path.gateways
             id_ = circuit_id(gateways[0], gateways[-1], demand.class_)
             shared = found[id_].status.intents if id_ in found else ()
-            found[id_] = _circuit(id_, demand.class_, gateways, (*shared, demand.intent.id), moved)
+            found[id_] = _circuit(id_, demand.class_, placement.path, (*shared, demand.intent.id), moved)
         return tuple(found.values())
 
     def judge(self, state: LinkState) -> tuple[Floats, NDArray[np.bool_]]:
@@ -103,8 +103,9 @@ class Carried:
         return found
 
 
-def _circuit(id_: str, class_: str, gateways: tuple[str, ...], intents: tuple[str, ...], moved: Moved) -> Circuit:
-    ref = Ref.parse(id_)
+def _circuit(id_: str, class_: str, path: Path, intents: tuple[str, ...], moved: Moved) -> Circuit:
+    ref, gateways, left = Ref.parse(id_), path.gateways, moved[1]
+    underlays = _underlays(path)
     return Circuit(
         meta=Meta(name=ref.name, namespace=ref.namespace),
         spec=CircuitSpec(from_=gateways[0], to=gateways[-1], class_=class_),
@@ -112,7 +113,12 @@ def _circuit(id_: str, class_: str, gateways: tuple[str, ...], intents: tuple[st
             path=gateways,
             intents=intents,
             moved_at=moved[0],
-            moved_from=moved[1],
-            labels=(LabelAllocation(number=0, state=LabelState.ACTIVE, path=gateways),),
+            moved_from=left.gateways if left else (),
+            moved_from_underlays=_underlays(left) if left else (),
+            labels=(LabelAllocation(number=0, state=LabelState.ACTIVE, path=gateways, underlays=underlays),),
         ),
     )
+
+
+def _underlays(path: Path) -> tuple[str, ...]:
+    return tuple([link.underlay for link in path.links])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from foremesh.controller.conditions import merge, state
+from foremesh.decide import Problem
 from foremesh.model.circuit import Condition
 from foremesh.model.policy import Policy
 from foremesh.model.status import PolicyStatus, ShadowStatus
@@ -39,6 +40,7 @@ def policy_status(
     shadow: ShadowStatus | None = None,
     *,
     unnamed: Iterable[str] = (),
+    remark: Problem | None = None,
     now: str,
 ) -> PolicyStatus:
     """The status of a MeshPolicy.
@@ -47,9 +49,12 @@ def policy_status(
         matched: Intents that it is about.
         shadow: What it would change, if it is in shadow; None keeps what was said last, as while telemetry is away.
         unnamed: What it names and no gateway is.
+        remark: How it makes no difference, or leaves nothing to choose paths by; None if it does not.
     """
     generation = policy.meta.generation
     conditions = [state("Ready", True, "InForce", "every plan follows it"), *names_known(unnamed)]
+    if remark is not None:
+        conditions.append(state("Effective", False, remark.reason, remark.message))
     if not policy.in_force:
         shadow = shadow or old.shadow
         told = shadow_text(shadow) if shadow else "what it would change is not known before the next plan"

@@ -13,9 +13,10 @@ from foremesh.controller.verdicts.protection import protected
 from foremesh.decide import Decision, Observed
 from foremesh.model.circuit import Circuit, CircuitStatus, Condition, Figures, LabelAllocation, LabelState
 from foremesh.model.mesh import PlacedCircuit
-from foremesh.model.plan import Path
+from foremesh.model.plan import Path, way_text
 from foremesh.network.mtu import links_of
 from foremesh.network.programmed import Applied, unheard_by
+from foremesh.routing.demand import alike, runs_on, underlays_in_use
 
 
 def circuit_status(
@@ -33,7 +34,7 @@ def circuit_status(
     served = decision.served.get(circuit.id, ())
     path = active.path if active else before.path or (staging.path if staging else ())
     predicted, models, why = before.predicted, before.forecast_model, before.forecast_reason
-    if chosen is not None and chosen.gateways == path and not decision.chosen.problem:
+    if chosen is not None and _runs(chosen, path, active) and not decision.chosen.problem:
         predicted, models = _predicted(chosen, decision), ", ".join(chosen.forecast_models)
         why = why_text(chosen.links, decision.chosen.forecasts)
     conditions = [
@@ -45,7 +46,7 @@ def circuit_status(
     conditions.append(protected(circuit, active, standby, next_standby, observed, decision.state.members))
     conditions += keys_current(circuit, decision.state)
     generation = old.meta.generation
-    moved = active is not None and bool(before.path) and before.path != path
+    moved = active is not None and bool(before.path) and not runs_on(old, active.path, active.underlays)
     return CircuitStatus(
         number=circuit.number,
         class_number=circuit.class_number,
@@ -63,10 +64,17 @@ def circuit_status(
         moves=before.moves + (moved and not circuit.failed_over),
         moved_at=datetime.fromisoformat(now) if moved else before.moved_at,
         moved_from=before.path if moved else before.moved_from,
+        moved_from_underlays=underlays_in_use(old) if moved else before.moved_from_underlays,
         failovers=before.failovers + circuit.failed_over,
         observed_generation=generation,
         conditions=merge(before.conditions, conditions, generation=generation, now=now),
     )
+
+
+def _runs(chosen: Path, path: tuple[str, ...], active: LabelAllocation | None) -> bool:
+    """Whether packets take the path that the plan has, and not one over a parallel underlay."""
+    there = active.underlays if active else ()
+    return chosen.gateways == path and alike(there, [link.underlay for link in chosen.links])
 
 
 def _label(circuit: PlacedCircuit, wanted: LabelState) -> LabelAllocation | None:
@@ -120,13 +128,22 @@ def _planned(active: LabelAllocation | None, staging: LabelAllocation | None, se
         )
     if staging is not None and active is not None:
         return state(
-            "Planned", True, "Moving", f"it moves to {text(staging.path)}; {text(active.path)} serves till then{waits}"
+            "Planned",
+            True,
+            "Moving",
+            f"it moves to {_way(staging, active)}; {_way(active, staging)} serves till then{waits}",
         )
     chosen = active or staging
     if chosen is None:
         message = "no label is free for its path, or a gateway of it has not told yet what it runs"
         return state("Planned", False, "NoLabel", f"{message}; nothing is sent through it")
     return state("Planned", True, "PathChosen", f"it runs {text(chosen.path)}")
+
+
+def _way(label: LabelAllocation, other: LabelAllocation) -> str:
+    """The way of a label, and over which underlays if that is all that it differs in from another's."""
+    told = label.underlays if label.path == other.path and label.underlays != other.underlays else ()
+    return way_text(label.path, told)
 
 
 def _programmed(active: LabelAllocation | None, staging: LabelAllocation | None, observed: Observed) -> Condition:

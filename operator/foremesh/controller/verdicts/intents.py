@@ -82,7 +82,7 @@ def intent_status(
         circuits=tuple(dict.fromkeys(one.circuit for one in status.placements if one.circuit)),
         observed=measured_placement(worst, decision, observed),
     )
-    if path == old.path and (decision.chosen.problem or path != worst.path.text):
+    if path == old.path and (decision.chosen.problem or path != text(worst.path.gateways)):
         return msgspec.structs.replace(
             status,
             predicted=old.predicted,

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from foremesh.controller.conditions import find
-from foremesh.controller.verdicts.figures import text
 from foremesh.controller.verdicts.intents import AWAY
 from foremesh.controller.verdicts.resources import GATEWAY_LEFT
-from foremesh.model.circuit import CircuitStatus, Condition, Figures
+from foremesh.model.circuit import CircuitStatus, Condition, Figures, LabelState
+from foremesh.model.plan import way_text
 from foremesh.model.status import IntentStatus, PolicyStatus, ResourceStatus
 
 NUMBER = re.compile(r"(?<![\w-])\d+(\.\d+)?")
@@ -65,11 +65,15 @@ def _fresh(type_: str, old: Iterable[Condition], new: Iterable[Condition]) -> li
 
 def circuit_news(old: CircuitStatus, new: CircuitStatus) -> list[News]:
     """What happened to a Circuit that people should hear of."""
+    same = new.path == old.path  # then it is over another underlay
+    way = f"from {way_text(old.path, new.moved_from_underlays if same else ())} to "
+    active = next((one for one in new.labels if one.state is LabelState.ACTIVE), None)
+    way += way_text(new.path, active.underlays if same and active else ())
     if new.failovers > old.failovers:
         why = "its ends found the path dead, or far worse, and switched by themselves"
-        return [("Warning", "FailedOver", f"from {text(old.path)} to {text(new.path)}: {why}")]
+        return [("Warning", "FailedOver", f"{way}: {why}")]
     if new.moves > old.moves:
-        return [("Normal", "Moved", f"from {text(old.path)} to {text(new.path)}")]
+        return [("Normal", "Moved", way)]
     return []
 
 
