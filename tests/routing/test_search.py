@@ -368,7 +368,7 @@ GIVEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "loss.median is 2; it must be a number from 0 to 1",
     ),
     "free-below": ({"free_bps": Figure(median=-1.0, pessimistic=0.0)}, {}, "free_bps.median is -1"),
-    "price-below": ({"egress_price": -2.0}, {}, "egress_price is -2; it must be a finite .*, or None if it is unknown"),
+    "price-below": ({"egress_price": -2.0}, {}, "egress_price is -2; it must be a number .*, or None if it is unknown"),
     "capacity-endless": ({"capacity_bps": math.inf}, {}, "capacity_bps is inf"),
     "step-nan": (
         {"course": Course(step_s=60.0, loss=(Figure(median=0.0, pessimistic=math.nan),))},
@@ -430,6 +430,10 @@ GIVEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"requirements": Requirements(encryption="strong")},  # type: ignore[arg-type]
         "requirements.encryption is 'strong'; it must be an Encryption",
     ),
+    "limits-huge": ({}, {"requirements": Requirements(min_bandwidth=10**400)}, "it must be a number from 0 to 1e"),
+    "hops-and-a-half": ({}, {"requirements": Requirements(max_hops=1.5)}, "max_hops is 1.5; it must be a whole number"),
+    "runners-up-and-a-half": ({}, {"runners_up": 1.5}, "runners_up is 1.5; it must be a whole number"),
+    "through-nothing": ({}, {"through": ((),)}, "none of them empty"),
     "through-text": ({}, {"through": "ams"}, "through is 'ams'; it must be groups of gateways, each a tuple"),
     "through-texts": ({}, {"through": ("ams",)}, "a group of through is .*'ams'"),
     "prefer-text": ({}, {"prefer": (Prefer(regions="eu"),)}, "prefer.regions is 'eu'; .* give a tuple"),  # type: ignore[arg-type]
@@ -477,6 +481,8 @@ LINK, BACK, A, B = link("a", "b"), link("b", "a"), node("a"), node("b")
         (None, "graph is None; it must be a MeshGraph"),
         (mesh(A, B, A, links=(LINK,)), "gateway a is in the graph twice"),
         (mesh(A, B, links=(LINK, BACK, link("a", "b", 5.0))), "link a->b/internet is in the graph twice"),
+        (mesh(structs.replace(A, id=1), B, links=(LINK,)), "the id of a gateway is 1; it must be a string"),
+        (mesh(structs.replace(A, role="Foo"), B, links=(LINK,)), "gateway a: role is 'Foo'; it must be a Role"),
         (mesh("a", "b", links=(LINK,)), "one of the graph's nodes is 'a'; it must be a Node"),  # type: ignore[arg-type]
         (mesh(A, B, links=("a->b",)), "one of the graph's links is 'a->b'; it must be a Pred"),  # type: ignore[arg-type]
     ],

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 
 from foremesh.model.intent import Profile
 from foremesh.model.policy import CostWeights
@@ -79,8 +80,8 @@ class Weights:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"cost weight {field.name} is {value}; it must be a finite number of at least 0")
+            if not (isinstance(value, Real) and math.isfinite(value) and float(value) >= 0):
+                raise ValueError(f"cost weight {field.name} is {value!r}; it must be a finite number of at least 0")
 
     def override(self, weights: CostWeights) -> Weights:
         """These weights, with those that ``weights`` sets in their place."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from foremesh.model.intent import Avoid, Encryption, Requirements
 from foremesh.model.link import Course, Figure, LinkId, MeshGraph, Node, PredictedLink
 from foremesh.model.policy import Prefer
+from foremesh.model.resource import Role
 
+LARGEST = 1e18
+"""No figure is larger, whatever its unit: of what is, sums would not be exact."""
 LINK_FIGURES = (("rtt_ms", math.inf), ("loss", 1.0), ("free_bps", math.inf))
 """Predictions of links, and the most that they can be."""
 ROUNDING = 1e-6
@@ -50,6 +53,10 @@ def _check_ids(graph: MeshGraph) -> None:
     for node in graph.nodes:
         if not isinstance(node, Node):
             raise ValueError(f"one of the graph's nodes is {node!r}; it must be a Node")
+        if not isinstance(node.id, str):
+            raise ValueError(f"the id of a gateway is {node.id!r}; it must be a string such as 'mesh/ams'")
+        if not isinstance(node.role, Role):
+            raise ValueError(f"gateway {node.id}: role is {node.role!r}; it must be a Role, such as Role.CORE")
         if node.id in gateways:
             raise ValueError(f"gateway {node.id} is in the graph twice; which of the two holds is not known")
         gateways.add(node.id)
@@ -117,6 +124,7 @@ def check_requirements(whose: str, needs: Requirements) -> None:
         raise ValueError(f"{whose}requirements is {needs!r}; it must be a Requirements")
     for name in ASKED:
         check_number(f"{whose}requirements.{name}", getattr(needs, name), 1.0 if name == "max_loss" else math.inf, None)
+    check_count(f"{whose}requirements.max_hops", needs.max_hops)
     for name in NAMES:
         check_names(f"{whose}requirements.{name}", getattr(needs, name))
     if not isinstance(needs.avoid, Avoid):
@@ -144,6 +152,8 @@ def check_through(through: Iterable[Iterable[str]]) -> tuple[tuple[str, ...], ..
         if isinstance(group, str) or not isinstance(group, Iterable):
             raise ValueError(f"a group of {wrong}")
         groups.append(tuple(group))
+        if not groups[-1]:
+            raise ValueError(f"a group of {wrong[:-1]}, and none of them empty: no path passes one of nothing")
         check_names("a group of through", groups[-1])
     return tuple(groups)
 
@@ -200,9 +210,18 @@ def check_number(what: str, value: Any, most: float = math.inf, unknown: bool | 
     if value is None and unknown is not False:
         return
     if not _fits(value, most):
-        limits = "a finite number of at least 0" if most == math.inf else f"a number from 0 to {most:g}"
+        limits = f"a number from 0 to {min(most, LARGEST):g}"
         or_none = {True: ", or None if it is unknown", None: ", or None if nothing is asked", False: ""}[unknown]
         raise ValueError(f"{what} is {_told(value)}; it must be {limits}{or_none}")
+
+
+def check_count(what: str, value: Any) -> None:
+    """
+    Raises:
+        ValueError: If it is given, and not a whole number.
+    """
+    if value is not None and not isinstance(value, Integral):
+        raise ValueError(f"{what} is {value!r}; it must be a whole number")
 
 
 def _check_figure(kind: str, one: PredictedLink | Node, name: str, most: float) -> None:
@@ -234,7 +253,7 @@ def _refuse(what: str, figure: Any, name: str, most: float) -> None:
 
 def _fits(value: Any, most: float) -> bool:
     number = isinstance(value, (int, float, Real))  # the last is slow, and for numpy's
-    return number and not isinstance(value, bool) and 0 <= value <= most and value < math.inf
+    return number and not isinstance(value, bool) and 0 <= value <= most and value <= LARGEST
 
 
 def _told(value: Any) -> str:

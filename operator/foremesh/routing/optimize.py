@@ -14,7 +14,7 @@ from foremesh.model.meta import Meta
 from foremesh.model.plan import Infeasible, Path
 from foremesh.model.resource import GatewaySpec, Resource, ResourceSpec, ResourceType, Role
 from foremesh.routing.demand import Candidate, Demand, PlannerSettings
-from foremesh.routing.given import check_graph, check_names, check_number, check_requirements
+from foremesh.routing.given import check_count, check_graph, check_names, check_number, check_requirements
 from foremesh.routing.planner import make_plan
 
 HERE = "circuits"
@@ -190,6 +190,7 @@ def _check_settings(settings: PlannerSettings) -> None:
         raise ValueError(f"settings is {settings!r}; it must be a PlannerSettings")
     for name in ("margin", "move_worth", "dwell_s", "margin_ms", "runners_up"):
         check_number(f"settings.{name}", getattr(settings, name))
+    check_count("settings.runners_up", settings.runners_up)
     check_number("settings.most_moves", settings.most_moves, most=1.0)
 
 

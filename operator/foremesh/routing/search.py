@@ -17,6 +17,7 @@ from foremesh.routing.ask import Ask, Router, traffic_bps
 from foremesh.routing.cost import PROFILES, Weights
 from foremesh.routing.explain import explain, reached
 from foremesh.routing.given import (
+    check_count,
     check_ends,
     check_graph,
     check_number,
@@ -105,6 +106,7 @@ def select_path(
     check_ends("destination_gateways", destination_gateways)
     check_requirements("", needs)
     check_rates("reserved_bps", {} if reserved_bps is None else reserved_bps)
+    check_count("runners_up", runners_up)
     check_number("runners_up", runners_up)
     if not isinstance(weights, Weights):
         raise ValueError(f"weights is {weights!r}; it must be a Weights, such as PROFILES[Profile.LATENCY]")
