@@ -359,7 +359,7 @@ GIVEN: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "rtt-below": (
         {"rtt_ms": Figure(median=3.0, pessimistic=-5.0)},
         {},
-        "rtt_ms.pessimistic is -5; it must be a finite",
+        "rtt_ms.pessimistic is -5; it must be a number",
     ),
     "price-text": ({"egress_price": "0.1"}, {}, "egress_price is '0.1'"),
     "loss-percent": (
