@@ -84,6 +84,8 @@ class Problem:
     group_count: int = 0
     order: Order | None = None
     """By what links cost at least, if that is known."""
+    known: int = NEVER
+    """Cost of a path that is known to solve it; NEVER if none is."""
 
     def minimising(self, name: str) -> Problem:
         """The same problem with one of its limits as the objective."""
@@ -103,6 +105,7 @@ class Problem:
             end=np.where(self.end == NEVER, NEVER, end),
             exposure=0,
             order=None,
+            known=NEVER,
         )
 
     def limited(self, name: str, link: Ints, most: int) -> Problem:
@@ -115,18 +118,19 @@ class Problem:
             sum_start=np.vstack((self.sum_start, nothing)),
             sum_end=np.vstack((self.sum_end, nothing)),
             most=np.append(self.most, most),
+            known=NEVER,
         )
 
     def within(self, usable: Bools) -> Problem:
         """The same problem on fewer links."""
-        return replace(self, usable=self.usable & usable)
+        return replace(self, usable=self.usable & usable, known=NEVER)
 
     def between(self, starts: Iterable[int], ends: Iterable[int]) -> Problem:
         """The same problem with fewer ends."""
         start, end = np.full_like(self.start, NEVER), np.full_like(self.end, NEVER)
         for some, before, after in ((list(starts), self.start, start), (list(ends), self.end, end)):
             after[some] = before[some]
-        return replace(self, start=start, end=end)
+        return replace(self, start=start, end=end, known=NEVER)
 
     def admits(self, link: int) -> bool:
         """Whether a path may use a link."""
@@ -180,6 +184,7 @@ class Search:
         problem, topology = self.problem, self.problem.topology
         begin = np.array(prefix, dtype=np.int64) if prefix else _NONE
         closed = np.array(sorted(banned), dtype=np.int64) if banned else _NONE
+        known = NEVER if prefix or banned else problem.known
         while True:
             found = kernels.best(
                 *(problem.order or topology.unordered),
@@ -209,6 +214,7 @@ class Search:
                 begin,
                 closed,
                 self._guarded,
+                known,
             )
             if not found.size:
                 return None

@@ -35,6 +35,28 @@ class Order(NamedTuple):
         sort(np.argsort(least), src, dst, out_start, into_start, least, *made)
         return made
 
+    def lowered(self, links: Ints, src: Ints, dst: Ints, out_start: Ints, into_start: Ints, least: Ints) -> Order:
+        """The same where some links cost less at least."""
+        ahead, ahead_dst, behind, behind_src = np.array((self.ahead, self.ahead_dst, self.behind, self.behind_src))
+        made = Order(ahead, ahead_dst, self.ahead_least.copy(), behind, behind_src, self.behind_least.copy())
+        lower(links, src, out_start, least, made.ahead, made.ahead_dst, made.ahead_least)
+        lower(links, dst, into_start, least, made.behind, made.behind_src, made.behind_least)
+        return made
+
+
+@compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i4[::1],i4[::1],i8[::1])")
+def lower(links: Ints, gateway: Ints, begin: Ints, least: Ints, listed: Numbers, other: Numbers, costs: Ints) -> None:
+    """Move links up in the lists of their gateways to where they belong by what they cost at least."""
+    for link in links:
+        first = place = begin[gateway[link]]
+        while listed[place] != link:
+            place += 1
+        end, cost = other[place], least[link]
+        while place > first and costs[place - 1] > cost:
+            listed[place], other[place], costs[place] = listed[place - 1], other[place - 1], costs[place - 1]
+            place -= 1
+        listed[place], other[place], costs[place] = link, end, cost
+
 
 @compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i4[::1],i4[::1],i8[::1],i4[::1],i4[::1],i8[::1])")
 def sort(

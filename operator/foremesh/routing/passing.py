@@ -84,6 +84,14 @@ class Trail:
             looks_back=bool(self.looks_back[turn]),
         )
 
+    def met(self, turn: int, changed: Bools, reverse: Ints) -> bool:
+        """Whether a demand looked at a link that is not what it was."""
+        links = self.links[self.first[turn] : self.first[turn] + self.seen[turn]]
+        if self.looks_back[turn]:
+            back = reverse[links]
+            links = np.append(links, back[back >= 0])
+        return bool(changed[links].any())
+
     def leaving_bps(self, reverse: Ints, rows: Iterable[Row] = ()) -> Floats:
         """By link, what all demands leave together, and these besides: no more is given back of a link at anybody's
         turn."""

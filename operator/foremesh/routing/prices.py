@@ -62,7 +62,7 @@ class Prices:
     cost of starting there.
     """
 
-    def __init__(self, pricer: Pricer, ledger: Ledger, weights: Weights, exposed: bool, prefer: tuple[Prefer, ...]):
+    def __init__(self, pricer: Pricer, ledger: Ledger, weights: Weights, prefer: tuple[Prefer, ...]):
         arrays = pricer.arrays
         self._dst, self._ledger, self._weights = arrays.topology.dst, ledger, weights
         self._bandwidth_weight = weights.bandwidth * COST_SCALE
@@ -82,12 +82,14 @@ class Prices:
         """By link."""
         self._topology, self._order = arrays.topology, arrays.topology.unordered
         self._bare: Prices | None = None
-        """The same before anything was promised."""
+        """The same before anything was promised,"""
+        self._twin: Prices | None = None
+        """and the same where transits do not see the traffic."""
         self._least = _NOTHING_KNOWN
         """What links cost when they were put in order."""
         self.start = self._load + _priced(self._load * self._factor, 1.0)
         """By gateway: the cost of starting there."""
-        self.exposure = round(weights.encryption * COST_SCALE) if exposed else 0
+        self.exposure = 0
         """Cost of each gateway strictly inside the path, where it sees the traffic in clear."""
         self._offset_per_ms = weights.latency * COST_SCALE / LATENCY_UNIT_MS
         self._unknown_offset = round(pricer.worst_latency * (weights.latency * COST_SCALE))
@@ -119,20 +121,32 @@ class Prices:
     @property
     def order(self) -> Order:
         """Links in the order of prices, of which none is less now than it was then."""
+        if self._twin is not None:
+            return self._twin.order
         if self._least is _NOTHING_KNOWN:
             bare = self._bare
             if bare is not None and bare.order and bool((bare._least <= self.link).all()):
                 self._least, self._order = bare._least, bare._order
             else:
-                self._least = self.link.copy()
-                self._order = self._topology.ordered(self._least)
+                self.put_in_order()
         return self._order
+
+    def put_in_order(self) -> None:
+        self._least = self.link.copy()
+        self._order = self._topology.ordered(self._least)
 
     def for_ledger(self, ledger: Ledger) -> Prices:
         """The same with nothing promised by another ledger of this snapshot; this one has nothing promised either."""
         other = copy(self)
         other._ledger, other._seen, other.link, other._bare = ledger, 0, self.link.copy(), self
         other._least = _NOTHING_KNOWN
+        return other
+
+    def in_clear(self) -> Prices:
+        """The same where transits see the traffic; both follow what is promised."""
+        other = copy(self)
+        other._twin = self
+        other.exposure = round(self._weights.encryption * COST_SCALE)
         return other
 
     def with_changes(self, pricer: Pricer, ledger: Ledger, changed: Ints) -> Prices:
@@ -165,8 +179,17 @@ class Prices:
             other.link,
             self._least,
         ):
-            other._least = _NOTHING_KNOWN
+            other._lower(changed)
         return other
+
+    def _lower(self, changed: Ints) -> None:
+        """Put those of some links where they belong in the order that cost less than was known."""
+        links = changed[self.link[changed] < self._least[changed]]
+        self._least = self._least.copy()
+        self._least[links] = self.link[links]
+        topology = self._topology
+        ends = (topology.src, topology.dst, topology.out_start, topology.into_start)
+        self._order = self._order.lowered(links, *ends, self._least)
 
     def offset(self, rtt_ms: float | None) -> int:
         """Cost of an attachment's round trip before the first or after the last gateway."""
@@ -263,9 +286,9 @@ class Pricer:
             return
         if np.isnan(self._bare.left_bps[changed]).any():
             return
-        for (weights, exposed, prefer, ledger), prices in before._made.items():
+        for (weights, prefer, ledger), prices in before._made.items():
             if ledger is before._bare and not prices.blind:
-                key = (weights, exposed, prefer, self._bare)
+                key = (weights, prefer, self._bare)
                 self._made[key] = prices.with_changes(self, self._bare, changed)
 
     def price_for(self, weights: Weights, encryption: Encryption, prefer: tuple[Prefer, ...], ledger: Ledger) -> Prices:
@@ -277,17 +300,18 @@ class Pricer:
             prefer: What matching policies prefer; see UNPREFERRED_FACTOR.
             ledger: What other circuits have taken of links' free bandwidth.
         """
-        exposed = encryption is Encryption.HOP_BY_HOP
-        key = (weights, exposed, prefer, ledger)
+        key = (weights, prefer, ledger)
         found = self._made.get(key)
         if found is None:
             if self._bare in (None, ledger):
-                found = Prices(self, ledger, weights, exposed, prefer)
+                found = Prices(self, ledger, weights, prefer)
+                if ledger is self._bare:
+                    found.put_in_order()
             else:
-                found = self.price_for(weights, encryption, prefer, self._bare).for_ledger(ledger)
+                found = self.price_for(weights, Encryption.END_TO_END, prefer, self._bare).for_ledger(ledger)
             self._made[key] = found
         found.follow()
-        return found
+        return found.in_clear() if encryption is Encryption.HOP_BY_HOP else found
 
 
 @called

@@ -25,7 +25,7 @@ path had to be found that serves several at once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 
 import numpy as np
@@ -36,6 +36,7 @@ from foremesh.model.plan import Plan
 from foremesh.routing.arrays import Arrays
 from foremesh.routing.ask import Router
 from foremesh.routing.demand import InPlace, PlannerSettings, Traffic, carried_in_place
+from foremesh.routing.differences import FullPlan, changed_links
 from foremesh.routing.index import Index, Key, keys_of, left_by, row_of, unloaded
 from foremesh.routing.jobs import Job, Pair
 from foremesh.routing.placing import Placing
@@ -142,7 +143,7 @@ class Memory:
         others = self.standing.others(circuits, measured_bps)
         if len(others) > max(FEW, MOST_PLACED * len(circuits)):
             raise FullPlan("circuits", f"{len(others)} circuits are not what they were")
-        changed = _changed(self.graph, graph, self.arrays)
+        changed = changed_links(self.graph, graph, self.arrays)
         if len(changed) > max(FEW, MOST_CHANGED * len(graph.links)):
             raise FullPlan("links", f"{len(changed)} links changed")
         index = self._known()
@@ -207,44 +208,15 @@ class Memory:
             self.jobs[turn] = job
             placements[self._index.place[turn]] = job.placement()
         self.graph, self.arrays, self.standing, self.standbys = graph, again.router.arrays, standing, kept
-        self.placed = len(again.jobs)
+        self.placed = again.looked_for
         self.plan = Plan(made_at_s=made_at_s, placements=tuple(placements))
 
 
 _FREE = ("median", "pessimistic")
 
 
-class FullPlan(Exception):
-    """Only a full plan will do.
-
-    Args:
-        why: In a word, for metrics.
-        told: At length.
-    """
-
-    def __init__(self, why: str, told: str) -> None:
-        super().__init__(told)
-        self.why = why
-
-
 def _both_ways(path: Sequence[str]) -> set[tuple[str, str]]:
     return {*pairwise(path), *pairwise(path[::-1])}
-
-
-def _changed(before: MeshGraph, after: MeshGraph, arrays: Arrays) -> dict[int, PredictedLink]:
-    """The links of a snapshot that are not as they were, by number. Those that are the same objects are not looked
-    into."""
-    if before.nodes is not after.nodes and before.nodes != after.nodes:
-        raise FullPlan("gateways", "gateways are not what they were")
-    if len(before.links) != len(after.links):
-        raise FullPlan("links", "links came or went")
-    pairs = zip(before.links, after.links, strict=True)
-    others = [index for index, (old, new) in enumerate(pairs) if old is not new]
-    if any(before.links[index].id != after.links[index].id for index in others):
-        raise FullPlan("links", "links came or went")
-    changed = (index for index in others if before.links[index] != after.links[index])
-    number = arrays.topology.number_at
-    return {number[index]: after.links[index] for index in changed if number[index] >= 0}
 
 
 class Again:
@@ -266,7 +238,12 @@ class Again:
         self.placing = Placing(router, memory.pins, memory.settings, moves)
         self._memory, self._index, self._standing, self._anew = memory, index, standing, anew
         self._stop = index.anew.copy()
+        """Those to be placed anew, whatever comes of it,"""
         self._stop[list(anew)] = True
+        self._near = np.zeros_like(self._stop)
+        """and those for whom there could be another path among the best."""
+        self.looked_for = 0
+        """How many demands a path was looked for."""
         self._changed = np.zeros(router.arrays.topology.src.size, dtype=np.bool_)
         self.numbers = np.array(list(changed), dtype=np.int64)
         self._changed[self.numbers] = True
@@ -297,7 +274,10 @@ class Again:
         begin, leaves = 0, bool(index.trail.bps[2:].any())
         for end in index.tiers:
             turn, waiting = begin, list[int]()
-            while (turn := index.trail.walk(router.ledger, turn, self._stop[:end], self._changed)) < end:
+            while (turn := self._walk(turn, end)) < end:
+                if self._is_as_it_was(turn):
+                    self._near[turn] = False
+                    continue
                 self._place(turn)
                 if self.jobs[turn].path is None and self.jobs[turn].prepared.asks:
                     waiting.append(turn)
@@ -326,14 +306,35 @@ class Again:
     def _job(self, turn: int) -> Job:
         return self.jobs.get(turn) or self._memory.jobs[turn]
 
-    def _place(self, turn: int) -> None:
-        if len(self.jobs) >= max(FEW, MOST_PLACED * len(self._memory.jobs)):
+    def _walk(self, turn: int, end: int) -> int:
+        stop = self._stop[:end] | self._near[:end]
+        return self._index.trail.walk(self.router.ledger, turn, stop, self._changed)
+
+    def _is_as_it_was(self, turn: int) -> bool:
+        """Whether a demand that nothing else has happened to than that another path could be among the best finds those
+        that it found before. Then all comes out as it did.
+
+        Raises:
+            FullPlan: If a path was looked for too often.
+        """
+        if self.looked_for >= max(FEW, MOST_PLACED * len(self._memory.jobs)):
             count = len(self._memory.jobs)
             raise FullPlan(
-                "demands", f"{len(self.jobs)} demands would be placed anew before the {turn + 1}. of {count}"
+                "demands", f"{self.looked_for} demands would be placed anew before the {turn + 1}. of {count}"
             )
-        old, reverse = self._memory.jobs[turn], self.router.arrays.topology.reverse
+        self.looked_for += 1
         self._share(turn)
+        old, topology = self._memory.jobs[turn], self.router.arrays.topology
+        if self._stop[turn] or any(old.more_bps) or self._index.trail.met(turn, self._changed, topology.reverse):
+            return False
+        questions = [self.placing.question(option, ask) for option, ask in old.prepared.asks]
+        if len(questions) == 1:
+            problem = replace(questions[0].problem, known=old.listed[0].cost)
+            questions = [replace(questions[0], problem=problem)]
+        return tuple([route for route, _ in self.placing.answers(old, questions)]) == old.listed
+
+    def _place(self, turn: int) -> None:
+        old, reverse = self._memory.jobs[turn], self.router.arrays.topology.reverse
         job = self.jobs[turn] = self._begin(turn)
         self.placing.seek(job)
         if job.joint:
@@ -383,7 +384,7 @@ class Again:
 
     def _look_out(self, links: Sequence[int], turn: int) -> None:
         """Find out whose paths over links that became better could be among the best, of those who come later."""
-        self._stop |= self._index.sides.concerned(links, turn, known=self._stop)
+        self._near |= self._index.sides.concerned(links, turn, known=self._stop | self._near)
 
 
 def _shares(job: Job, key: Key) -> bool:

@@ -51,7 +51,7 @@ def broken(steps: Ints, sum_link: Ints, sum_start: Ints, sum_end: Ints, most: In
 
 @compiled(
     "i8[::1](i4[::1],i4[::1],i8[::1],i4[::1],i4[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],b1[::1],b1[::1],i8[::1],i8,i8,i8[::1],i8,i8,i8[::1],"
-    "i8[::1],i8[::1],i8[:,::1],i8[:,::1],i8[:,::1],i8[::1],i8[:,::1],i8[:,::1],i8[::1],i8[::1],i8[::1],b1[::1])"
+    "i8[::1],i8[::1],i8[:,::1],i8[:,::1],i8[:,::1],i8[::1],i8[:,::1],i8[:,::1],i8[::1],i8[::1],i8[::1],b1[::1],i8)"
 )
 def best(
     ahead: Numbers,
@@ -87,16 +87,17 @@ def best(
     prefix: Ints,
     banned: Ints,
     guarded: Bools,
+    known: int,
 ) -> Ints:
     """The first path that keeps every limit. Limits are left aside until a path breaks them: one that is the cheapest
     without them and keeps them is the answer. Bounds are worked out when first needed, and as far as needed
-    (``ready``)."""
+    (``ready``). Dearer paths than one whose cost is ``known`` (NEVER: none is) are not looked at."""
     none = np.empty(0, dtype=np.int64)
     states = starting.shape[1]
     held, priced, reach = none, none, 0
     whole = prefix.size == 0 and banned.size == 0
     needed = ROUGH if whole else FULL
-    found, scale, factor, budget = NEVER, 0, 0, 0
+    found, scale, factor, budget = known, 0, 0, 0
     if whole and shift == 0:
         total, alone, steps = meet(
             dst,
@@ -137,7 +138,7 @@ def best(
             route[1:] = steps
             return route
         if held.size == 0:
-            found = total
+            found = min(found, total)
         elif not alone:
             held = none  # others as cheap may keep them
         dual = held.size > 0

@@ -181,6 +181,7 @@ def take_turns(
             none,
             none,
             guarded,
+            NEVER,
         )
         for side in range(2):
             for place in range(ends_at[2 * turn + side], ends_at[2 * turn + side + 1]):
