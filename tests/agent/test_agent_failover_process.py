@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from agent.pairs import End, address, circuit_address, table, two_ends
-from foremesh.agent.failover import nftables, process
+from foremesh.agent.failover import hellos, nftables, process
 from foremesh.agent.failover.client import FailoverError, source_version
 from foremesh.agent.rulesets import names
 from foremesh.agent.state import FAILOVER_PORT
@@ -64,7 +64,7 @@ def sends_on(end: End) -> int:
 
 
 def test_both_sides_of_the_agent_speak_of_the_same_things() -> None:
-    assert process.PORT == FAILOVER_PORT
+    assert hellos.PORT == FAILOVER_PORT
     assert (process.SEND_OWN, process.SEND_FAR) == (names.SEND_OWN, names.SEND_FAR)
 
 

@@ -19,7 +19,8 @@ from foremesh.agent.desired import Local, desired
 from foremesh.agent.history import History
 from foremesh.agent.load import ProcessorLoad
 from foremesh.agent.metrics import Figures, Metrics
-from foremesh.agent.probe import PACKET, SMALL_BYTES, Prober, Target
+from foremesh.agent.probe import Prober, Target
+from foremesh.agent.probe_socket import PACKET, SMALL_BYTES
 from foremesh.agent.state import PROBE_PORT, KeyRole, Names
 from foremesh.agent.targets import CIRCUIT as CIRCUIT_KIND
 from foremesh.agent.targets import LINK, LINK_SIZES, UPLINK, listening, targets
