@@ -29,7 +29,7 @@ from lab.topology import Lab, Topology
 from lab.world import Pair
 from network.scene import Controller, gateway, intent, placed, workload
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 GATEWAYS, WORKLOADS = ("a", "b", "c"), ("wa", "wb", "wc")
 PORT = 7000

@@ -22,7 +22,7 @@ T = TypeVar("T")
 POLL_S = 0.05
 """Seconds between two looks at a condition; small against what is waited for, large against what a look costs."""
 
-MOST_PATIENCE = 4.0
+MOST_PATIENCE = 3.0
 """Times a limit at most, however busy the machine: a test has an end of its own."""
 
 LOG_TAIL_LINES = 25
