@@ -208,6 +208,6 @@ def test_no_more_can_be_kept_than_is_when_links_shrink() -> None:
         could = most_kept_bps(shrunk, running)
         assert got <= could + 1, f"seed {seed}: a link is promised more than it has"
         ours, most, tried, worse = ours + got, most + could, tried + 1, worse + (got < could - 1)
-    # One is not mended to the best: two would have to change places between parallel underlays to make room for a third.
+    # One is not mended to the best: two would have to change places between parallel underlays for a third.
     assert ours >= 0.985 * most, f"{ours / most:.2%} of what could be kept"
     assert worse <= 0.05 * tried, f"{worse} of {tried} worse than the best"

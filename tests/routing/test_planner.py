@@ -86,6 +86,9 @@ def test_one_class_between_the_same_ends_shares_a_path_and_adds_up() -> None:
     demands = [demand(intent(name, requirements=bandwidth(4e8)), *AZ) for name in ("x", "y")]
     made = plan(diamond(), [*demands, demand(intent("z", requirements=bandwidth(4e8)), *AZ, class_="other")])
     assert [text(one) for one in made.placements] == ["a > n > z", "a > n > z", "a > s > z"]
+    told = ["lab/x" in one.reason for one in made.placements]
+    assert told == [False, True, False], "where else it might have gone is told with the intent that came first"
+    assert made.placements[1].reason.endswith(", on the circuit of lab/x")
 
 
 def test_sources_of_one_intent_are_promised_their_bandwidth_each() -> None:

@@ -70,6 +70,8 @@ class Job:
     """Why the path in use will no longer do, where it will not."""
     when: str = ""
     """When the path in use is forecast to get worse, where it is left in time for that."""
+    shares: str = ""
+    """The intent that its circuit was chosen for, if that is another one."""
     joint: bool = False
     """The path serves several demands that one by one would have chosen others."""
     yielded: str = ""
@@ -128,6 +130,8 @@ class Job:
         if self.pinned:
             return "; ".join(filter(None, (f"pinned to {path.text}: {latency_text(path)}", self.kept)))
         shared = ", which serves all that share the circuit" if self.joint else ""
+        if self.shares and not self.joint:
+            shared = f", on the circuit of {self.shares}"
         if self.infeasible is not None:
             told = self._told(path, "") if not self.kept else self.kept
             return f"{self.infeasible.message}; meanwhile {told}"

@@ -145,7 +145,10 @@ class Placing:
         """Let a demand that has its path and its bandwidth share the circuit."""
         key = (job.prepared.sharing, job.ends)
         self._turn.setdefault(key, len(self._turn))
-        self.sharing.setdefault(key, []).append(job)
+        members = self.sharing.setdefault(key, [])
+        first = members[0].demand.intent.id if members else ""
+        job.shares = first if first != job.demand.intent.id else ""
+        members.append(job)
 
     def lift(self, job: Job) -> None:
         """Take a demand off its path, and what is promised to it."""
