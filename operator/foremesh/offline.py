@@ -38,6 +38,7 @@ from foremesh.model.registration import Acknowledgement
 from foremesh.model.series import Metric, SeriesBatch, SeriesKey
 from foremesh.model.status import IntentStatus, PlacementStatus
 from foremesh.network.compile import diff
+from foremesh.network.programmed import DRAIN_S
 from foremesh.settings import ApiPods, ApiSettings, PlanningSettings, Settings
 from foremesh.telemetry import Samples, on_grid
 
@@ -52,6 +53,9 @@ LONGEST_AGE_S = 120.0
 
 MOST_ROUNDS = 12
 """Rounds of configs and acknowledgements until every circuit runs where it should; a move takes four."""
+
+ROUND_S = DRAIN_S + 1.0
+"""Seconds from one round to the next: what drains has had its time, though epochs are whole seconds."""
 
 RATES = (Metric.THROUGHPUT, Metric.DEMAND)
 """What is put on the same grids, to be compared."""
@@ -277,12 +281,13 @@ def _settled(
     decision: Decision, declared: Declared, observed: Observed, settings: Settings, *, now_s: float
 ) -> Decision:
     """The decision once every agent has applied its configs, round after round, and everything is on record."""
-    for _ in range(MOST_ROUNDS):
+    begun_s = max(now_s, decision.state.epoch)  # what is in place may have come there in rounds as well
+    for number in range(1, 1 + MOST_ROUNDS):
         if not _on_its_way(decision.state) and decision.configs.keys() <= declared.resources.keys():
             return decision
         observed = _acknowledged(observed, decision)
         declared = _recorded(declared, decision)
-        decision = carry_on(declared, observed, decision.chosen, settings, now_s=now_s)
+        decision = carry_on(declared, observed, decision.chosen, settings, now_s=begun_s + number * ROUND_S)
         if not (decision.changed or decision.removed):
             return decision
     moving = sorted(circuit.id for circuit in decision.state.circuits if _moves(circuit.labels))
