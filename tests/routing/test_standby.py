@@ -76,7 +76,7 @@ def test_where_a_gateway_has_to_be_shared_links_are_not() -> None:
 
 def test_it_meets_the_requirements_if_any_other_path_does() -> None:
     graph = fan(node("m"), node("n"), extra=both("m", "z", 2.0, underlay="mpls"))  # type: ignore[arg-type]
-    assert standby(graph, Requirements(max_latency=Milliseconds(15))) == "a > m > z", "by the other underlay"
+    assert standby(graph, Requirements(max_latency=Milliseconds(15))) == "a > m > z (mpls)", "by the other underlay"
     assert standby(graph, Requirements(max_latency=Milliseconds(11.5))) == "a > n > z", "none does, so only sets count"
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from foremesh.model.physics import FIBRE_KM_PER_MS
 from foremesh.simulation import demand, incidents, network, places, regions, world
 
 MODULES = (places, regions, demand, network, incidents, world)
@@ -49,6 +50,7 @@ def _assigned(module: Any) -> set[str]:
 def test_every_parameter_is_on_the_page_with_its_value_and_a_reason() -> None:
     rows = {row["name"]: row for row in ROW.finditer(PAGE.read_text())}
     real = {name: getattr(module, name) for module in MODULES for name in _assigned(module)}
+    real["FIBRE_KM_PER_MS"] = FIBRE_KM_PER_MS
     assert set(rows) == set(real) - NO_PARAMETERS
     assert {name: _number(row["value"].strip()) for name, row in rows.items()} == {name: real[name] for name in rows}
     assert all(len(row["reason"]) > 10 for row in rows.values())
