@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -164,9 +165,17 @@ class Controller:
     def members(self) -> tuple[Member, ...]:
         return enrol(self.resources, self.registrations, frozenset(self.resources), self.held(), self.blocks)
 
+    def _next_epoch(self) -> int:
+        """As the operator has it: cycles in which nothing changes leave the clock its lead."""
+        if not self.now_s:
+            return self.epoch + 1
+        heard = [config.epoch for config in self.configs.values()]
+        heard += [one.epoch for circuit in self.placed.circuits for one in (*circuit.labels, *circuit.tunnels)]
+        return max(math.ceil(self.now_s), max(heard, default=0) + 1)
+
     def cycle(self) -> tuple[str, ...]:
         """Plan to configs in force, once; the ids of members with a new config."""
-        self.epoch = max(int(self.now_s), self.epoch + 1)
+        self.epoch = self._next_epoch()
         now_s = self.now_s or float(self.epoch)
         members = self.members()
         self.statuses = {
