@@ -367,7 +367,7 @@ def test_a_rate_is_kept_and_its_queue_is_bounded(lab: Lab) -> None:
     # All that was let through fits the rate over the time it took, and the queue.
     assert (sent - dropped) * 1400 * 8 < 20e6 * (took_s + 0.030)
     assert (sent - dropped) * 1428 * 8 > 20e6 * 0.8
-    assert max(rtts_ms) > 35
+    assert max(rtts_ms) > 30
     # A machine that does something else for a moment keeps a ping or two waiting.
     assert sorted(rtts_ms)[-5] < 10 + 30 + 10
 
