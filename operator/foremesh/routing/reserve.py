@@ -64,11 +64,3 @@ class Reserve:
     def needed(self, failure: Failure, link: int) -> int:
         """What one failure needs of a link."""
         return self._needed.get(failure, {}).get(link, 0)
-
-    def kept_units(self) -> dict[int, int]:
-        """By link, what is kept of it: the most that any one failure needs."""
-        kept: dict[int, int] = {}
-        for needed in self._needed.values():
-            for link, units in needed.items():
-                kept[link] = max(units, kept.get(link, 0))
-        return kept
