@@ -2,8 +2,8 @@
 
 Each requirement is relaxed alone and the search asked for the best that the others leave of it; what it finds is
 therefore feasible when asked for. Where no single requirement is to blame, the smallest set that is gets named; where
-none of them is, the graph does not join the ends at all. Figures that are unknown are named, for the cure is then to
-measure, not to ask for less.
+none of them is, the graph does not join the ends at all. A path whose figures are known goes before one of which
+something is not. Figures that are unknown are named, for the cure is then to measure, not to ask for less.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from foremesh.routing.needs import (
     FIELDS,
     NAMES,
     SETS,
+    SUMS,
     asked,
     asked_text,
     short,
@@ -33,7 +34,7 @@ from foremesh.routing.needs import (
     with_value,
     without,
 )
-from foremesh.routing.relax import ANYWHERE, WITHOUT, Relaxation, relaxations, relaxed
+from foremesh.routing.relax import ANYWHERE, WITHOUT, Relaxation, loosest, relaxations, relaxed
 
 
 def explain(
@@ -60,22 +61,17 @@ def explain(
             + (_narrowest(router, one) if narrowest else "")
             for one in found
         ]
-        notes = dict.fromkeys(note for name in asked(ask) for note in _unknowns_that_might_do(router, ask, name))
         return Infeasible(
             requirement=found[0].name,
             asked=asked_text(ask, found[0].name),
             nearest=found[0].nearest,
-            message="; ".join(["; or ".join(parts), *notes]),
+            message="; ".join(["; or ".join(parts), *_unknowns_that_might_do(router, ask)]),
             shortfalls=shortfalls(ask, found, router, imposed),
         )
     names = asked(ask)
-    for size in range(1, len(names) + 1):
-        for dropped in combinations(names, size):
-            # That a single one is to blame was tried above, as far as figures are known.
-            if size == 1 and not _is_blind(router, ask, dropped[0]):
-                continue
-            if answer := _without_these(router, ask, dropped, imposed):
-                return structs.replace(answer, shortfalls=shortfalls(ask, found, router, imposed))
+    answer = _known_together(router, ask, names, imposed) or _unknown_together(router, ask, names, imposed)
+    if answer is not None:
+        return structs.replace(answer, shortfalls=shortfalls(ask, found, router, imposed))
     ends = [", ".join(sorted(map(short, gateways))) or "nowhere" for gateways in (ask.sources, ask.destinations)]
     strangers = [
         f"the graph has no gateway {', '.join(sorted(gateways))}"
@@ -132,34 +128,51 @@ def reached(router: Router, ask: Ask, known: Iterable[Shortfall]) -> tuple[Short
     return tuple(map(of, known))
 
 
-def _without_these(router: Router, ask: Ask, dropped: tuple[str, ...], imposed: Mapping[str, str]) -> Infeasible | None:
-    loose = without(ask, dropped)
-    route = first_route(_fewest_unknown(router, loose, dropped))
-    if route is None:
+def _known_together(router: Router, ask: Ask, names: tuple[str, ...], imposed: Mapping[str, str]) -> Infeasible | None:
+    """The fewest requirements that let a path through of which everything is known that is asked, and of the paths that
+    they do the nearest to the first of them. That no single one does is known."""
+
+    def near(dropped: tuple[str, ...]) -> Relaxation | None:
+        loose = loosest(router, ask, dropped[1:])
+        return None if loose is None else relaxed(router, loose, dropped[0])
+
+    every = near(names) if len(names) > 1 else None
+    if every is None:
         return None
-    wanted = "; ".join(_asked(ask, name, imposed) for name in dropped)
-    missing = _unknowns(router, loose, route, dropped)
-    if not missing:  # of the paths that would do, the nearest to the first requirement
-        near = relaxed(router, without(ask, dropped[1:]), dropped[0])
-        if near and not _unknowns(router, loose, near.route, dropped):
-            route = near.route
-    way = router.text(route)
-    if missing:
-        cause = f"{way} cannot be judged: {'; '.join(missing)}"
-    else:
-        # Each as far as this path needs it, whatever else is asked: together they admit it.
-        there = router.confined(loose, route)
-        bare = without(there, NAMES)
-        has = (relaxed(router, _only(bare, ask, name), name) for name in dropped)
-        figures = ", ".join(f"{one.name} {one.nearest}" for one in has if one)
-        kept = ", ".join(name for name in asked(ask) if name not in dropped)
-        holds = f"; {kept} can be kept" if kept else ""
-        cause = f"no path unless these are relaxed together, as by {way}: {figures}{holds}"
+    fewer = (dropped for size in range(2, len(names)) for dropped in combinations(names, size))
+    dropped, one = next(((some, one) for some in fewer if (one := near(some))), (names, every))
+    route = one.route
+    # Each as far as this path needs it, whatever else is asked: together they admit it.
+    bare = without(router.confined(ask, route), NAMES)
+    has = (relaxed(router, _only(bare, ask, name), name) for name in dropped)
+    figures = ", ".join(f"{one.name} {one.nearest}" for one in has if one)
+    kept = ", ".join(name for name in names if name not in dropped)
+    holds = f"; {kept} can be kept" if kept else ""
+    cause = f"no path unless these are relaxed together, as by {router.text(route)}: {figures}{holds}"
+    return _jointly(ask, dropped, imposed, [cause, *_unknowns_that_might_do(router, ask)])
+
+
+def _unknown_together(
+    router: Router, ask: Ask, names: tuple[str, ...], imposed: Mapping[str, str]
+) -> Infeasible | None:
+    """The fewest requirements without which there is a path, of which none is known to meet them or to miss them."""
+    for size in range(1, len(names) + 1):
+        for dropped in combinations(names, size):
+            loose = without(ask, dropped)
+            route = first_route(_fewest_unknown(router, loose, dropped))
+            missing = route and _unknowns(router, loose, route, dropped)
+            if route and missing:
+                cause = f"{router.text(route)} cannot be judged: {'; '.join(missing)}"
+                return _jointly(ask, dropped, imposed, [cause])
+    return None
+
+
+def _jointly(ask: Ask, dropped: tuple[str, ...], imposed: Mapping[str, str], causes: Iterable[str]) -> Infeasible:
     return Infeasible(
         requirement=", ".join(dropped),
         asked="; ".join(asked_text(ask, name) for name in dropped),
         nearest="",
-        message=f"{wanted}; {cause}",
+        message="; ".join([*(_asked(ask, name, imposed) for name in dropped), *causes]),
     )
 
 
@@ -212,36 +225,42 @@ def _is_blind(router: Router, ask: Ask, name: str) -> bool:
     return bool(unknown_mask(router.arrays, name).any())
 
 
-def _unknowns_that_might_do(router: Router, ask: Ask, name: str) -> list[str]:
-    """Figures which, were they good enough, would let a path through as it is asked: unknown, they meet nothing."""
-    if name in SETS or not _is_blind(router, ask, name):
-        return []
-    missing = unknown_mask(router.arrays, name)
-    loose = without(ask, (name,))
-    problem = _fewest_unknown(router, loose, (name,))
-    if name in BOTTLENECKS:
-        need = least_units(getattr(ask.requirements, FIELDS[name]))
-        hopeful = problem.within(missing | (router.free_units(name, ask) >= need))
-    else:
+def _unknowns_that_might_do(router: Router, ask: Ask) -> list[str]:
+    """Figures which, were they good enough, would let a path through as it is asked: unknown, they meet nothing. Those
+    of one requirement; only where that would do for none, those that several need together."""
+    blind = tuple(name for name in asked(ask) if name not in SETS and _is_blind(router, ask, name))
+    alone = dict.fromkeys(note for name in blind for note in _hopeful(router, ask, (name,)))
+    return [*alone] or (_hopeful(router, ask, blind) if len(blind) > 1 else [])
+
+
+def _hopeful(router: Router, ask: Ask, names: tuple[str, ...]) -> list[str]:
+    """What some requirements miss about a path that meets all others, and these as far as its figures are known."""
+    loose = without(ask, names)
+    problem = _fewest_unknown(router, loose, names)
+    for name in names:
+        if name in BOTTLENECKS:
+            need = least_units(getattr(ask.requirements, FIELDS[name]))
+            problem = problem.within(unknown_mask(router.arrays, name) | (router.free_units(name, ask) >= need))
+    sums = {FIELDS[name]: getattr(ask.requirements, FIELDS[name]) for name in names if name in SUMS}
+    if sums:
         # What is unknown adds nothing, and ends whose attachment is unknown are let in.
-        needs = Requirements(**{FIELDS[name]: getattr(ask.requirements, FIELDS[name])})
         open_ends = replace(
             ask,
-            requirements=needs,
+            requirements=Requirements(**sums),
             sources={gateway: rtt or 0.0 for gateway, rtt in ask.sources.items()},
             destinations={gateway: rtt or 0.0 for gateway, rtt in ask.destinations.items()},
         )
         limits = router.frame(open_ends, router.prices(open_ends))
-        hopeful = replace(
+        problem = replace(
             problem,
-            names=(*problem.names, name),
+            names=(*problem.names, *limits.names),
             sum_link=np.vstack((problem.sum_link, limits.sum_link)),
             sum_start=np.vstack((problem.sum_start, limits.sum_start)),
             sum_end=np.vstack((problem.sum_end, limits.sum_end)),
             most=np.append(problem.most, limits.most),
         )
-    route = first_route(hopeful)
-    return [] if route is None else _unknowns(router, loose, route, (name,))
+    route = first_route(problem)
+    return [] if route is None else _unknowns(router, loose, route, names)
 
 
 def _narrowest(router: Router, found: Relaxation) -> str:

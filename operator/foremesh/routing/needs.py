@@ -88,11 +88,13 @@ _NOTHING: dict[str, Any] = {"regions": (), "providers": (), "gatewayLabels": (),
 
 UNBOUNDED: dict[str, Any] = {
     "maxLatency": Milliseconds(math.inf),
+    "minBandwidth": Bandwidth(0),
+    "reverse": Bandwidth(0),
     "maxLoss": Ratio(1.0),
     "maxHops": NO_LIMIT,
     "maxEgressPrice": Price(math.inf),
 }
-"""Values of a sum that exclude nothing but what is unknown."""
+"""Values of a sum or bottleneck that exclude nothing but what is unknown."""
 
 
 def asked_text(ask: Ask, name: str) -> str:

@@ -6,7 +6,7 @@ The search is asked for the best that the others leave of it, so what it finds i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -71,6 +71,21 @@ def relaxed(router: Router, ask: Ask, name: str) -> Relaxation | None:
     return relax(router, ask, name)
 
 
+def loosest(router: Router, ask: Ask, names: Iterable[str]) -> Ask | None:
+    """The Ask that takes every value of some requirements, as long as it is known; None if none is anywhere."""
+    for name in names:
+        if name in UNBOUNDED:
+            ask = with_value(ask, name, UNBOUNDED[name])
+        elif name in ANYWHERE:  # wherever gateways are; who does not say where he is stays out
+            everywhere = tuple(sorted({ANYWHERE[name](node) for node in router.arrays.nodes} - {""}))
+            if not everywhere:
+                return None
+            ask = with_value(ask, name, everywhere)
+        else:
+            ask = without(ask, (name,))
+    return ask
+
+
 def _relax_sum(router: Router, ask: Ask, name: str) -> Relaxation | None:
     loose = with_value(ask, name, UNBOUNDED[name])
     route = first_route(router.frame(loose, router.prices(loose)).minimising(name))
@@ -123,13 +138,9 @@ def _relax_bottleneck(router: Router, ask: Ask, name: str) -> Relaxation | None:
 def _relax_set(router: Router, ask: Ask, name: str) -> Relaxation | None:
     """The path that offends with the fewest gateways."""
     nodes = router.arrays.nodes
-    loose = without(ask, (name,))
-    everywhere: tuple[str, ...] = ()
-    if name in ANYWHERE:  # relaxed to wherever gateways are; who does not say where he is stays out
-        everywhere = tuple(sorted({ANYWHERE[name](node) for node in nodes} - {""}))
-        if not everywhere:
-            return None
-        loose = with_value(ask, name, everywhere)
+    loose = loosest(router, ask, (name,))
+    if loose is None:
+        return None
     if name == "policy":
         past = router.best(loose)
         if past is None:
@@ -147,7 +158,7 @@ def _relax_set(router: Router, ask: Ask, name: str) -> Relaxation | None:
     ]
     if name in ANYWHERE:
         # What no gateway has is a slip of the pen: asking for it again would help nobody.
-        known = {one for one in getattr(ask.requirements, name) if one in everywhere}
+        known = {*getattr(ask.requirements, name)} & {*getattr(loose.requirements, name)}
         value: Any = tuple(sorted({*known, *map(ANYWHERE[name], offenders)}))
         words = ", ".join(value)
     elif name == "gatewayLabels":
