@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from foremesh.forecast import FittedModels, quantile_forecast, refit
-from foremesh.forecast.fit import Fit, calmed, thinned
+from foremesh.forecast.fit import EVERY_S, Fit, calmed, predicted, thinned
 from foremesh.forecast.fitted import LATE, REFIT_S
 from foremesh.forecast.forecasters import Curve
 from foremesh.model.series import Metric, SeriesBatch
@@ -202,3 +202,23 @@ def test_spikes_do_not_bend_the_curve() -> None:
     assert np.isfinite(calm).tolist() == known.tolist()
     assert np.abs(calm - series)[known].max() < 5
     assert np.isfinite(calmed(noisy(30), 3600.0)).all()
+
+
+@pytest.mark.parametrize("days", [3, 15])
+def test_what_is_predicted_is_what_prophet_predicts(days: int) -> None:
+    import pandas as pd
+    from prophet import Prophet
+
+    at_s = NOW_S - 1800.0 * np.arange(48 * days)[::-1]
+    model = Prophet(growth="flat", weekly_seasonality=days > 14, yearly_seasonality=False, uncertainty_samples=0)
+    swing = np.sin(2 * np.pi * at_s / DAY_S) + 0.3 * np.sin(2 * np.pi * at_s / DAY_S / 7)
+    model.fit(pd.DataFrame({"ds": pd.to_datetime(at_s, unit="s"), "y": 40 + 7 * swing}))
+    ahead_s = NOW_S + 900.0 * np.arange(100)
+    whole = model.predict(pd.DataFrame({"ds": pd.to_datetime(ahead_s, unit="s")}))
+    np.testing.assert_allclose(predicted(model, ahead_s), whole["yhat"], rtol=1e-12)
+
+
+async def test_a_curve_of_fine_samples_is_as_coarse_as_what_it_was_fitted_to(pool: Executor) -> None:
+    (made,) = (await refit(FittedModels(), batch(daily(times(), noise=0)), pool=pool, horizon_s=600)).fits.values()
+    assert made.curve.step_s == EVERY_S
+    assert made.curve.end_s >= NOW_S + 600
