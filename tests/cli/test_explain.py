@@ -79,9 +79,10 @@ def test_explains_as_reviewed(clouds: Path, intent: str, exit_code: int) -> None
 
 
 @pytest.mark.parametrize("width", [60, 100])
-def test_fits(clouds: Path, width: int) -> None:
-    for intent in ("payments", "live-stock-from-asia", "orders-from-asia"):
-        shown = run(f"intent/{intent}", "-f", clouds, COLUMNS=str(width)).stdout
+def test_fits(clouds: Path, two_databases: Path, width: int) -> None:
+    asked = [("payments", clouds), ("live-stock-from-asia", clouds), ("orders-from-asia", clouds)]
+    for intent, folder in (*asked, ("app-to-db", two_databases)):
+        shown = run(f"intent/{intent}", "-f", folder, COLUMNS=str(width)).stdout
         assert max(map(len, shown.splitlines())) <= width
 
 
@@ -103,6 +104,42 @@ spec: {match: {ports: [8443]}, require: {gatewayLabels: [pci=yes]}}
     replaced(clouds / "30-intents.yaml", "maxLatency: 80ms", "maxLatency: 800ms")
     told = " ".join(CliRunner().invoke(cli, ["plan", "-f", str(clouds)]).stdout.split())
     assert told.endswith("relax payments: gatewayLabels without pci=yes")
+
+
+@pytest.fixture
+def two_databases(tmp_path: Path) -> Path:
+    """One service, offered at two places."""
+    folder = copied(INPUT / "plan-in-place", tmp_path)
+    (folder / "circuits.yaml").unlink()
+    (folder / "replica.yaml").write_text(
+        """\
+apiVersion: foremesh.io/v1alpha1
+kind: MeshResource
+metadata: {name: db-replica, namespace: lab}
+spec:
+  type: VirtualMachine
+  location: {site: c}
+  services: [{name: db, port: 5432}]
+  machine: {address: 10.2.0.7}
+"""
+    )
+    with (folder / "links.csv").open("a") as links:
+        links.write("db-replica,lon,1,,\n")
+    return folder
+
+
+def test_a_runner_up_that_leads_to_another_destination_says_so(two_databases: Path) -> None:
+    shown = run("intent/app-to-db", "-f", two_databases, COLUMNS="100").stdout
+    assert "app to db-replica: placed" in shown
+    assert [line.split("  ")[1] for line in shown.splitlines() if line.startswith("  next ")] == [
+        "next ams > lon > fra to db",
+        "next ams > fra to db",
+    ]
+    planned = CliRunner().invoke(cli, ["plan", "-f", str(two_databases)], env={"COLUMNS": "100"}).stdout
+    assert "ams > lon > fra to db: latency" in planned
+    found = json.loads(run("intent/app-to-db", "-f", two_databases, "-o", "json").stdout)
+    (one,) = found["intents"][0]["placements"]
+    assert [other.get("destination") for other in one["runnersUp"]] == ["lab/db", "lab/db"]
 
 
 def test_terms_add_up_and_losers_say_why(clouds: Path) -> None:

@@ -39,7 +39,7 @@ RTTS_MS = {
     ("lon", "par"): 40.0,
 }
 BY_LON, BY_PAR = ("mesh/ams", "mesh/lon", "mesh/fra"), ("mesh/ams", "mesh/par", "mesh/fra")
-WEB, DB, ORDERS = "shop/web", "shop/db", "shop/orders"
+WEB, DB, REPLICA, ORDERS = "shop/web", "shop/db", "shop/replica", "shop/orders"
 
 
 def body(kind: str, name: str, namespace: str | None = "shop", **fields: Any) -> dict[str, Any]:
@@ -61,6 +61,11 @@ def gateway_body(name: str, **spec: Any) -> dict[str, Any]:
 def workload_body(name: str, site: str, **spec: Any) -> dict[str, Any]:
     workload = {"selector": {"matchLabels": {"app": name}}}
     return body("MeshResource", name, **{"type": "Container", "workload": workload, "location": {"site": site}, **spec})
+
+
+def replica_body() -> dict[str, Any]:
+    """What db offers, nearer to web: at lon."""
+    return workload_body("replica", "lon", services=[{"name": "db", "port": 5432}])
 
 
 def intent_body(name: str = "orders", **spec: Any) -> dict[str, Any]:
@@ -284,7 +289,7 @@ class Mesh:
 
 def attached(id_: str) -> Beacon:
     """A beacon; a workload's with a millisecond to its gateway."""
-    gateway = {WEB: "mesh/ams", DB: "mesh/fra"}.get(id_)
+    gateway = {WEB: "mesh/ams", DB: "mesh/fra", REPLICA: "mesh/lon"}.get(id_)
     return Beacon(probes={gateway: ProbeReport(answering=True, rtt_ms=1.0, loss=0.0)} if gateway else {})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from controller.scene import intent_body
+from controller.scene import intent_body, replica_body
 from controller.world import World
 from foremesh.controller.read_back import read_back
 from foremesh.decide import Unexplained
@@ -17,12 +17,13 @@ from foremesh.model.manifest import read
 async def settled(*bodies: dict[str, Any]) -> World:
     world = World(intent_body(), *bodies)
     await world.agents()
+    await world.agents(*(f"shop/{one['metadata']['name']}" for one in bodies if one["kind"] == "MeshResource"))
     await world.settle()
     return world
 
 
 async def test_it_is_what_the_operator_says() -> None:
-    world = await settled()
+    world = await settled(replica_body())
     (told,) = await read_back(world.kubernetes, "intent/orders", "shop")
     page = world.operator.explanations.page("intent/shop/orders")
     (whole,) = read(tuple[IntentExplanation, ...], page["intents"])
@@ -32,8 +33,9 @@ async def test_it_is_what_the_operator_says() -> None:
     for name in ("destination", "circuit", "path", "standby", "predicted"):
         assert getattr(ours, name) == getattr(theirs, name), name
     assert ours.because == theirs.because
-    assert [one.path for one in ours.runners_up] == [one.path for one in theirs.runners_up][: len(ours.runners_up)]
-    assert ours.runners_up
+    others = [(one.path, one.destination) for one in ours.runners_up]
+    assert others == [(one.path, one.destination) for one in theirs.runners_up][: len(others)]
+    assert "shop/db" in dict(others).values(), "the replica is nearer"
 
 
 async def test_of_a_circuit_every_intent_that_it_carries() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from controller.said import LATER, NOW, circuits_with_status, of_intent, settled
-from controller.scene import AWAY, ORDERS, Mesh, gateway_body, intent_body, policy_body, workload_body
+from controller.scene import AWAY, ORDERS, Mesh, gateway_body, intent_body, policy_body, replica_body, workload_body
 from foremesh.controller import verdicts
 from foremesh.controller.conditions import find
 from foremesh.decide import Gateways
@@ -49,6 +49,17 @@ def test_the_path_is_explained_term_by_term() -> None:
     first = found.runners_up[0]
     assert first.path == "ams > par > fra"
     assert first.lost.startswith(f"costs {first.extra_cost:.3f} more: latency +")
+
+
+def test_a_runner_up_that_leads_to_another_destination_names_it() -> None:
+    found = status(settled(intent_body(profile="Latency"), replica_body()))
+    assert (found.path, found.destination) == ("ams > lon", "shop/replica")
+    assert [(one.path, one.destination) for one in found.runners_up] == [
+        ("ams > lon > fra", "shop/db"),
+        ("ams > par > fra", "shop/db"),
+    ]
+    alone = status(settled(intent_body(profile="Latency")))
+    assert [one.destination for one in alone.runners_up] == ["", ""], "that is said once, of the path chosen"
 
 
 def test_what_nobody_knows_is_told_with_what_it_counts_as() -> None:

@@ -59,7 +59,10 @@ STATUSES = {
         predicted=FIGURES,
         observed=Figures(latency_ms=12),
         forecast_model="prophet",
-        runners_up=(RunnerUp(path="ams-1 > lon-1 > fra-1", predicted=FIGURES), RunnerUp(path="ams-1 > par-1 > fra-1")),
+        runners_up=(
+            RunnerUp(path="ams-1 > lon-1 > fra-1", predicted=FIGURES),
+            RunnerUp(path="ams-1 > par-1", destination="shop/db-2"),
+        ),
         observed_generation=1,
         conditions=(READY, UNKNOWN),
     ),

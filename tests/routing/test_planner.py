@@ -41,6 +41,35 @@ def test_every_candidate_counts_and_the_attachment_with_it() -> None:
     assert (placement.destination, text(placement)) == ("lab/near", "a > z")
 
 
+def test_a_runner_up_says_where_it_leads_if_that_is_elsewhere() -> None:
+    links = (*both("a", "y", 10.0), *both("a", "z", 12.0), *both("y", "z", 10.0))
+    graph = mesh(node("a"), node("y"), node("z"), links=links)
+    asked = demand(intent("x"), "a", candidate("far", "y"), candidate("near", "z"))
+    placement = only(plan(graph, [asked], runners_up=3))
+    assert (placement.destination, text(placement)) == ("lab/far", "a > y")
+    told = [one.text for one in placement.runners_up]
+    assert dict(zip(told, placement.runners_up_to, strict=True)) == {
+        "a > z": "lab/near",
+        "a > z > y": "",
+        "a > y > z": "lab/near",
+    }
+
+
+def test_behind_one_gateway_it_is_the_destination_whose_policies_let_it_pass() -> None:
+    links = (*both("a", "y", 10.0), *both("a", "z", 12.0), *both("y", "z", 10.0))
+    graph = mesh(node("a"), node("y"), node("z"), links=links)
+    asked = demand(intent("x"), "a", candidate("one", "z", labels={"strict": "yes"}), candidate("two", "z"))
+    strict = policy(
+        "no-detour",
+        match=PolicyMatch(destination=LabelSelector(match_labels={"strict": "yes"})),
+        avoid=Avoid(gateways=("y",)),
+    )
+    placement = only(plan(graph, [asked], policies=[strict]))
+    assert (placement.destination, text(placement)) == ("lab/one", "a > z")
+    assert [one.text for one in placement.runners_up] == ["a > y > z"]
+    assert placement.runners_up_to == ("lab/two",)
+
+
 def structs_gateways(one: Any, gateways: dict[str, float | None]) -> Any:
     return type(one)(resource=one.resource, gateways=gateways, addresses=one.addresses)
 

@@ -24,7 +24,9 @@ STATES = {PLACED: "placed", NOT_PLACED: "not placed"}
 def table(found: Sequence[IntentExplanation], width: int) -> list[Line]:
     """Every Intent, source by source."""
     ids = [one.intent for one in found]
-    ids += [id_ for one in found for each in one.placements for id_ in (each.because.source, each.destination) if id_]
+    placements = [each for one in found for each in one.placements]
+    ids += [id_ for each in placements for id_ in (each.because.source, each.destination) if id_]
+    ids += [other.destination for each in placements for other in each.runners_up if other.destination]
     page = Page(Names(ids), width)
     return [line for one in found for line in _intent(one, page)]
 
@@ -113,7 +115,8 @@ def _shortfalls(why: Infeasible, page: Page) -> Iterator[Line]:
 
 
 def _contender(other: Contender, page: Page) -> Iterator[Line]:
-    yield from path_line(page, "  next ", {"pathText": other.path, "predicted": figures(other.predicted)}, "dim")
+    way = f"{other.path} to {page.name(other.destination)}" if other.destination else other.path
+    yield from path_line(page, "  next ", {"pathText": way, "predicted": figures(other.predicted)}, "dim")
     yield from page.wrapped("      ", other.lost, "dim")
 
 

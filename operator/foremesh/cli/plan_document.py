@@ -217,7 +217,10 @@ def _placement(planned: Planned, placement: Placement) -> Document:
         "reason": placement.reason,
         "explanation": _explanation(intent, placement),
         "costTerms": _terms(path.terms),
-        "runnersUp": [_runner_up(planned, one, path) for one in placement.runners_up],
+        "runnersUp": [
+            _runner_up(planned, one, to, path)
+            for one, to in zip(placement.runners_up, placement.runners_up_to, strict=True)
+        ],
     }
 
 
@@ -313,9 +316,11 @@ def _policies(planned: Planned, demand: Demand, destination: str | None) -> Docu
     return {**followed, "shadowPolicies": shadows} if shadows else followed
 
 
-def _runner_up(planned: Planned, path: Path, chosen: Path) -> Document:
+def _runner_up(planned: Planned, path: Path, to: str, chosen: Path) -> Document:
+    """A path that was not chosen; where it leads, if that is not where the chosen one does."""
     extra = (path.figures.cost or 0.0) - (chosen.figures.cost or 0.0)
     return {
+        **({"destination": to} if to else {}),
         **planned.way(path),
         "extraCost": round(extra, DECIMALS["cost"]),
         "extraTerms": _terms({name: value - chosen.terms.get(name, 0.0) for name, value in path.terms.items()}),

@@ -55,7 +55,10 @@ class Names:
     @classmethod
     def of(cls, *documents: Document) -> Names:
         placements = [one for document in documents for one in document["placements"]]
-        ids = [one[name] for one in placements for name in ("intent", "source", "destination") if one.get(name)]
+        others = [other for one in placements for other in one.get("runnersUp", ())]
+        ids = [
+            one[name] for one in (*placements, *others) for name in ("intent", "source", "destination") if one.get(name)
+        ]
         circuits = (one["circuit"] for document in documents for one in document["circuits"])
         return cls([*ids, *circuits, *(id_ for document in documents for id_ in document["configs"])])
 
@@ -169,7 +172,8 @@ def _placement(one: Document, page: Page) -> Iterator[Line]:
     for other in one["runnersUp"]:
         terms = {term: extra for term, extra in other["extraTerms"].items() if abs(extra) >= LEAST_SHOWN}
         parts = ", ".join(f"{term} {extra:+.3f}" for term, extra in terms.items()) or "every term alike"
-        yield from page.wrapped(f"  next {other['extraCost']:+.3f}: ", f"{other['pathText']}: {parts}", "dim")
+        to = f" to {name(other['destination'])}" if other.get("destination") else ""
+        yield from page.wrapped(f"  next {other['extraCost']:+.3f}: ", f"{other['pathText']}{to}: {parts}", "dim")
 
 
 def _nearest(shortfalls: Sequence[Document], page: Page) -> Iterator[Line]:

@@ -147,6 +147,7 @@ def _placement(one: PlacementStatus, status: IntentStatus, standbys: Mapping[str
         runners_up=tuple(
             Contender(
                 path=other.path,
+                destination=other.destination,
                 predicted=other.predicted or Figures(),
                 extra_cost=other.extra_cost or 0.0,
                 lost=other.lost,

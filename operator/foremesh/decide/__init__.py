@@ -7,7 +7,7 @@ and the command line run the same code; ``pipeline`` brings the inputs in and ha
 from foremesh.decide.assume import as_told, joined
 from foremesh.decide.decision import carry_on, decide, next_epoch
 from foremesh.decide.doubles import doubles
-from foremesh.decide.explained import Unexplained, at_length, contender, explain_intent, explain_object, explanation
+from foremesh.decide.explained import Unexplained, at_length, contenders, explain_intent, explain_object, explanation
 from foremesh.decide.links import narrow_links, sizes_text
 from foremesh.decide.physics import within_physics
 from foremesh.decide.pinning import Pinned, pinning_policies
@@ -37,7 +37,7 @@ __all__ = [
     "at_length",
     "attachment_rtt_ms",
     "carry_on",
-    "contender",
+    "contenders",
     "decide",
     "doubles",
     "explain_intent",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -132,7 +132,7 @@ def explained(placement: Placement, decision: Decision, declared: Declared, *, s
         predicted=_rounded(placement.path.figures),
         kept=placement.kept,
         reason=placement.reason,
-        runners_up=tuple(contender(one, placement) for one in placement.runners_up),
+        runners_up=tuple(contenders(placement)),
         infeasible=infeasible,
     )
 
@@ -194,19 +194,21 @@ def _explanation(placement: Placement, decision: Decision, declared: Declared) -
     )
 
 
-def contender(other: Path, placement: Placement) -> Contender:
-    """A runner-up, and why it is no more than that."""
-    assert placement.path is not None
+def contenders(placement: Placement) -> Iterator[Contender]:
+    """The runners-up, and why they are no more than that."""
     chosen = placement.path
-    extra = (other.figures.cost or 0.0) - (chosen.figures.cost or 0.0)
-    terms = {name: value - chosen.terms.get(name, 0.0) for name, value in other.terms.items()}
-    return Contender(
-        path=other.text,
-        predicted=_rounded(other.figures),
-        extra_cost=round(extra, DECIMALS),
-        extra_terms=_terms(terms),
-        lost=_lost(extra, terms, placement),
-    )
+    assert chosen is not None
+    for other, destination in zip(placement.runners_up, placement.runners_up_to, strict=True):
+        extra = (other.figures.cost or 0.0) - (chosen.figures.cost or 0.0)
+        terms = {name: value - chosen.terms.get(name, 0.0) for name, value in other.terms.items()}
+        yield Contender(
+            path=other.text,
+            destination=destination,
+            predicted=_rounded(other.figures),
+            extra_cost=round(extra, DECIMALS),
+            extra_terms=_terms(terms),
+            lost=_lost(extra, terms, placement),
+        )
 
 
 def _lost(extra: float, terms: Mapping[str, float], placement: Placement) -> str:

@@ -42,6 +42,8 @@ class Contender(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """A path that was not chosen."""
 
     path: str
+    destination: str = ""
+    """Where it leads; empty: where the path chosen does."""
     predicted: Figures
     extra_cost: float
     """What it costs more than the path chosen; negative where it costs less."""

@@ -78,6 +78,8 @@ class Placement(Wire, frozen=True, kw_only=True):
     destination: str | None = None
     path: Path | None = None
     runners_up: tuple[Path, ...] = ()
+    runners_up_to: tuple[str, ...] = ()
+    """By runner-up, where it leads; empty: to the destination chosen."""
     standby: Path | None = None
     """Where to fall over to: between the same two gateways, as disjoint from ``path`` as can be; None if it was not
     asked for or there is no other way."""

@@ -48,6 +48,8 @@ class RunnerUp(Spec, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """A path that was not chosen, and what was predicted for it."""
 
     path: str
+    destination: str = ""
+    """Where it leads; empty: where the path chosen does."""
     predicted: Figures | None = None
     extra_cost: float | None = None
     """What it costs more than the path chosen."""

@@ -59,7 +59,7 @@ class Job:
     """The route with its figures; set with it."""
     listed: tuple[Route, ...] = ()
     """The routes that it was chosen from, best first."""
-    runners_up: tuple[Path, ...] = ()
+    runners_up: tuple[tuple[Path, Option], ...] = ()
     standby: Path | None = None
     standby_reserved: bool = False
     current: Path | None = None
@@ -113,12 +113,16 @@ class Job:
             reason = self.infeasible.message if self.infeasible else ""
             return Placement(intent=intent, source=source, infeasible=self.infeasible, reason=reason)
         chosen = (self.path.gateways, self.path.links)
+        destination = self.option.resources[self.path.gateways[-1]]
+        others = [(one, option) for one, option in self.runners_up if (one.gateways, one.links) != chosen]
+        ends = [option.resources[one.gateways[-1]] for one, option in others]
         return Placement(
             intent=intent,
             source=source,
-            destination=self.option.resources[self.path.gateways[-1]],
+            destination=destination,
             path=self.path,
-            runners_up=tuple(one for one in self.runners_up if (one.gateways, one.links) != chosen),
+            runners_up=tuple(one for one, _ in others),
+            runners_up_to=tuple("" if end == destination else end for end in ends),
             standby=self.standby,
             standby_reserved=self.standby_reserved,
             infeasible=self.infeasible,

@@ -136,7 +136,8 @@ class Placing:
         job.listed = tuple([one for one, _ in others])
         rest = (one for one in others if one[0].steps != route.steps)
         job.runners_up = tuple(
-            self.router.path(one, asked.ask, asked.prices) for one, asked in islice(rest, self.settings.runners_up)
+            (self.router.path(one, asked.ask, asked.prices), asked.option)
+            for one, asked in islice(rest, self.settings.runners_up)
         )
         self.promise(job, +1)
         self.take(job)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
 from foremesh.controller.conditions import find, merge, readiness, replaced, state
 from foremesh.controller.verdicts.basic import names_known
 from foremesh.controller.verdicts.figures import measured_placement, rounded, text
-from foremesh.decide import Decision, Declared, Gateways, Observed, Problem, at_length, contender, explanation
+from foremesh.decide import Decision, Declared, Gateways, Observed, Problem, at_length, contenders, explanation
 from foremesh.model.circuit import Circuit, Condition, Figures
-from foremesh.model.explanation import Explanation
+from foremesh.model.explanation import Contender, Explanation
 from foremesh.model.intent import Encryption, Intent, Requirements
-from foremesh.model.plan import Path, Placement
+from foremesh.model.plan import Placement
 from foremesh.model.status import IntentStatus, PlacementStatus, RunnerUp
 
 RUNNERS_UP_SHOWN = 3
@@ -94,14 +95,17 @@ def intent_status(
         status,
         predicted=rounded(worst.path.figures),
         forecast_model=", ".join(worst.path.forecast_models),
-        runners_up=tuple(_runner_up(one, worst) for one in worst.runners_up[:RUNNERS_UP_SHOWN]),
+        runners_up=tuple(map(_runner_up, islice(contenders(worst), RUNNERS_UP_SHOWN))),
     )
 
 
-def _runner_up(path: Path, placement: Placement) -> RunnerUp:
-    other = contender(path, placement)
+def _runner_up(other: Contender) -> RunnerUp:
     return RunnerUp(
-        path=other.path, predicted=other.predicted, extra_cost=other.extra_cost, lost=other.lost[:LONGEST_REASON]
+        path=other.path,
+        destination=other.destination,
+        predicted=other.predicted,
+        extra_cost=other.extra_cost,
+        lost=other.lost[:LONGEST_REASON],
     )
 
 
