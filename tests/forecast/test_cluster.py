@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,26 @@ async def test_a_scheduler_that_dies_breaks_the_refit_and_not_the_forecast(
     answer = quantile_forecast(past, horizon_s=600, fitted=FittedModels())
     assert np.isfinite(answer.values).all()
     assert answer.reasons[0].endswith("; prophet: not fitted yet")
+
+
+def test_what_was_not_handed_over_is_cancelled_if_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaving = threading.Event()
+
+    def slow(_: DaskExecutor) -> None:
+        leaving.wait(DEADLINE_S)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(DaskExecutor, "_connect", slow)
+    executor = DaskExecutor("tcp://192.0.2.1:8786")
+    first, *others = [executor.submit(twice, number) for number in range(3)]
+    wait_until(first.running, DEADLINE_S, what="the first job is being handed over")
+    executor.shutdown(wait=False, cancel_futures=True)
+    leaving.set()
+    with pytest.raises(BrokenExecutor, match="is away"):
+        first.result(DEADLINE_S)
+    for one in others:
+        with pytest.raises(CancelledError):
+            one.result(DEADLINE_S)
 
 
 def test_a_scheduler_that_is_not_there_is_told(unused_port: int) -> None:

@@ -50,6 +50,7 @@ class DaskExecutor(Executor):
         self._tls = tls
         self._client: Any = None
         self._broken = ""
+        self._dropping = False
         self._handing = ThreadPoolExecutor(1, thread_name_prefix="dask")  # one: a client is made once
 
     def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -58,11 +59,19 @@ class DaskExecutor(Executor):
         return ours
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leave the cluster; with ``cancel_futures`` it drops what it has not begun."""
+        """Leave the cluster; what it has not done by then raises ``BrokenExecutor``.
+
+        Args:
+            wait: Until it is left.
+            cancel_futures: Cancel what was not handed over yet, instead of handing it over first.
+        """
+        self._dropping = cancel_futures
         self._handing.submit(self._leave)
-        self._handing.shutdown(wait=wait, cancel_futures=False)
+        self._handing.shutdown(wait=wait)  # dropping what waits there would drop the leaving, too
 
     def _hand(self, ours: Future[Any], job: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._dropping:
+            ours.cancel()
         if not ours.set_running_or_notify_cancel():
             return
         try:
