@@ -123,6 +123,23 @@ async def test_a_long_past_is_not_given_up_for_a_short_one_at_once(source: Asked
     assert (await history.read(Metric.RTT, now_s=NOW_S + 9 * 3600)).past.end_s == NOW_S + 4 * 3600 + 60
 
 
+@pytest.mark.parametrize("is_away", [True, False], ids=["past-away", "past-empty"])
+async def test_that_it_can_be_read_nowhere_is_said_once_and_asked_again(
+    source: Asked, is_away: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = Asked() if is_away else MemorySource({})
+    both = LinkHistory(
+        source, recent_step_s=15, recent_window_s=900, past_step_s=300, past_window_s=DAY_S, past_source=elsewhere
+    )
+    source.refused_step_s = 300
+    if isinstance(elsewhere, Asked):
+        elsewhere.refused_step_s = 300
+    assert (await both.read(Metric.RTT, now_s=NOW_S)).past.keys == ()
+    assert caplog.text.count("past not read metric=rtt") == 1
+    source.refused_step_s = 0
+    assert (await both.read(Metric.RTT, now_s=NOW_S + 60)).past.keys == ("a",)
+
+
 async def test_where_nothing_is_kept_yet_the_first_one_serves(source: Asked) -> None:
     kept = Asked()
     kept.series = {}

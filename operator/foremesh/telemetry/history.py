@@ -85,26 +85,25 @@ class LinkHistory:
         return LinkSeries(recent, self._kept.get(metric) or self._nothing(metric, now_s))
 
     async def _refresh(self, metric: Metric, now_s: float) -> None:
+        found: SeriesBatch | None = None
+        away: TelemetryUnavailable | None = None
         try:
             found = await self._past_source.read(metric, end_s=now_s, **self._past)
-            self._due_s[metric] = now_s + REFRESH_S
-            if found.keys or self._past_source is self._source:
-                self._kept[metric] = found
-            else:  # it was set up today, or its rules were
-                await self._stand_in(metric, now_s)
         except TelemetryUnavailable as error:
-            log.warning("past not read metric=%s url=%s retry_s=%d cause=%r", metric, error.url, RETRY_S, error.cause)
-            self._due_s[metric] = now_s + RETRY_S
-            kept = self._kept.get(metric)
-            if self._past_source is not self._source and (kept is None or now_s - kept.end_s > STALE_S):
-                await self._stand_in(metric, now_s)
-
-    async def _stand_in(self, metric: Metric, now_s: float) -> None:
-        """Take for a past what the first source has of it."""
-        try:
-            self._kept[metric] = await self._source.read(metric, end_s=now_s, **self._past)
-        except TelemetryUnavailable as error:
-            log.warning("past not read metric=%s url=%s retry_s=%d cause=%r", metric, error.url, RETRY_S, error.cause)
+            away = error
+        kept = self._kept.get(metric)
+        # It was set up today, or its rules were; or it has been away for long.
+        lacking = not found.keys if found is not None else kept is None or now_s - kept.end_s > STALE_S
+        if lacking and self._past_source is not self._source:
+            try:
+                found = await self._source.read(metric, end_s=now_s, **self._past)
+            except TelemetryUnavailable as error:
+                found, away = None, away or error
+        if found is not None:
+            self._kept[metric] = found
+        self._due_s[metric] = now_s + (REFRESH_S if away is None else RETRY_S)
+        if away is not None:
+            log.warning("past not read metric=%s url=%s retry_s=%d cause=%r", metric, away.url, RETRY_S, away.cause)
 
     def _nothing(self, metric: Metric, now_s: float) -> SeriesBatch:
         return SeriesBatch(metric, (), np.empty((0, 0)), self._past["step_s"], now_s)
