@@ -52,6 +52,7 @@ def test_it_is_kept_in_the_users_cache_folder_by_version(tmp_path: Path) -> None
         "order.lower",
         "exact.best",
         "bounds.distances",
+        "over.judge",
         "sides.least_over",
         "turns.take_turns",
         "passing.walk",

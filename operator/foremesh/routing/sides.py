@@ -12,19 +12,22 @@ import numpy as np
 
 from foremesh.compiled import compiled
 from foremesh.model.intent import Encryption
-from foremesh.model.series import Floats
-from foremesh.routing.arrays import MOST, UNKNOWN, Arrays
+from foremesh.routing.arrays import UNKNOWN, Arrays
 from foremesh.routing.ask import Ask, Router, attachment_ns, limits
 from foremesh.routing.cost import COST_SCALE
 from foremesh.routing.kernels import NEVER
+from foremesh.routing.kernels.over import DEAR, UNTOLD, judge
 from foremesh.routing.needs import SUMS
 from foremesh.routing.prices import Prices
 from foremesh.routing.trees import Trees
 from foremesh.routing.values import Bools, Ints
 
-LINKS_A_DEMAND = 15_000
-"""Links that searches over the whole mesh look at in half the time that it takes to place a demand: better bounds take
-two such searches, and are worked out for as many questions as would take longer to place."""
+ROUNDS = 10
+"""Prices of a limited sum that are tried for one question: three tell most."""
+
+MANY = 10
+"""Questions of which it takes as long to see whether the cheapest paths over a link keep a limit, which lax ones are
+kept by, as it takes to work out what paths over it sum up to at least."""
 
 Asked = tuple[int, Ask, int]
 """A question: whose it is, by turn, and above what cost another path is of no interest."""
@@ -46,12 +49,10 @@ class Side:
     row: Ints
     """By turn, its question; UNKNOWN where it has none or several."""
 
-    def least(self, link: int, rows: Ints, trees: Trees | None = None) -> Ints:
+    def least(self, link: int, rows: Ints) -> Ints:
         """What paths over a link come to at least, for some questions; NEVER where there is none."""
-        by, found = trees or self.trees, np.empty(rows.size, dtype=np.int64)
-        topology = by.topology
-        towards, onwards = by.to(int(topology.src[link])), by.onwards(topology.ends[link])
-        least_over(rows, *self.starts, *self.ends, towards, onwards, int(by.link[link]), found)
+        found = np.empty(rows.size, dtype=np.int64)
+        least_over(rows, *self.starts, *self.ends, *self.trees.over(link), int(self.trees.link[link]), found)
         return found
 
 
@@ -73,8 +74,6 @@ class Kind(Side):
     """Cost of an attachment of which nobody knows how long it takes; None if there is none."""
     exposure: Ints
     """By question, what each gateway inside a path costs, for it sees the traffic in clear."""
-    exposed: Trees
-    """As ``trees``, with that on each link."""
 
     def fits(self, prices: Prices, changed: Ints) -> bool:
         """Whether no price has changed but those of links that have themselves: what is unknown costs as much as the
@@ -100,9 +99,10 @@ class Sides:
     def __init__(self, asked: Sequence[Asked], turns: int, router: Router) -> None:
         turn = np.array([one for one, _, _ in asked], dtype=np.int64)
         self._turns, self._alone = turns, np.bincount(turn, minlength=turns) == 1
-        self._few = max(1, round(len(router.arrays.links) / LINKS_A_DEMAND))
         self.kinds = _kinds(asked, turn, self._alone, router)
         self.limits = _limits(asked, turn, self._alone, router.arrays)
+        ends = (len(one) for kind in self.kinds for one in (kind.job, kind.starts[1], kind.ends[1]))
+        self._nothing = np.zeros(max(len(router.arrays.links), len(router.arrays.nodes), *ends, 0), dtype=np.int64)
 
     def follow(self, router: Router, changed: Ints) -> Bools | None:
         """Go on with other figures of some links; by changed link, whether it became better in any way that is summed
@@ -114,7 +114,6 @@ class Sides:
                 return None
             better |= prices.link[changed] < kind.trees.link[changed]
             kind.trees.follow(prices.link.copy(), changed)
-            kind.exposed.follow(prices.link + int(kind.exposure.max(initial=0)), changed)
         for limit in self.limits:
             sums = router.arrays.sums((limit.name,))[0][0]
             better |= sums[changed] < limit.trees.link[changed]
@@ -146,67 +145,46 @@ class Sides:
             kind.most[rows] = [turns[turn] for turn in kind.job[rows].tolist()]
 
     def _nearer(self, kind: Kind, link: int, rows: Ints, least: Ints) -> Ints:
-        """Those of some questions that better bounds leave, as long as these take no longer than to place demands."""
-        seen = np.flatnonzero(kind.exposure[rows] > 0)
-        if seen.size >= self._few:
-            exposure = kind.exposure[rows[seen]]
-            closer = kind.least(link, rows[seen], kind.exposed)
-            least[seen] = np.maximum(least[seen], np.where(closer == NEVER, NEVER, closer - exposure))
-            rows, least = _both(rows, least, least <= kind.most[rows])
-        sums = list[tuple[Limit, Ints]]()
-        for limit in self.limits:
-            of = limit.row[kind.job[rows]]
-            if np.count_nonzero(of >= 0) < self._few:
-                continue
-            sum_ = np.zeros(rows.size, dtype=np.int64)
-            sum_[of >= 0] = limit.least(link, of[of >= 0])
-            keeps = (of < 0) | (sum_ <= limit.most[of])
-            rows, least = _both(rows, least, keeps)
-            sums = [(one, before[keeps]) for one, before in sums] + [(limit, sum_[keeps])]
-        for place in range(len(sums)):
-            limit, sum_ = sums[place]
-            of = limit.row[kind.job[rows]]
-            some = np.flatnonzero(of >= 0)
-            if some.size < self._few:
-                continue
-            room = np.maximum(1, limit.most[of[some]] - sum_[some])
-            rates = (kind.most[rows[some]] - least[some]) / room
-            out = self._too_dear(kind, limit, link, rows[some], of[some], rates)
-            left = np.ones(rows.size, dtype=np.bool_)
-            left[some[out]] = False
-            rows, least = _both(rows, least, left)
-            sums = [(one, before[left]) for one, before in sums]
+        """Those of some questions that may have a path over a link near enough that keeps each of their limits."""
+        for limit in (None, *self.limits):
+            of = rows if limit is None else limit.row[kind.job[rows]]
+            some = np.flatnonzero(kind.exposure[rows] > 0 if limit is None else of >= 0)
+            if some.size:
+                told = self._judge(kind, limit, link, rows[some], of[some], least[some])
+                keep = np.ones(rows.size, dtype=np.bool_)
+                keep[some[told == DEAR]] = False
+                rows, least = rows[keep], least[keep]
         return rows
 
-    def _too_dear(self, kind: Kind, limit: Limit, link: int, rows: Ints, of: Ints, rates: Floats) -> Bools:
-        """Of some questions, those of which no path over a link keeps the limit and costs little enough: what such a
-        path costs, with its sum at a price for each unit, is too much for both (a Lagrange multiplier, as it is used in
-        the search; here one serves many questions).
+    def _judge(self, kind: Kind, limit: Limit | None, link: int, rows: Ints, of: Ints, least: Ints) -> Ints:
+        """What paths over a link are to some questions that have a limit, or none at all (see ``judge``).
 
         Args:
             of: The same questions, by row of the limit.
-            rates: Prices that are likely to tell, one for each.
+            least: What such paths cost at least.
         """
-        out = np.zeros(rows.size, dtype=np.bool_)
-        parts = [np.flatnonzero((rates > 0) & (kind.most[rows] != NEVER))]
-        while parts:
-            part = parts.pop()
-            part = part[~out[part]]
-            if part.size < self._few:
-                continue
-            rate = float(np.median(rates[part]))
-            price = kind.trees.link + np.minimum(MOST, rate * limit.trees.link).astype(np.int64)
-            trees = Trees(kind.trees.topology, price)
-            least = kind.least(link, rows[part], trees)
-            most = kind.most[rows[part]] + rate * limit.most[of[part]] + 1
-            out[part[(least == NEVER) | (least > most)]] = True
-            below = rates[part] < rate
-            parts += [part[below], part[rates[part] > rate]]
-        return out
-
-
-def _both(rows: Ints, least: Ints, keep: Bools) -> tuple[Ints, Ints]:
-    return rows[keep], least[keep]
+        topology, nothing, found = kind.trees.topology, self._nothing, np.empty(rows.size, dtype=np.int64)
+        asked = (*kind.starts, *kind.ends, kind.trees.link, *kind.trees.over(link), kind.most, kind.exposure)
+        sides, most = (kind, nothing) if limit is None else (limit, limit.most)
+        (begin, _, begin_sum), (end, _, end_sum), sums = sides.starts, sides.ends, sides.trees.link
+        if limit is None:
+            begin_sum = end_sum = sums = nothing
+        leaving, coming = (topology.src, topology.dst, topology.out_start), (topology.into_start, topology.into_src)
+        mesh = (link, *leaving, *coming, topology.into, topology.relays)
+        limited = (begin, begin_sum, end, end_sum, sums)
+        if limit is None or (rows.size < MANY and not limit.trees.has(link)):
+            judge(*mesh, rows, *asked, of, *limited, nothing, nothing, most, np.zeros(rows.size), 1, found)
+            if limit is None or not (found == UNTOLD).any():
+                return found
+        else:
+            found[:] = UNTOLD
+        room = most[of] - limit.least(link, of)
+        found[(found == UNTOLD) & (room < 0)] = DEAR
+        some = np.flatnonzero((found == UNTOLD) & (kind.most[rows] != NEVER))
+        rates, told = (kind.most[rows[some]] - least[some]) / np.maximum(1, room[some]), found[some]
+        judge(*mesh, rows[some], *asked, of[some], *limited, *limit.trees.over(link), most, rates, ROUNDS, told)
+        found[some] = told
+        return found
 
 
 @compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8,i8[::1])")
@@ -314,7 +292,6 @@ def _kinds(asked: Sequence[Asked], turn: Ints, alone: Bools, router: Router) -> 
                 start=prices.start,
                 unknown=prices.offset(None) if starts.blind(rows) or ends.blind(rows) else None,
                 exposure=np.where(in_clear[rows], exposure, 0),
-                exposed=Trees(router.arrays.topology, prices.link + exposure),
             )
         )
     return found

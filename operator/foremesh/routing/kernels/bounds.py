@@ -9,6 +9,9 @@ from foremesh.routing.kernels.heaps import rise, sink
 from foremesh.routing.kernels.numbers import DONE, NEVER
 from foremesh.routing.values import Bools, Ints
 
+BUCKETS = 1024
+"""Those beyond the last share it, and are looked at in any order."""
+
 
 @called
 def bound(
@@ -106,35 +109,55 @@ def bound(
     return NEVER
 
 
-@compiled("void(i8[::1],i8[::1],i8[::1],b1,b1[::1],i8[::1],i8,i8[::1])")
-def distances(
-    begin: Ints, other: Ints, step: Ints, backwards: bool, relays: Bools, link: Ints, root: int, sums: Ints
-) -> None:
-    """The least sums of paths that go on beyond one gateway (``backwards``: that come to it from elsewhere), by the
-    gateway where they end (begin); none of the gateways passed, the one among them, is one that does not relay.
+@compiled("void(i8[::1],i8[::1],b1[::1],i8[::1],i8,i8,i8[::1])")
+def distances(begin: Ints, other: Ints, relays: Bools, link: Ints, root: int, shift: int, sums: Ints) -> None:
+    """The least sums of paths that go on beyond one gateway, or that come to it from elsewhere, by the gateway where
+    they end, or begin; none of the gateways passed, the one among them, is one that does not relay.
+
+    Gateways wait in buckets, by the leading bits of their sums, in any order within one. Where a link adds less than
+    the width of a bucket, some have to be looked at again, and there is no need for a heap (delta-stepping: Meyer and
+    Sanders, Journal of Algorithms 49(1), 2003).
 
     Args:
-        begin, other, step: Links by gateway: where those of each begin, the gateway at their other end, their number
-            if ``backwards``, for else it is the place.
+        begin, other, link: Links by gateway: where those of each begin, the gateway at their other end, what they add.
+        shift: Bits of a sum that make no difference to buckets.
         sums: Result; NEVER where there is no such path.
     """
     sums[:] = NEVER
-    heap, where = np.empty(sums.size, dtype=np.int64), np.full(sums.size, -1, dtype=np.int64)
-    sums[root], waiting = 0, 1
-    rise(heap, where, sums, root, 0)
+    first, after, before = np.full(BUCKETS, -1), np.empty(sums.size, np.int64), np.full(sums.size, DONE)
+    sums[root], first[0], after[root], before[root] = 0, root, -1, -1
+    here, waiting = 0, 1
     while waiting:
-        gateway = sink(heap, where, sums, waiting)
-        where[gateway] = DONE
+        gateway = first[here]
+        if gateway < 0:
+            here += 1
+            continue
+        first[here] = after[gateway]
+        if after[gateway] >= 0:
+            before[after[gateway]] = -1
+        before[gateway] = DONE
         waiting -= 1
         if not relays[gateway]:
             continue
+        sum_ = sums[gateway]
         for place in range(begin[gateway], begin[gateway + 1]):
-            total = sums[gateway] + link[step[place] if backwards else place]
-            onward = other[place]
-            if total < sums[onward]:
-                sums[onward] = total
-                if where[onward] < 0:
-                    rise(heap, where, sums, onward, waiting)
-                    waiting += 1
+            total, onward = sum_ + link[place], other[place]
+            if total >= sums[onward]:
+                continue
+            bucket, old = min(BUCKETS - 1, total >> shift), min(BUCKETS - 1, sums[onward] >> shift)
+            sums[onward] = total
+            if before[onward] == DONE:
+                waiting += 1
+            elif old == bucket:
+                continue
+            else:
+                if after[onward] >= 0:
+                    before[after[onward]] = before[onward]
+                if before[onward] >= 0:
+                    after[before[onward]] = after[onward]
                 else:
-                    rise(heap, where, sums, onward, where[onward])
+                    first[old] = after[onward]
+            after[onward], before[onward] = first[bucket], -1
+            if first[bucket] >= 0:
+                before[first[bucket]] = onward
+            first[bucket] = onward
