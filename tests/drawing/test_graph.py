@@ -248,7 +248,7 @@ def test_mesh_without_anything_is_drawn(draw: Callable[..., str]) -> None:
 @pytest.mark.parametrize("count", [1, 2, 12, 100])
 def test_gateways_stand_apart_on_the_canvas(count: int, located: bool) -> None:
     layout = lay_out(scenes.large(count, located=located, circuits=0))
-    assert layout.is_map == located
+    assert bool(layout.meridians) == bool(layout.parallels) == located
     assert len(layout.at) == count
     for x, y in layout.at.values():
         assert 0 < x < layout.width

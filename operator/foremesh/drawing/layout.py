@@ -72,21 +72,17 @@ class Layout:
     note: str = ""
     """How far the picture can be taken for a map, for those who look at it."""
 
-    @property
-    def is_map(self) -> bool:
-        return bool(self.meridians or self.parallels)
 
-
-def lay_out(mesh: MeshPicture, *, width: float = WIDTH) -> Layout:
+def lay_out(mesh: MeshPicture) -> Layout:
     """Place every gateway."""
     ids = [one.node.id for one in mesh.gateways]
     if not ids:
-        return Layout(width, LEAST_HEIGHT, {})
+        return Layout(WIDTH, LEAST_HEIGHT, {})
     spots = [(one.longitude, one.latitude) for one in mesh.gateways]
     known = [(x, y) for x, y in spots if x is not None and y is not None]
     if len(known) == len(ids):
-        return _geographic(ids, np.array(known, dtype=float), width)
-    return _free(ids, mesh.edges, width)
+        return _geographic(ids, np.array(known, dtype=float))
+    return _free(ids, mesh.edges)
 
 
 def apart(points: Floats, least: float, width: float, height: float) -> Floats:
@@ -115,31 +111,31 @@ def spacing(count: int) -> float:
     return 64.0 if count <= 20 else 40.0 if count <= 50 else 24.0
 
 
-def _geographic(ids: Sequence[str], degrees: Floats, width: float) -> Layout:
+def _geographic(ids: Sequence[str], degrees: Floats) -> Layout:
     longitude = _unrolled(degrees[:, 0])
     latitude = degrees[:, 1]
     stretch = math.cos(math.radians(float(latitude.min() + latitude.max()) / 2))
     span_x = max(float(np.ptp(longitude)), 1.0) * max(stretch, 0.2)
     span_y = max(float(np.ptp(latitude)), 1.0)
-    inner = width - 2 * MARGIN_X
+    inner = WIDTH - 2 * MARGIN_X
     height = min(MOST_HEIGHT, max(LEAST_HEIGHT, inner * span_y / span_x + 2 * MARGIN_Y))
     scale = min(inner / span_x, (height - 2 * MARGIN_Y) / span_y)
     scale_y = min(TALLER * scale, (height - 2 * MARGIN_Y) / span_y)
     for warp in WARPS:
-        axis_x = _Axis(longitude, scale * max(stretch, 0.2), width / 2, inner, warp)
+        axis_x = _Axis(longitude, scale * max(stretch, 0.2), WIDTH / 2, inner, warp)
         axis_y = _Axis(-latitude, scale_y, height / 2, height - 2 * MARGIN_Y, warp)
         at = np.stack([axis_x(longitude), axis_y(-latitude)], axis=1)
         if _crowded(at, degrees) <= len(ids) // 6:
             break
     truly = at
-    at = apart(at, spacing(len(ids)), width, height)
+    at = apart(at, spacing(len(ids)), WIDTH, height)
     moved = float(np.hypot(*(at - truly).T).max()) > MOVED_PX
     stretched = WARPED if axis_x.warped or axis_y.warped else TALL if scale_y > ALIKE * scale else ""
     return Layout(
-        width,
+        WIDTH,
         height,
         {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)},
-        tuple(Line(float(axis_x(value)), _east(value)) for value in _graticule(axis_x.reach(width), axis_x)),
+        tuple(Line(float(axis_x(value)), _east(value)) for value in _graticule(axis_x.reach(WIDTH), axis_x)),
         tuple(
             Line(float(axis_y(-value)), _north(value))
             for value in _graticule(_flipped(axis_y.reach(height)), lambda value: axis_y(-value))
@@ -225,18 +221,18 @@ def _north(latitude: float) -> str:
     return "0°" if latitude == 0 else f"{abs(latitude):g}°{'N' if latitude > 0 else 'S'}"
 
 
-def _free(ids: Sequence[str], edges: Sequence[DrawnEdge], width: float) -> Layout:
+def _free(ids: Sequence[str], edges: Sequence[DrawnEdge]) -> Layout:
     """Distances follow round trips; an unknown one counts as the usual, no way at all as the farthest."""
     height = MOST_HEIGHT if len(ids) > 20 else LEAST_HEIGHT
     if len(ids) == 1:
-        return Layout(width, height, {ids[0]: (width / 2, height / 2)}, note=NO_MAP)
+        return Layout(WIDTH, height, {ids[0]: (WIDTH / 2, height / 2)}, note=NO_MAP)
     at = unfolded(_distances(ids, edges))
-    room = np.array([width - 2 * MARGIN_X, height - 2 * MARGIN_Y])
+    room = np.array([WIDTH - 2 * MARGIN_X, height - 2 * MARGIN_Y])
     fits = room / np.maximum(np.ptp(at, axis=0), 1e-9)
     scale = np.minimum(fits, TALLER * fits.min())
-    at = (at - (at.min(axis=0) + at.max(axis=0)) / 2) * scale + np.array([width, height]) / 2
-    at = apart(at, spacing(len(ids)), width, height)
-    return Layout(width, height, {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)}, note=NO_MAP)
+    at = (at - (at.min(axis=0) + at.max(axis=0)) / 2) * scale + np.array([WIDTH, height]) / 2
+    at = apart(at, spacing(len(ids)), WIDTH, height)
+    return Layout(WIDTH, height, {id_: (float(x), float(y)) for id_, (x, y) in zip(ids, at, strict=True)}, note=NO_MAP)
 
 
 def _distances(ids: Sequence[str], edges: Sequence[DrawnEdge]) -> Floats:

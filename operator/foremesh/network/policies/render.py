@@ -30,7 +30,6 @@ def render(
     *,
     api: Target,
     pods: Mapping[str, PodGroup] | None = None,
-    dns: Sequence[Target] = CLUSTER_DNS,
     allow: Sequence[Target] = (),
 ) -> list[dict[str, Any]]:
     """Render the policies that pin a workload's pods to its gateways.
@@ -40,7 +39,6 @@ def render(
             the policy is rendered nevertheless, since without it the pods could go around the mesh.
         api: The mesh API as the pods' sidecars reach it.
         pods: Gateway id to its pods, for gateways that run in this cluster; the others are matched by address.
-        dns: The cluster's DNS.
         allow: What else the pods may send to.
 
     Returns:
@@ -57,7 +55,7 @@ def render(
         for gateway in sorted(gateways, key=lambda gateway: gateway.id)
         if gateway.registration is not None and gateway.registration.attach_endpoint is not None
     ]
-    targets = [*attach, api, *dns, *allow]
+    targets = [*attach, api, *CLUSTER_DNS, *allow]
     for one in targets:
         if (one.pods is None) == (not one.address):
             raise PolicyError(workload.id, f"target {one} names not exactly one of pods and address")
