@@ -101,8 +101,7 @@ class Prober:
         timeout_s: Seconds after which a probe is lost.
         mtu_interval_s: Seconds between two full-size probes of a target.
         sink: Counts what happens.
-        capacity_interval_s: Seconds between two estimates of what a target of ``capacity_of`` carries; None: never.
-        capacity_of: The kind of targets whose capacity is estimated.
+        capacity_interval_s: Seconds between two estimates of what a link carries; None: never.
         grace_s: Seconds that a target has to come up, at least.
     """
 
@@ -114,14 +113,12 @@ class Prober:
         sink: ProbeSink,
         *,
         capacity_interval_s: float | None = None,
-        capacity_of: str = "link",
         grace_s: float = GRACE_S,
     ) -> None:
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._mtu_interval_s = mtu_interval_s
         self._capacity_interval_s = capacity_interval_s
-        self._capacity_of = capacity_of
         self._grace_s = max(grace_s, GRACE_PROBES * interval_s)
         self._sink = sink
         self._session = secrets.randbits(32)
@@ -272,7 +269,7 @@ class Prober:
 
     def _next_train(self, interval_s: float) -> None:
         """Send the next train; every target has ``TRAINS`` of them within the interval, one after the other."""
-        known = [target for target in self._watched if target.kind == self._capacity_of]
+        known = [target for target in self._watched if target.kind == "link"]
         gap_s = max(LEAST_GAP_S, interval_s / (TRAINS * max(1, len(known))))
         self._train_timer = asyncio.get_running_loop().call_later(gap_s, self._next_train, interval_s)
         if not self._queue:

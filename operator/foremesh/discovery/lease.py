@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -27,17 +26,15 @@ class KeptLease:
     Args:
         store: Where the keys are held.
         ttl_s: Seconds for which the keys outlive their holder.
-        clock: Monotonic seconds.
 
     Attributes:
         lease: The lease under which the keys are held now; None before the first key and after a loss.
         losses: How often the lease was lost and granted again.
     """
 
-    def __init__(self, store: DiscoveryStore, *, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: DiscoveryStore, *, ttl_s: float) -> None:
         self._store = store
         self._ttl_s = ttl_s
-        self._clock = clock
         self._values: dict[Key, bytes] = {}
         self._missing: set[Key] = set()
         self.lease: Lease | None = None
@@ -49,7 +46,7 @@ class KeptLease:
     @property
     def held(self) -> bool:
         """True while others certainly see the keys: all are put and the lease was renewed less than its time ago."""
-        return self.lease is not None and not self._missing and self._clock() < self._held_until_s
+        return self.lease is not None and not self._missing and time.monotonic() < self._held_until_s
 
     async def put(self, key: Key, value: bytes) -> None:
         """Hold a key with a value from now on, also across a loss of the lease.
@@ -89,7 +86,7 @@ class KeptLease:
 
     async def _renew(self) -> None:
         if self.lease is not None:
-            asked_s = self._clock()
+            asked_s = time.monotonic()
             try:
                 await self._store.keep_alive(self.lease)
                 self._held_until_s = asked_s + self.lease.ttl_s
@@ -100,7 +97,7 @@ class KeptLease:
     async def _put_missing(self) -> None:
         while self._missing:
             if self.lease is None:
-                asked_s = self._clock()
+                asked_s = time.monotonic()
                 self.lease = await self._store.grant(self._ttl_s)
                 self._held_until_s = asked_s + self.lease.ttl_s
             key = min(self._missing)

@@ -31,9 +31,9 @@ def check_multiple(name: str, whole_s: float, step_name: str, step_s: float) -> 
         raise ValueError(f"{name} of {whole_s:g} s is no positive multiple of {step_name}, {step_s:g} s")
 
 
-def check_port(name: str, port: int | None, *, least: int = 1) -> None:
-    if port is not None and not least <= port <= MOST_PORT:
-        raise ValueError(f"{name} is {port}, and ports are {least} to {MOST_PORT}")
+def check_port(name: str, port: int | None) -> None:
+    if port is not None and not 1 <= port <= MOST_PORT:
+        raise ValueError(f"{name} is {port}, and ports are 1 to {MOST_PORT}")
 
 
 def check_url(name: str, url: str | None) -> None:
