@@ -254,10 +254,11 @@ class Crowd:
         (folder / "ip").write_text("\n".join(lines) + "\n")
         environment = " ".join(f"{k}={v}" for k, v in WIREGUARD_ENVIRONMENT.items())
         user = f"setpriv --reuid {FIRST_USER + far} --regid {FIRST_USER + far} --clear-groups"
+        caps = "+net_admin,+dac_override"  # the latter for /dev/net/tun, which not every machine opens to all
         script = f"""
             set -e; cd /; chmod 777 /var/run/wireguard
             for name in {" ".join(files)}; do
-              {environment} {user} --inh-caps +net_admin --ambient-caps +net_admin wireguard-go $name 2>&1
+              {environment} {user} --inh-caps {caps} --ambient-caps {caps} wireguard-go $name 2>&1
               wg setconf $name {folder}/$name
             done
             ip -batch {folder}/ip
