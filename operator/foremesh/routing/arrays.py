@@ -306,8 +306,16 @@ class Arrays:
         whether all of it is known, None if everything is."""
         key = (names, caution)
         if key not in self._sums:
-            self._sums[key] = self._summed_before(names, caution) or _all_known(self._rows(names, caution))
+            self._sums[key] = self._summed_before(names, caution) or self._summed(names, caution)
         return self._sums[key]
+
+    def _summed(self, names: tuple[str, ...], caution: float) -> tuple[Ints, Bools | None]:
+        """``sums`` worked out; of several, out of what is known of each, which follows changes most of the time."""
+        if len(names) < 2:
+            return _all_known(self._rows(names, caution))
+        parts = [self.sums((name,), caution) for name in names]
+        known = [one for _, one in parts if one is not None]
+        return np.concatenate([rows for rows, _ in parts]), np.logical_and.reduce(known) if known else None
 
     def _rows(self, names: tuple[str, ...], caution: float, numbers: Ints | None = None) -> Ints:
         """``summed`` for several requirements, of all links or of some."""
