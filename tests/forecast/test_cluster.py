@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor
@@ -237,3 +238,21 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_scheduler_that_says_nothing_holds_nobody_up() -> None:
+    """Not even at the program's end."""
+    program = """
+        import socket
+        import foremesh.forecast.cluster as cluster
+        cluster.CONNECT_S = 0.5
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            executor = cluster.DaskExecutor("tcp://%s:%d" % silent.getsockname())
+            print(executor.submit(abs, -1).exception())
+            executor.shutdown()
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=DEADLINE_S
+    )
+    assert "is away: no answer in 1 s" in done.stdout
+    assert done.returncode == 0, done.stderr

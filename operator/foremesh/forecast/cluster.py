@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    InvalidStateError,
+    ThreadPoolExecutor,
+)
 from dataclasses import dataclass
 from importlib import import_module
+from threading import Thread
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -78,13 +86,36 @@ class DaskExecutor(Executor):
             if self._broken:
                 raise ConnectionError(self._broken)
             if self._client is None:
-                self._client = self._connect()
+                self._client = self._join()
             theirs = self._client.submit(job, *args, **kwargs, pure=False)  # names nothing after its arguments
         except Exception as error:  # whatever Dask raises, there is no cluster to work on
             self._broken = str(error)
             ours.set_exception(self._gone(error))
             return
         theirs.add_done_callback(lambda done: self._done(ours, done))
+
+    def _join(self) -> Any:
+        """A client. Dask itself waits for ever where a scheduler accepts connections and says nothing."""
+        made: Future[Any] = Future()
+
+        def join() -> None:
+            try:
+                client = self._connect()
+            except Exception as error:
+                if not made.cancelled():
+                    made.set_exception(error)
+                return
+            try:
+                made.set_result(client)
+            except InvalidStateError:  # nobody waits any more
+                client.close(timeout=CLOSE_S)
+
+        Thread(target=join, name="dask-join", daemon=True).start()
+        try:
+            return made.result(2 * CONNECT_S)
+        except TimeoutError:
+            made.cancel()
+            raise ConnectionError(f"no answer in {2 * CONNECT_S:g} s") from None
 
     def _connect(self) -> Any:
         distributed: Any = import_module("distributed")  # not a part of every installation
