@@ -202,8 +202,8 @@ def test_a_workload_knows_the_names_of_whom_it_may_talk_to() -> None:
 
 
 def test_a_services_name_is_that_of_the_destination_chosen() -> None:
-    replica = workload_body("replica", "lon", services=[{"name": "db", "port": PORT}])
-    mesh = mesh_of(intent_body(), replica)
+    spare = workload_body("spare", "lon", services=[{"name": "db", "port": PORT}])
+    mesh = mesh_of(intent_body(), spare)
     _, decision = settled(mesh)
     assert decision.chosen.plan.placements[0].destination == DB
     assert [(one.name, one.address) for one in decision.configs[WEB].names] == [
@@ -211,10 +211,10 @@ def test_a_services_name_is_that_of_the_destination_chosen() -> None:
     ]
     mesh.silence(DB)
     _, decision = settled(mesh)
-    address = decision.configs["shop/replica"].mesh_address
+    address = decision.configs["shop/spare"].mesh_address
     assert [(one.name, one.address) for one in decision.configs[WEB].names] == [
         ("db.shop.mesh", address),
-        ("replica.shop.mesh", address),
+        ("spare.shop.mesh", address),
     ]
 
 
