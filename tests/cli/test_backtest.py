@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from foremesh.cli.backtest import METRICS
 from foremesh.cli.main import cli
+from foremesh.model.series import Metric
 
 STEP_S = 1800
 DAYS = 12
@@ -147,7 +149,10 @@ def test_processes_that_die_are_told_in_one_line(swinging: Path, monkeypatch: py
             "no/such does not exist; make that folder first, or give another path to --plot",
         ),
         (("--step", "30m", "--out", "no/such/file.json"), "give another path to --out"),
-        (("--step", "30m", "--metric", "jitter"), "'jitter' is not one of 'rtt', 'loss'"),
+        (("--step", "30m", "--plot", "/proc/plot.svg"), "give another path to --plot"),
+        (("--step", "30m", "--plot", "plot.PNG"), "--plot draws an SVG picture, and plot.PNG is named otherwise"),
+        (("--step", "30m", "--history", "1d"), "--history 86400 s is too short to learn from; give at least 108000"),
+        (("--step", "30m", "--metric", "latency"), "'latency' is not one of 'rtt', 'loss'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -171,6 +176,40 @@ def test_one_metric_of_a_file_that_holds_several(tmp_path: Path, swinging: Path)
     refused = backtest(*asked, "--metric", "loss")
     assert refused.exit_code == 2
     assert "holds no series of loss, but of rtt, throughput; give one of those to --metric" in refused.stderr
+
+
+def test_every_metric_can_be_asked_for() -> None:
+    assert set(METRICS) == {metric.value for metric in Metric}
+
+
+def test_series_that_stand_still_are_left_out_and_counted(tmp_path: Path) -> None:
+    moving = recording(tmp_path / "some.csv", series=1)
+    still = [f"still,{row.split(',')[1]},5" for row in moving.read_text().splitlines()[1:]]
+    moving.write_text(moving.read_text() + "\n".join(still) + "\n")
+    asked = ("--step", "30m", "--horizons", "6h", "--models", "last,auto", "--folds", 3, "-o", "json")
+    found = backtest(moving, *asked)
+    for row in json.loads(found.stdout):
+        assert (row["series"], row["left_out"]) == (1, 1)
+    assert "Left out of rel_mae: 1 of 2 series" in found.stderr
+    moving.write_text("\n".join(["series,time,value", *still]) + "\n")
+    found = backtest(moving, *asked)
+    assert "NaN" not in found.stdout
+    assert [row["rel_mae"] for row in json.loads(found.stdout)] == [None, None]
+
+
+def test_figures_are_the_same_in_any_unit(tmp_path: Path, swinging: Path) -> None:
+    """As single precision holds no squares of such values, and none so small."""
+    asked = ("--step", "30m", "--horizons", "6h", "--models", "last,additive,auto", "--folds", 3, "-o", "json")
+    usual = json.loads(backtest(swinging, *asked).stdout)
+    for exponent in (200, -200):
+        other = tmp_path / "other.csv"
+        other.write_text(
+            "\n".join(f"{row}e{exponent}" if row[0:2] != "se" else row for row in swinging.read_text().split())
+        )
+        found = backtest(other, *asked)
+        for row, same in zip(json.loads(found.stdout), usual, strict=True):
+            for key in ("rel_mae", "mase", "wmape", "pinball", "coverage80"):
+                assert row[key] == pytest.approx(same[key], rel=0.01), (exponent, row["model"], key)
 
 
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -81,13 +81,27 @@ def test_metrics_of_one_file_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        pytest.param("", None, "is empty; the columns are series, time and value", id="empty"),
+        pytest.param(
+            "",
+            None,
+            "is empty; the columns are series, time (ISO 8601 or Unix seconds) and value (a number, or nothing)",
+            id="empty",
+        ),
         pytest.param(HEAD, None, "holds no sample; give it a row for each sample", id="no-rows"),
-        pytest.param("series,time\na,0\n", None, "has no column value; it needs series, time, value", id="column"),
-        pytest.param("name,when,value\na,0,1\n", None, "has no column series, time; it needs", id="columns"),
-        pytest.param(HEAD + "a,0,1\na,60,fast\n", 3, "the value 'fast' is no number", id="text"),
+        pytest.param(
+            "series,time\na,0\n", None, "no column value, but 'series', 'time'; the columns are series", id="column"
+        ),
+        pytest.param(
+            "name,when,value\na,0,1\n", None, "has no column series, time, but 'name', 'when', 'value'", id="columns"
+        ),
+        pytest.param(
+            HEAD + "a,0,1\na,60,fast\n", 3, "the value 'fast' is no number; the columns are series, time", id="text"
+        ),
         pytest.param(HEAD + "a,0,1\na,60,inf\n", 3, "is infinite", id="infinite"),
-        pytest.param(HEAD + "a,noon,1\n", 2, "the time 'noon' is none", id="time"),
+        pytest.param(
+            HEAD + "a,noon,1\n", 2, "the time 'noon' is none; the columns are series, time (ISO 8601", id="time"
+        ),
+        pytest.param(HEAD + "a,0,1\na,b,60,1\n", 3, "a row of 4 fields below a header of 3", id="fields"),
         pytest.param(HEAD + "a,0,1\n,60,1\n", 3, "a row without a series", id="no-series"),
         pytest.param(HEAD + "a,0,1\na,1700000000000,1\n", 3, "but maybe of milliseconds", id="milliseconds"),
         pytest.param(HEAD + "a,7,1\na,7,2\n", None, 'the samples of "a" all have the same time', id="one-time"),
@@ -116,6 +130,22 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str, line: int | None, 
     assert (raised.value.path, raised.value.line) == (path, line)
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_bytes((HEAD + "a,0,1\n").encode("utf-16"))
+    with pytest.raises(
+        InputError, match=r"is no text in UTF-8; save it as UTF-8, or name it \.parquet if it is Parquet"
+    ):
+        read_recording(tmp_path / "r.csv", 60.0)
+
+
+def test_extreme_series_are_brought_near_one_and_others_are_left_as_they_are(tmp_path: Path) -> None:
+    text = HEAD + "".join(
+        rows(name, [0, 60], [scale, -scale / 2]) for name, scale in zip("abc", (2.0**900, 8.0, 2.0**-900), strict=True)
+    )
+    (batch,) = read_recording(written(tmp_path / "r.csv", text), 60.0).batches
+    np.testing.assert_array_equal(batch.values, [[0.5, -0.25], [8, -4], [0.5, -0.25]])
 
 
 def test_what_is_no_parquet_is_said(tmp_path: Path) -> None:

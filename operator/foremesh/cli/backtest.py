@@ -27,6 +27,12 @@ MOST_FOLDS = 100
 MOST_PROCESSES = 8
 """That Prophet is fitted in: each holds 200 MB."""
 
+METRICS = ("rtt", "loss", "throughput", "load", "jitter", "demand")
+"""Of ``model.series.Metric``, which is imported only when it is needed."""
+
+OTHER_PICTURES = (".png", ".jpg", ".jpeg", ".pdf", ".gif", ".webp")
+"""Endings that would promise what ``--plot`` does not write."""
+
 file = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -96,7 +102,11 @@ class Spans(click.ParamType[tuple[tuple[str, float], ...]]):
     help="Out of last, median, seasonal, prophet, additive and auto; with prophet, auto may choose it.",
 )
 @click.option("--folds", type=click.IntRange(1, MOST_FOLDS), default=5, show_default=True, help="Blocks at the end.")
-@click.option("--metric", type=click.Choice(["rtt", "loss", "throughput", "load", "demand"]), help="Only its series.")
+@click.option(
+    "--metric",
+    type=click.Choice(METRICS),
+    help="What to read of a file with a column metric, or what a file without holds.",
+)
 @click.option("--history", "history_s", type=Span(), default="28d", show_default=True, help="Learnt from, before each.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @click.option("--out", type=file, help="Write there and not to the terminal.")
@@ -120,7 +130,7 @@ def backtest(
 
     FILE is in the long format: columns series, time and value, CSV or Parquet, rows in any order, an empty value for a
     sample that could not be taken. Series may begin and end at different times. A file with a column metric may hold
-    several; one without is taken to hold --metric.
+    several; one without is taken to hold --metric, or values of any kind where that is not given.
 
     Folds are contiguous blocks at the end of each series, in time order: a day each, or shorter where a series is too
     short for two days before the first, but never shorter than two of the largest horizons. What is fitted is fitted
@@ -133,7 +143,14 @@ def backtest(
     """
     for text, horizon_s in horizons:
         if abs(horizon_s / step_s - round(horizon_s / step_s)) > 1e-6 or horizon_s < step_s:
-            raise click.UsageError(f"the horizon {text} is no multiple of the step of {step_s:g} s")
+            raise click.UsageError(
+                f"the horizon {text} is no multiple of the step of {step_s:g} s; give {step_s:g}, or a multiple of it"
+            )
+    if plot is not None and plot.suffix.lower() in OTHER_PICTURES:
+        raise click.UsageError(f"--plot draws an SVG picture, and {plot.name} is named otherwise; give a name in .svg")
+    most_s = max(horizon_s for _, horizon_s in horizons)
+    if history_s < (least_s := _learnt(step_s, most_s) * step_s):
+        raise click.UsageError(f"--history {history_s:g} s is too short to learn from; give at least {least_s:g}")
     check_writable(out)
     check_writable(plot, "--plot")
     from foremesh.files.recording import read_recording
@@ -141,7 +158,8 @@ def backtest(
 
     read = read_recording(recording, step_s, Metric(metric) if metric else None)
     spans_s = [horizon_s for _, horizon_s in horizons]
-    with progress(f"backtesting {read.series:,} series, {', '.join(models)}") as show, _fitting(models, jobs) as fitter:
+    task = f"backtesting {read.series:,} series, {len(models)} models"
+    with progress(task) as show, _fitting(models, jobs) as fitter:
         found = _evaluate(recording, read, spans_s, models, folds, history_s, fitter, show)
     from foremesh.forecast.measures import measure
 
@@ -203,9 +221,13 @@ def _evaluate(
 
 
 def _needed(step_s: float, horizon_s: float) -> int:
+    return _learnt(step_s, horizon_s) + 3 * round(horizon_s / step_s)
+
+
+def _learnt(step_s: float, horizon_s: float) -> int:
     from foremesh.forecast.choose import fewest_samples
 
-    return fewest_samples(step_s, horizon_s) + 3 * round(horizon_s / step_s)
+    return fewest_samples(step_s, horizon_s)
 
 
 def _notes(read: Recording, found: Evaluation, measured: Sequence[Measured], folds: int) -> Iterator[str]:
@@ -224,7 +246,10 @@ def _notes(read: Recording, found: Evaluation, measured: Sequence[Measured], fol
             f"{FEWEST_FOLDS} usable folds, too few to trust a choice."
         )
     if left_out := max(one.left_out for one in measured):
-        yield f"Up to {left_out} series are left out of rel_mae, as the model's error or the last value's is zero."
+        yield (
+            f"Left out of rel_mae: {left_out} of {used} series, or fewer for some models and horizons, as the model's "
+            "error or the last value's is zero."
+        )
     if read.merged:
         yield f"{read.merged:,} samples shared a step with another of their series; their mean was used."
 
@@ -236,7 +261,7 @@ def _draw(path: Path, measured: Sequence[Measured], names: dict[float, str], plo
         ErrorMark(names[one.horizon_s], one.model, one.rel_mae, *one.rel_mae_interval, one.series)
         for one in sorted(measured, key=lambda one: one.horizon_s)
     ]
-    write(error_plot(path.name, marks) + "\n", plot)
+    write(error_plot(path.name, marks) + "\n", plot, option="--plot")
 
 
 def _plain(one: Measured, names: dict[float, str]) -> dict[str, Any]:

@@ -125,14 +125,14 @@ def render(*parts: Any, to: Path | None = None) -> str:
     return text.getvalue()
 
 
-def write(text: str, to: Path | None = None) -> None:
-    """Write to a file, or else to the terminal.
+def write(text: str, to: Path | None = None, *, option: str = "--out") -> None:
+    """Write to a file, which ``option`` named, or else to the terminal.
 
     Raises:
         InputError: If it cannot be written.
     """
     if to is not None:
-        with written(to):
+        with written(to, option):
             to.write_text(text)
         click.echo(f"wrote {to}", err=True)
         return
@@ -153,14 +153,16 @@ def _close_stdout() -> None:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[None]:
+def written(path: Path, option: str = "--out") -> Iterator[None]:
     """Where files are written: what the system refuses becomes an InputError that names the path."""
     from foremesh.files import InputError
 
     try:
         yield
     except OSError as error:
-        raise InputError(path, None, f"cannot be written: {error.strerror}", "give another path to --out") from error
+        raise InputError(
+            path, None, f"cannot be written: {error.strerror}", f"give another path to {option}"
+        ) from error
 
 
 def check_writable(path: Path | None, option: str = "--out") -> None:
@@ -181,7 +183,7 @@ def check_writable(path: Path | None, option: str = "--out") -> None:
     if not folder.is_dir():
         cause = f"cannot be written: {folder} {'is no folder' if folder.exists() else 'does not exist'}"
         raise InputError(path, None, cause, f"make that folder first, or give another path to {option}")
-    with written(path):
+    with written(path, option):
         if path.exists() and not path.is_dir():
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -1,6 +1,7 @@
 """A recording: any series in the long format, put on grids of one step for a backtest, whatever they are about.
 
-Rows may come in any order. Samples within one step are one sample, their mean; a step without any is unknown.
+Rows may come in any order. Samples within one step are one sample, their mean; a step without any is unknown. Series of
+extreme values are brought near 1: a backtest tells ratios, which have no unit.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from foremesh.files.text import check_file
 from foremesh.model.series import Floats, Metric, SeriesBatch
 from foremesh.telemetry.recorded import RecordingError, Samples, load_any
 
-FORMAT = "the columns are series, time and value"
+FORMAT = "the columns are series, time (ISO 8601 or Unix seconds) and value (a number, or nothing)"
 
 UNSAID = Metric.THROUGHPUT
 """What a file is taken for that does not say what it holds: values as measured, of any size."""
 
 OFF_STEP = 0.05
 """Share of a step by which the usual distance of samples may differ from it: clocks of collectors wander."""
+
+USUAL = (1e-9, 1e15)
+"""Series whose greatest value is beyond are scaled: models calculate with squares in single precision."""
 
 EMPTIEST = 0.02
 """Share of a series' steps that have to hold a sample; with fewer, its times are in another unit or partly wrong."""
@@ -112,6 +116,15 @@ def _on_steps(path: Path, name: str, samples: Samples, step_s: float) -> tuple[F
         raise InputError(path, None, cause, "look for wrong times, or give a coarser --step")
     at = steps - 1 - place[known].astype(np.int64)
     count = np.bincount(at, minlength=steps)
-    total = np.bincount(at, weights=samples.values[known], minlength=steps)
+    total = np.bincount(at, weights=_scaled(samples.values[known]), minlength=steps)
     values: Floats = np.divide(total, count, out=np.full(steps, np.nan), where=count > 0)
     return values, int(np.maximum(count - 1, 0).sum()) if whole == 1 else 0
+
+
+def _scaled(values: Floats) -> Floats:
+    """Values as they are, or divided by a power of two, so that no digit is lost, where they are extreme."""
+    largest = float(np.abs(values).max())
+    if largest == 0 or USUAL[0] <= largest <= USUAL[1]:
+        return values
+    scaled: Floats = np.ldexp(values, -int(np.frexp(largest)[1]))
+    return scaled

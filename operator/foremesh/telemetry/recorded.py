@@ -2,7 +2,8 @@
 
 A file is in the long format: columns ``series``, ``time``, ``value``, CSV or Parquet, one row a sample. ``time`` is ISO
 8601 (UTC where it names no zone) or Unix seconds; an empty ``value`` is a sample that could not be taken. A fourth
-column, ``metric``, lets one file hold several: ``rtt``, ``loss``, ``throughput``, ``load`` and ``demand``.
+column, ``metric``, lets one file hold several: ``rtt``, ``loss``, ``throughput``, ``load``, ``jitter`` and
+``demand``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ LARGEST = {
     Metric.JITTER: LONGEST_RTT_MS,
     Metric.DEMAND: MOST_BPS,
 }
+
+MOST_SHOWN = 8
+"""Columns that are named where one is missing."""
 
 LAST_TIME_S = 1e11
 """Unix seconds far beyond this century; a greater number counts milliseconds."""
@@ -206,11 +210,17 @@ def _read(path: Path, otherwise: Metric) -> pd.DataFrame:
             )
     except pd.errors.EmptyDataError as error:
         raise RecordingError(path, "is empty") from error
+    except UnicodeDecodeError as error:
+        cure = f"save it as UTF-8, or name it {PARQUET[0]} if it is Parquet"
+        raise RecordingError(path, "is no text in UTF-8", cure=cure) from error
     except (OSError, ValueError) as error:  # what pyarrow and the CSV reader raise derives from these
-        line = re.search(r" in line (\d+)", str(error))
-        raise RecordingError(path, str(error).strip(), int(line[1]) if line else None) from error
+        if fields := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+            cause = f"a row of {fields[3]} fields below a header of {fields[1]}"
+            raise RecordingError(path, cause, int(fields[2]), "put quotes around names with commas") from error
+        raise RecordingError(path, str(error).strip()) from error
     if absent := [name for name in COLUMNS if name not in frame]:
-        raise RecordingError(path, f"has no column {', '.join(absent)}; it needs {', '.join(COLUMNS)}")
+        there = ", ".join(repr(str(name)) for name in frame.columns[:MOST_SHOWN])
+        raise RecordingError(path, f"has no column {', '.join(absent)}, but {there or 'none at all'}")
     named = frame[METRIC].fillna("").replace("", Metric.RTT.value) if METRIC in frame else otherwise.value
     frame = frame[[*COLUMNS]].assign(**{METRIC: named})
     unnamed = frame["series"].isna() | (frame["series"] == "")
