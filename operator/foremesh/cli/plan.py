@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ import click
 
 from foremesh.cli.configuration import configuration
 from foremesh.cli.terminal import WIDTH, columns, render, told, write
+from foremesh.collection import uncollected
 
 if TYPE_CHECKING:
     from foremesh.cli.plan_document import Planned
@@ -24,19 +23,6 @@ NOT_PLACED = 3
 """Exit code where an Intent cannot be placed as it asks."""
 
 folder = click.Path(path_type=Path)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's search for cycles: imports and a plan make a million small objects and keep nearly all of them,
-    so looking through them again and again took a fifth of a large plan's time and half of its YAML's."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 @click.command(short_help="Say what the operator would do with a folder of manifests.")
@@ -63,7 +49,7 @@ def _uncollected() -> Iterator[None]:
     envvar="FOREMESH_CONFIG",
     help="The operator's configuration; without it, as the Helm chart installs it.",
 )
-@_uncollected()
+@uncollected()
 @told
 def plan(path: Path, history: Path | None, output: str, against: Path | None, config: Path | None) -> None:
     """Say what the operator would do with the manifests in DIR, without a cluster.

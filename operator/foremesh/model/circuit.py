@@ -182,7 +182,7 @@ class Circuit(Spec, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        return str(self.meta.ref)
+        return self.meta.id
 
     @classmethod
     def from_manifest(cls, body: Any) -> Circuit:

@@ -120,7 +120,7 @@ class Intent(Spec, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        return str(self.meta.ref)
+        return self.meta.id
 
     @classmethod
     def from_manifest(cls, body: Any) -> Intent:

@@ -36,6 +36,11 @@ class Meta(Spec, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
     @property
+    def id(self) -> str:
+        """``str(self.ref)``, which plans ask for often."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
     def ref(self) -> Ref:
         return Ref(namespace=self.namespace, name=self.name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from foremesh.model.circuit import Figures
@@ -10,10 +10,12 @@ from foremesh.model.link import LinkId
 from foremesh.model.manifest import Wire
 
 
-def way_text(gateways: Iterable[str], underlays: Iterable[str] = ()) -> str:
+def way_text(gateways: Iterable[str], underlays: Sequence[str] = ()) -> str:
     """A path for people: gateway names without their namespace, each with the underlay that leads to it where one is
     named: ``ams > fra (mpls) > lon``."""
     names = [gateway.rpartition("/")[2] for gateway in gateways]
+    if not underlays:
+        return " > ".join(names)
     over = ["", *(f" ({one})" if one else "" for one in underlays)]
     return " > ".join(name + told for name, told in zip_longest(names, over, fillvalue=""))
 

@@ -121,7 +121,7 @@ class Resource(Spec, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        return f"{self.meta.namespace}/{self.meta.name}"  # not by way of a Ref: it is asked for very often
+        return self.meta.id
 
     @property
     def is_gateway(self) -> bool:

@@ -236,20 +236,21 @@ class Router:
         arrays, links = self.arrays, route.steps[1:]
         gateways = self.gateways(route)
         offsets = (ask.sources[gateways[0]], ask.destinations[gateways[-1]])
-        attached = [math.nan if rtt is None else rtt for rtt in offsets]
-        delivered = math.prod([1 - one[2] for one in found])
+        medians, pessimistic, losses, egress = zip(*found, strict=True) if found else ((), (), (), ())
+        besides = (*added, *[math.nan if rtt is None else rtt for rtt in offsets])
+        delivered = math.prod([1 - loss for loss in losses])
         units = (terms[0] + sum(map(prices.offset, offsets)), *terms[1:], prices.exposure * max(0, len(links) - 1))
         models = {arrays.links[link].forecast_model for link in links} - {""}
         return Path(
             gateways=gateways,
             links=tuple([arrays.topology.link_ids[link] for link in links]),
             figures=Figures(
-                latency_ms=_known_sum([*[one[0] for one in found], *added, *attached]),
-                latency_p90_ms=_known_sum([*[one[1] for one in found], *added, *attached]),
+                latency_ms=_known_sum(medians + besides),
+                latency_p90_ms=_known_sum(pessimistic + besides),
                 loss=None if math.isnan(delivered) else 1 - delivered,
                 bandwidth_bps=float(free) / BPS_SCALE if free >= 0 else None,
                 hops=len(links),
-                egress_price=_known_sum([one[3] for one in found]),
+                egress_price=_known_sum(egress),
                 cost=sum(units) / COST_SCALE,
             ),
             terms={name: one / COST_SCALE for name, one in zip(TERMS, units, strict=True)},
@@ -258,8 +259,9 @@ class Router:
         )
 
     def gateways(self, route: Route) -> tuple[str, ...]:
-        topology = self.arrays.topology
-        return (topology.ids[route.steps[0]], *[topology.link_ids[link].dst for link in route.links])
+        ids, ends = self.arrays.topology.ids, self.arrays.topology.ends
+        first, *links = route.steps
+        return (ids[first], *[ids[ends[link]] for link in links])
 
     def underlays(self, route: Route) -> tuple[str, ...]:
         """Of each link."""

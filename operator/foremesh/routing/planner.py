@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
+from operator import attrgetter
 
+from foremesh.collection import uncollected
 from foremesh.model.circuit import Circuit
 from foremesh.model.link import MeshGraph
 from foremesh.model.plan import Plan
@@ -76,16 +78,19 @@ class Planner:
     """``make_plan`` for many plans of the same demands under the same policies: what depends on those alone is worked
     out once, and what depends on who is linked with whom as long as that stays the same."""
 
+    @uncollected()
     def __init__(self, demands: Iterable[Demand], policies: Iterable[Policy], settings: PlannerSettings) -> None:
         rules = tuple(policies)
-        ordered = sorted(demands, key=lambda demand: (-demand.intent.spec.priority, demand.key))
-        self._prepared = [prepare(demand, rules) for demand in ordered]
-        self._listed = sorted(range(len(ordered)), key=lambda number: ordered[number].key)
+        listed = sorted(demands, key=attrgetter("key"))
+        turns = sorted(range(len(listed)), key=lambda number: -listed[number].intent.spec.priority)
+        self._prepared = [prepare(listed[number], rules) for number in turns]
+        self._listed = sorted(range(len(turns)), key=turns.__getitem__)
         self._settings = settings
         self._topology: Topology | None = None
         self.last: Memory | None = None
         """The newest plan and what it was made of."""
 
+    @uncollected()
     def replan(
         self,
         graph: MeshGraph,
@@ -105,6 +110,7 @@ class Planner:
         if self.last is not None:
             self.last.warm()
 
+    @uncollected()
     def plan(
         self,
         graph: MeshGraph,

@@ -123,6 +123,11 @@ def effective(
     """
     asked = intent.spec.requirements
     weights, prefer = PROFILES[intent.spec.profile], list[Prefer]()
+    ends = ((source, tuple(source_addresses)), (destination, tuple(destination_addresses)))
+    applied = matching((one for one in policies if one.in_force), intent, *ends)
+    if not applied:
+        encrypted = asked if asked.encryption else structs.replace(asked, encryption=Encryption.END_TO_END)
+        return Effective(requirements=encrypted, weights=weights)
     add = _Restrictions(
         asked.regions,
         asked.providers,
@@ -130,8 +135,7 @@ def effective(
         asked.avoid,
         asked.encryption or Encryption.END_TO_END,
     )
-    ends = ((source, tuple(source_addresses)), (destination, tuple(destination_addresses)))
-    for policy in matching((one for one in policies if one.in_force), intent, *ends):
+    for policy in applied:
         add.add(policy)
         if policy.spec.prefer != Prefer():
             prefer.append(policy.spec.prefer)
