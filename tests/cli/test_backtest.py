@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from foremesh.cli.backtest import METRICS
+from foremesh.cli.backtest import backtest as command
 from foremesh.cli.main import cli
+from foremesh.forecast.evaluate import MODELS
 from foremesh.model.series import Metric
 
 STEP_S = 1800
@@ -176,6 +180,14 @@ def test_one_metric_of_a_file_that_holds_several(tmp_path: Path, swinging: Path)
     refused = backtest(*asked, "--metric", "loss")
     assert refused.exit_code == 2
     assert "holds no series of loss, but of rtt, throughput; give one of those to --metric" in refused.stderr
+
+
+def test_the_page_explains_every_option_and_figure(swinging: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/backtest.md").read_text()
+    options = {option.opts[0] for option in command.params if isinstance(option, click.Option)} - {"--help"}
+    found = backtest(swinging, "--step", STEP_S, "--horizons", "6h", "--models", "last", "--folds", 1, "-o", "json")
+    words = [*options, *METRICS, *MODELS, *json.loads(found.stdout)[0]]
+    assert [word for word in words if not re.search(rf"`{re.escape(word)}[ `]", page)] == []
 
 
 def test_every_metric_can_be_asked_for() -> None:
