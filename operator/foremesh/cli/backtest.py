@@ -99,7 +99,7 @@ class Spans(click.ParamType[tuple[tuple[str, float], ...]]):
     type=Names(),
     default="last,median,seasonal,additive,auto",
     show_default=True,
-    help="Out of last, median, seasonal, prophet, additive and auto; with prophet, auto may choose it.",
+    help="Out of last, median, seasonal, prophet, additive and auto; with prophet, auto mixes it in.",
 )
 @click.option("--folds", type=click.IntRange(1, MOST_FOLDS), default=5, show_default=True, help="Blocks at the end.")
 @click.option(
@@ -139,7 +139,7 @@ def backtest(
 
     \b
     foremesh backtest rtt.parquet --step 240 --horizons 4m,1h,6h
-    foremesh backtest rtt.csv --step 60 --models last,prophet,auto --folds 3 -o json
+    foremesh backtest rtt.csv --step 60 --models last,auto --folds 3 -o json
     """
     for text, horizon_s in horizons:
         if abs(horizon_s / step_s - round(horizon_s / step_s)) > 1e-6 or horizon_s < step_s:
