@@ -96,6 +96,18 @@ def test_a_plan_says_which(folder: Path) -> None:
         assert text in told, told
 
 
+def test_figures_that_nobody_knows_say_which(folder: Path) -> None:
+    told = run("plan", "-f", folder)
+    assert "unknown free bandwidth (no capacity is declared): ams->fra (internet), ams->fra (mpls), ams->lon" in (
+        " ".join(told.split())
+    ), told
+    replaced(folder / "mesh.yaml", "to: {resource: db}}", "to: {resource: db}, requirements: {minBandwidth: 1M}}")
+    refused = CliRunner().invoke(cli, ["plan", "-f", str(folder)])
+    assert refused.exit_code == 3
+    one = "ams > fra ({0}) cannot be judged: free bandwidth of ams->fra ({0}) unknown: no capacity declared"
+    assert any(one.format(which) in " ".join(refused.stdout.split()) for which in ("mpls", "internet")), refused.stdout
+
+
 def test_an_explanation_says_which(folder: Path) -> None:
     told = run("explain", "intent/web-to-db", "-f", folder)
     for text in ("  ams > fra (mpls)  ", "  next ams > fra (internet)  ", "  next ams > lon > fra  "):

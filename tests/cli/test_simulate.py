@@ -223,6 +223,7 @@ def test_a_report_on_a_folder_bears_its_name() -> None:
         pytest.param(["--seeds", "1-900,2000-2900"], "more than 1,000 seeds", id="two-ranges-too-many-together"),
         pytest.param(["--policies", ","], "names no policy; there are direct", id="no-policy-lists-all"),
         pytest.param(["--links", "a.csv", "--topology", "x"], "exclude each other", id="two-meshes"),
+        pytest.param(["--topology", ""], "--topology is empty", id="empty-topology"),
         pytest.param(["--seeds", "1-2", "-o", "html"], "one --seed", id="a-report-of-two-worlds"),
         pytest.param(["--world", "sunny"], "aperiodic", id="unknown-world"),
     ],

@@ -264,20 +264,23 @@ def _reasons(reasons: Mapping[str, str], page: Page) -> Iterator[Line]:
 
 def _unknown(unknown: Mapping[str, Sequence[Document]], page: Page) -> Iterator[Line]:
     for kind, entries in unknown.items():
+        ends = Counter(entry["link"].rpartition("/")[0] for entry in entries if "link" in entry)
         reasons = Counter(entry["why"] if kind != "egressPrice" else "the gateway declares none" for entry in entries)
         for reason, count in sorted(reasons.items()):
             alike = [entry for entry in entries if kind == "egressPrice" or entry["why"] == reason]
-            where = [_where(entry, page.name) for entry in alike[:MOST_NAMES]]
+            where = [_where(entry, page.name, ends) for entry in alike[:MOST_NAMES]]
             more = f" and {count - MOST_NAMES} more" if count > MOST_NAMES else ""
             what = f"{UNKNOWN_NAMES[kind]} ({reason}): {', '.join(where)}{more}"
             yield from page.wrapped("unknown ", what, "yellow")
 
 
-def _where(entry: Document, name: Names) -> str:
+def _where(entry: Document, name: Names, ends_of: Mapping[str, int] = {}) -> str:
+    """Whose figure it is; of several links between the same gateways, over which underlay."""
     if "gateway" in entry:
         return f"{name(entry['resource'])}-{name(entry['gateway'])}"
-    ends, _, _ = entry["link"].rpartition("/")
-    return "->".join(name(end) for end in ends.split("->"))
+    ends, _, underlay = entry["link"].rpartition("/")
+    over = f" ({underlay})" if ends_of.get(ends, 1) > 1 else ""
+    return "->".join(name(end) for end in ends.split("->")) + over
 
 
 def totals(document: Document, page: Page) -> str:

@@ -157,6 +157,8 @@ def simulate(
     sources = [name for name, value in {**given, "--matrix": matrix}.items() if value is not None]
     if len(sources) > 1:
         raise click.UsageError(f"{' and '.join(sources)} exclude each other: give one mesh to simulate")
+    if topology == "":
+        raise click.UsageError(f"--topology is empty; name a topology, such as {DEFAULT_TOPOLOGY}, or leave it out")
     _refuse_idle(click.get_current_context())
     if output == "html" and len(seeds) > 1:
         raise click.UsageError("a report shows one world; give one --seed with -o html")

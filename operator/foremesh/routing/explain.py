@@ -17,6 +17,7 @@ from msgspec import structs
 
 from foremesh.model.intent import Requirements
 from foremesh.model.plan import Infeasible, Shortfall
+from foremesh.routing.arrays import BPS_SCALE
 from foremesh.routing.ask import Ask, Router, least_units
 from foremesh.routing.kernels import NEVER
 from foremesh.routing.labels import Problem, Route, first_route
@@ -31,8 +32,10 @@ from foremesh.routing.needs import (
     short,
     unknown,
     unknown_mask,
+    value_of,
     with_value,
     without,
+    words_of,
 )
 from foremesh.routing.relax import ANYWHERE, WITHOUT, Relaxation, loosest, relaxations, relaxed
 
@@ -155,16 +158,46 @@ def _known_together(router: Router, ask: Ask, names: tuple[str, ...], imposed: M
 def _unknown_together(
     router: Router, ask: Ask, names: tuple[str, ...], imposed: Mapping[str, str]
 ) -> Infeasible | None:
-    """The fewest requirements without which there is a path, of which none is known to meet them or to miss them."""
+    """The fewest requirements without which there is a path, where no path is known to meet them; and whether one still
+    might, or even what is known of them misses what is asked."""
     for size in range(1, len(names) + 1):
         for dropped in combinations(names, size):
             loose = without(ask, dropped)
             route = first_route(_fewest_unknown(router, loose, dropped))
-            missing = route and _unknowns(router, loose, route, dropped)
-            if route and missing:
-                cause = f"{router.text(route)} cannot be judged: {'; '.join(missing)}"
-                return _jointly(ask, dropped, imposed, [cause])
+            if route is None or not _unknowns(router, loose, route, dropped):
+                continue
+            if {*SETS}.isdisjoint(dropped):
+                blind = _blind(router, ask)
+                might = _might_do(router, ask, dropped) or _might_do(router, ask, blind)
+                if might is None:
+                    return _jointly(ask, dropped, imposed, _missed_already(router, ask, dropped, route))
+                route, every = might, (*dropped, *(name for name in blind if name not in dropped))
+                dropped = tuple(name for name in every if _unknowns(router, ask, route, (name,)))
+            cause = f"{router.text(route)} cannot be judged: {'; '.join(_unknowns(router, ask, route, dropped))}"
+            return _jointly(ask, dropped, imposed, [cause])
     return None
+
+
+def _missed_already(router: Router, ask: Ask, dropped: tuple[str, ...], route: Route) -> list[str]:
+    """What is known of a path does not do, whatever the unknown is: of the first requirement on a sum the least."""
+    limits, loose, told = _known_sums(router, ask, dropped), without(ask, dropped), []
+    if limits is not None:
+        problem = router.frame(loose, router.prices(loose))
+        route = first_route(problem.with_objective(limits.sum_link[0], limits.sum_start[0], limits.sum_end[0])) or route
+    numbers = [router.arrays.number[gateway] for gateway in router.gateways(route)]
+    for name in dropped:
+        if name in SUMS and limits is not None:
+            row = limits.names.index(name)
+            ends = limits.sum_start[row, numbers[0]] + limits.sum_end[row, numbers[-1]]
+            units = int(limits.sum_link[row, list(route.links)].sum() + ends)
+            if units > limits.most[row]:
+                told.append(f"{name} is at least {words_of(name, value_of(name, units))}")
+        elif name in BOTTLENECKS:
+            known = [free for free in router.free_units(name, ask)[list(route.links)].tolist() if free >= 0]
+            if known and min(known) < least_units(getattr(ask.requirements, FIELDS[name])):
+                told.append(f"{name} is at most {words_of(name, min(known) / BPS_SCALE)}")
+    cause = f"no path does, whatever is unknown: by {router.text(route)} {', '.join(told)}"
+    return [cause, *_unknowns(router, loose, route, dropped)]
 
 
 def _jointly(ask: Ask, dropped: tuple[str, ...], imposed: Mapping[str, str], causes: Iterable[str]) -> Infeasible:
@@ -225,32 +258,35 @@ def _is_blind(router: Router, ask: Ask, name: str) -> bool:
     return bool(unknown_mask(router.arrays, name).any())
 
 
+def _blind(router: Router, ask: Ask) -> tuple[str, ...]:
+    """Requirements on figures of which some are unknown."""
+    return tuple(name for name in asked(ask) if name not in SETS and _is_blind(router, ask, name))
+
+
 def _unknowns_that_might_do(router: Router, ask: Ask) -> list[str]:
     """Figures which, were they good enough, would let a path through as it is asked: unknown, they meet nothing. Those
     of one requirement; only where that would do for none, those that several need together."""
-    blind = tuple(name for name in asked(ask) if name not in SETS and _is_blind(router, ask, name))
+    blind = _blind(router, ask)
     alone = dict.fromkeys(note for name in blind for note in _hopeful(router, ask, (name,)))
     return [*alone] or (_hopeful(router, ask, blind) if len(blind) > 1 else [])
 
 
 def _hopeful(router: Router, ask: Ask, names: tuple[str, ...]) -> list[str]:
-    """What some requirements miss about a path that meets all others, and these as far as its figures are known."""
+    """What some requirements miss about a path that might do."""
+    route = _might_do(router, ask, names)
+    return [] if route is None else _unknowns(router, ask, route, names)
+
+
+def _might_do(router: Router, ask: Ask, names: tuple[str, ...]) -> Route | None:
+    """A path that meets all requirements but some, and these as far as its figures are known."""
     loose = without(ask, names)
     problem = _fewest_unknown(router, loose, names)
     for name in names:
         if name in BOTTLENECKS:
             need = least_units(getattr(ask.requirements, FIELDS[name]))
             problem = problem.within(unknown_mask(router.arrays, name) | (router.free_units(name, ask) >= need))
-    sums = {FIELDS[name]: getattr(ask.requirements, FIELDS[name]) for name in names if name in SUMS}
-    if sums:
-        # What is unknown adds nothing, and ends whose attachment is unknown are let in.
-        open_ends = replace(
-            ask,
-            requirements=Requirements(**sums),
-            sources={gateway: rtt or 0.0 for gateway, rtt in ask.sources.items()},
-            destinations={gateway: rtt or 0.0 for gateway, rtt in ask.destinations.items()},
-        )
-        limits = router.frame(open_ends, router.prices(open_ends))
+    limits = _known_sums(router, ask, names)
+    if limits is not None:
         problem = replace(
             problem,
             names=(*problem.names, *limits.names),
@@ -259,8 +295,22 @@ def _hopeful(router: Router, ask: Ask, names: tuple[str, ...]) -> list[str]:
             sum_end=np.vstack((problem.sum_end, limits.sum_end)),
             most=np.append(problem.most, limits.most),
         )
-    route = first_route(problem)
-    return [] if route is None else _unknowns(router, loose, route, names)
+    return first_route(problem)
+
+
+def _known_sums(router: Router, ask: Ask, names: tuple[str, ...]) -> Problem | None:
+    """The limits on sums among some requirements: what is unknown adds nothing, and ends whose attachment is unknown
+    are let in. None if there are none."""
+    sums = {FIELDS[name]: getattr(ask.requirements, FIELDS[name]) for name in names if name in SUMS}
+    if not sums:
+        return None
+    open_ends = replace(
+        ask,
+        requirements=Requirements(**sums),
+        sources={gateway: rtt or 0.0 for gateway, rtt in ask.sources.items()},
+        destinations={gateway: rtt or 0.0 for gateway, rtt in ask.destinations.items()},
+    )
+    return router.frame(open_ends, router.prices(open_ends))
 
 
 def _narrowest(router: Router, found: Relaxation) -> str:
@@ -268,9 +318,10 @@ def _narrowest(router: Router, found: Relaxation) -> str:
     if found.name not in BOTTLENECKS or len(found.route.links) < 2:
         return ""
     free, topology = router.free_units(found.name, found.ask), router.arrays.topology
-    id_ = topology.link_ids[min(found.route.links, key=lambda link: (free[link], link))]
+    scarcest = min(found.route.links, key=lambda link: (free[link], link))
+    id_, over = topology.link_ids[scarcest], "".join(f" ({one})" for one in topology.underlays([scarcest]))
     src, dst = (id_.src, id_.dst) if found.name == "minBandwidth" else (id_.dst, id_.src)
-    return f", all that {short(src)}->{short(dst)} has left"
+    return f", all that {short(src)}->{short(dst)}{over} has left"
 
 
 def _had(nearest: str) -> str:

@@ -166,6 +166,11 @@ def rounded(name: str, value: float) -> float:
     return float(Context(prec=DIGITS, rounding=side).create_decimal(plain))
 
 
+def words_of(name: str, value: float) -> str:
+    """A nearest figure of a sum or bottleneck as people write it."""
+    return str(round(value)) if name == "maxHops" else unit_text(UNITS[name](rounded(name, value)))
+
+
 def offends(name: str, ask: Ask) -> Callable[[Node], bool]:
     """Whether a gateway breaks one of SETS, ``policy`` left out."""
     only = Requirements(**{FIELDS[name]: getattr(ask.requirements, FIELDS[name])})
@@ -200,7 +205,8 @@ def unknown(arrays: Arrays, name: str, link: int) -> Unknown | None:
     if not unknown_mask(arrays, name)[link]:
         return None
     id, back = arrays.topology.link_ids[link], int(arrays.topology.reverse[link])
-    where = f"{short(id.src)}->{short(id.dst)}"
+    over = "".join(f" ({one})" for one in arrays.topology.underlays([link]))
+    where = f"{short(id.src)}->{short(id.dst)}{over}"
     if name == "maxLatency":
         return Unknown("round-trip time", where, "no samples")
     if name == "maxLoss":
@@ -210,7 +216,7 @@ def unknown(arrays: Arrays, name: str, link: int) -> Unknown | None:
     if name == "minBandwidth":
         return Unknown("free bandwidth", where, _why_no_bandwidth(arrays, link))
     why = "there is no such link" if back < 0 else _why_no_bandwidth(arrays, back)
-    return Unknown("free bandwidth", f"{short(id.dst)}->{short(id.src)}", why)
+    return Unknown("free bandwidth", f"{short(id.dst)}->{short(id.src)}{over}", why)
 
 
 def _why_no_bandwidth(arrays: Arrays, link: int) -> str:
