@@ -397,8 +397,10 @@ def test_of_what_cannot_be_placed_it_tells_how_near_the_network_comes_as_explain
     explained = CliRunner().invoke(cli, ["explain", "intent/regional", "-f", str(folder), "-o", "json"])
     (told,) = json.loads(explained.stdout)["intents"][0]["placements"]
     assert placement(document("-f", folder), "regional")["infeasible"]["shortfalls"] == told["infeasible"]["shortfalls"]
+    assert "; and that is not all: maxLatency: asked 1ms; maxEgressPrice: asked 0.001; regions: asked" in told["reason"]
+    assert "no path unless these are relaxed together, as by a-frankfurt > " in told["reason"]
     shown = run("-f", folder).stdout
-    assert "  why: regions: asked eastus; destination three-clouds/erp is in bavaria\n" in shown
+    assert "  why: regions: asked eastus; destination three-clouds/erp is in bavaria; and that is not all:\n" in shown
     assert "  best alone: maxLatency 14.5ms (asked 1ms), maxEgressPrice 0.09 (asked 0.001)\n" in shown
 
 

@@ -52,6 +52,14 @@ def test_remarks(policies: list[dict[str, Any]], found: dict[str, str]) -> None:
     assert remarked(*policies) == found
 
 
+def test_of_two_that_ask_the_same_it_says_that_one_is_needed() -> None:
+    bodies = [body("MeshPolicy", name, None, avoid={"gateways": ["lon"]}) for name in ("a", "b")]
+    idle = body("MeshPolicy", "c", None, match={"namespaces": ["shop"]})
+    remarks = Mesh.of(intent_body(), *bodies, idle).settle().chosen.remarks
+    assert remarks["a"].message.endswith(", but do not delete b as well: the same is asked there")
+    assert remarks["c"].message.endswith("; delete it, or see what overrules it")
+
+
 def test_where_transits_see_traffic_in_clear_encryption_counts() -> None:
     weightless = {"weights": {**LATENCY, **OTHERS}}
     assert remarked(weightless, requirements={"encryption": "HopByHop"}) == {}

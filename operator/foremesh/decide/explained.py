@@ -17,7 +17,7 @@ from foremesh.model.series import Metric
 from foremesh.routing.ask import Ask
 from foremesh.routing.cost import PROFILES, WEIGHED
 from foremesh.routing.demand import Candidate, Demand
-from foremesh.routing.explain import reached
+from foremesh.routing.explain import explain, reached
 from foremesh.routing.needs import LISTS, SETS, asking
 from foremesh.routing.policy import applied
 from foremesh.routing.relax import relaxed
@@ -111,14 +111,15 @@ def explained(placement: Placement, decision: Decision, declared: Declared, *, s
     """The story of one source; ``searching`` also for the best that can be had where nothing fits."""
     unserved = decision.unserved.get((placement.intent, placement.source))
     because = explanation(placement, decision, declared)
-    infeasible = placement.infeasible
+    infeasible, reason = placement.infeasible, placement.reason
     if infeasible is not None and searching:
-        infeasible = at_length(infeasible, placement.intent, placement.source, decision)
+        longer = at_length(infeasible, placement.intent, placement.source, decision)
+        infeasible, reason = longer, reason.replace(infeasible.message, longer.message)
     if placement.path is None or unserved is not None:
         return Explained(
             state=NOT_PLACED,
             because=because,
-            reason=placement.reason,
+            reason=reason,
             infeasible=infeasible,
             problem=unserved.message if unserved else "",
         )
@@ -131,7 +132,7 @@ def explained(placement: Placement, decision: Decision, declared: Declared, *, s
         standby=placement.standby.text if placement.standby else "",
         predicted=_rounded(placement.path.figures),
         kept=placement.kept,
-        reason=placement.reason,
+        reason=reason,
         runners_up=tuple(contenders(placement)),
         infeasible=infeasible,
     )
@@ -164,6 +165,9 @@ def at_length(infeasible: Infeasible, intent: str, source: str, decision: Decisi
                 ask = asking(ask, one.requirement, one.asked)
         near = relaxed(router, ask, first.requirement)
         nearest, path = (near.nearest, router.text(near.route)) if near else ("", "")
+        if near is None:  # more than that binds
+            told = f"{infeasible.message}; and that is not all: {explain(router, ask).message}"
+            infeasible = msgspec.structs.replace(infeasible, message=told)
         found = (msgspec.structs.replace(first, nearest=nearest, path=path), *found[1:])
     return msgspec.structs.replace(infeasible, shortfalls=reached(router, ask, found))
 

@@ -42,6 +42,13 @@ def remarks(policies: Iterable[Policy], demands: Iterable[Demand], matched: Mapp
         elif one.in_force and one.id not in found and _is_idle(one, in_force, pairs):
             told = "what it asks holds without it for each Intent that it matches; delete it, or see what overrules it"
             found[one.id] = Problem(CHANGES_NOTHING, told)
+    idle = [one for one in in_force if one.id in found and found[one.id].reason == CHANGES_NOTHING]
+    rest = tuple(one for one in in_force if one not in idle)
+    needed = [one for one in idle if not _is_idle(one, (*rest, one), pairs)]
+    for one in needed if len(needed) > 1 else ():
+        others = " and ".join(sorted(other.id for other in needed if other is not one))
+        told = f"{found[one.id].message}, but do not delete {others} as well: the same is asked there"
+        found[one.id] = Problem(CHANGES_NOTHING, told)
     return found
 
 
