@@ -29,6 +29,7 @@ from foremesh.routing.needs import (
     SUMS,
     asked,
     asked_text,
+    over_text,
     short,
     unknown,
     unknown_mask,
@@ -319,7 +320,7 @@ def _narrowest(router: Router, found: Relaxation) -> str:
         return ""
     free, topology = router.free_units(found.name, found.ask), router.arrays.topology
     scarcest = min(found.route.links, key=lambda link: (free[link], link))
-    id_, over = topology.link_ids[scarcest], "".join(f" ({one})" for one in topology.underlays([scarcest]))
+    id_, over = topology.link_ids[scarcest], over_text(router.arrays, scarcest)
     src, dst = (id_.src, id_.dst) if found.name == "minBandwidth" else (id_.dst, id_.src)
     return f", all that {short(src)}->{short(dst)}{over} has left"
 

@@ -113,7 +113,7 @@ class Job:
             reason = self.infeasible.message if self.infeasible else ""
             return Placement(intent=intent, source=source, infeasible=self.infeasible, reason=reason)
         chosen = (self.path.gateways, self.path.links)
-        destination = self.option.resources[chosen[0][-1]]
+        destination = self.option.resources[self.path.gateways[-1]]
         others = [(one, option) for one, option in self.runners_up if (one.gateways, one.links) != chosen]
         ends = [option.resources[one.gateways[-1]] for one, option in others]
         return Placement(

@@ -171,6 +171,11 @@ def words_of(name: str, value: float) -> str:
     return str(round(value)) if name == "maxHops" else unit_text(UNITS[name](rounded(name, value)))
 
 
+def over_text(arrays: Arrays, link: int) -> str:
+    """The underlay of a link as a remark behind its ends; nothing where no other joins them."""
+    return "".join(f" ({one})" for one in arrays.topology.underlays([link]))
+
+
 def offends(name: str, ask: Ask) -> Callable[[Node], bool]:
     """Whether a gateway breaks one of SETS, ``policy`` left out."""
     only = Requirements(**{FIELDS[name]: getattr(ask.requirements, FIELDS[name])})
@@ -205,7 +210,7 @@ def unknown(arrays: Arrays, name: str, link: int) -> Unknown | None:
     if not unknown_mask(arrays, name)[link]:
         return None
     id, back = arrays.topology.link_ids[link], int(arrays.topology.reverse[link])
-    over = "".join(f" ({one})" for one in arrays.topology.underlays([link]))
+    over = over_text(arrays, link)
     where = f"{short(id.src)}->{short(id.dst)}{over}"
     if name == "maxLatency":
         return Unknown("round-trip time", where, "no samples")
