@@ -29,10 +29,10 @@ from foremesh.routing.needs import (
     avoid_text,
     offends,
     rounded,
-    unit_text,
     value_of,
     with_value,
     without,
+    words_of,
 )
 from foremesh.routing.policy import union
 
@@ -93,15 +93,15 @@ def _relax_sum(router: Router, ask: Ask, name: str) -> Relaxation | None:
         return None
     value = value_of(name, route.cost)
     wanted = float(getattr(ask.requirements, FIELDS[name]))
-    if name == "maxHops":
-        nearest: Any = route.cost
-        words = str(route.cost)
-    else:
-        nearest = UNITS[name](rounded(name, value))
-        words = unit_text(nearest)
+    nearest: Any = route.cost if name == "maxHops" else UNITS[name](rounded(name, value))
     excess = value / wanted - 1 if wanted > 0 else math.inf
     return Relaxation(
-        name=name, nearest=words, value=value, excess=excess, ask=with_value(ask, name, nearest), route=route
+        name=name,
+        nearest=words_of(name, value),
+        value=value,
+        excess=excess,
+        ask=with_value(ask, name, nearest),
+        route=route,
     )
 
 
@@ -127,7 +127,7 @@ def _relax_bottleneck(router: Router, ask: Ask, name: str) -> Relaxation | None:
     excess = float(getattr(ask.requirements, FIELDS[name])) / value - 1 if value > 0 else math.inf
     return Relaxation(
         name=name,
-        nearest=unit_text(nearest),
+        nearest=words_of(name, value),
         value=value,
         excess=excess,
         ask=with_value(ask, name, nearest),
