@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,10 +19,19 @@ WIREGUARD_ENVIRONMENT = {"WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD": "1"}
 """Without it wireguard-go refuses to start on Linux."""
 
 HOP_MTU = 1420
-PORT, INNER_PORT, VXLAN_PORT = 51820, 51900, 4789
+PORT, INNER_PORT = 51820, 51900
+VXLAN_PORTS = {"a": 4789, "b": 4790}
+"""Where each end listens: what goes to a port that this host listens on cannot be gathered."""
 HOP = {"a": "10.77.0.1", "t": "10.77.0.2", "b": "10.77.0.3"}
 """Each gateway's address inside the hops."""
 TUNNEL = "hand1"
+
+MAKE_PAIR = """
+import asyncio, subprocess
+from foremesh.agent import gather
+asyncio.run(gather.create("hand-in", "hand-out", "hand0"))
+subprocess.run(("ip", "link", "set", "dev", "hand-in", "up"), check=True)
+"""
 
 
 class ByHand:
@@ -61,17 +71,27 @@ class ByHand:
                 self._wireguard(own, TUNNEL, f"inner-{own}", INNER_PORT, mtu)
                 self._peer(own, TUNNEL, f"inner-{far}", f"{HOP[far]}:{INNER_PORT}", self._lans[far])
             else:
-                where = ("id", 7, "local", HOP[own], "remote", HOP[far], "dstport", VXLAN_PORT, "nolearning")
+                where = ("id", 7, "local", HOP[own], "remote", HOP[far], "dstport", VXLAN_PORTS[own], "nolearning")
                 node.exec("ip", "link", "add", TUNNEL, "type", "vxlan", *where)
                 mac = {"a": "02:00:00:00:00:0a", "b": "02:00:00:00:00:0b"}
                 node.exec("ip", "link", "set", TUNNEL, "address", mac[own], "mtu", mtu, "up")
                 node.exec("ip", "address", "add", f"10.78.0.{'ab'.index(own) + 1}/24", "dev", TUNNEL)
+                there = ("dst", HOP[far], "port", VXLAN_PORTS[far])
+                node.exec("bridge", "fdb", "replace", mac[far], "dev", TUNNEL, *there, "permanent")
                 far_address = f"10.78.0.{'ab'.index(far) + 1}"
                 node.exec(
                     "ip", "neighbour", "replace", far_address, "lladdr", mac[far], "dev", TUNNEL, "nud", "permanent"
                 )
             via = ("via", f"10.78.0.{'ab'.index(far) + 1}") if encryption is Encryption.HOP_BY_HOP else ()
             node.exec("ip", "route", "replace", self._lans[far], *via, "dev", TUNNEL)
+
+    def gather(self, on: bool) -> None:
+        """Have VXLAN's packets gathered before they enter WireGuard, as a circuit's are, or not."""
+        for own, far in (("a", "b"), ("b", "a")):
+            node = self._nodes[own]
+            if on and node.exec("ip", "link", "show", "hand-in", check=False).returncode:
+                node.exec(sys.executable, "-c", MAKE_PAIR)
+            node.exec("ip", "route", "replace", HOP[far], "dev", "hand-in" if on else "hand0", "src", HOP[own])
 
     def _wireguard(self, role: str, name: str, key: str, port: int, mtu: int) -> None:
         node = self._nodes[role]

@@ -30,10 +30,12 @@ def _without_prefixes(peers: dict[str, Peer], prefixes: set[str]) -> dict[str, P
 
 
 def killed(state: Observed, name: str) -> Observed:
-    """The host after the WireGuard of an interface was killed: the kernel takes routes and settings along."""
+    """The host after the WireGuard of an interface was killed: the kernel takes routes and settings along, and a pair
+    hands packets to nobody."""
+    orphans = {k: replace(v, gathers_for="?") if v.gathers_for == name else v for k, v in state.interfaces.items()}
     return replace(
         state,
-        interfaces={other: seen for other, seen in state.interfaces.items() if other != name},
+        interfaces={other: seen for other, seen in orphans.items() if other != name},
         routes=frozenset(route for route in state.routes if route.device != name),
         sysctls={setting: value for setting, value in state.sysctls.items() if f".{name}." not in setting},
         abandoned=state.abandoned | {name},
@@ -45,14 +47,16 @@ def after(state: Observed, change: d.Change) -> Observed:
     match change:
         case d.SetSysctl(name, value):
             return replace(state, sysctls={**state.sysctls, name: value})
-        case d.CreateInterface(name, vxlan):
+        case d.CreateInterface(name, vxlan, hop):
             if name in state.interfaces:
                 raise Impossible(f"{name} is there")
-            made = Interface("", 1420, 0, up=False, vxlan=vxlan, offload=vxlan is not None)
+            if hop and hop not in state.interfaces:
+                raise Impossible(f"{hop} is not there")
+            made = Interface("", 1420, 0, up=False, vxlan=vxlan, gathers_for=hop, offload=vxlan is not None)
             settings = {**state.sysctls, f"net.ipv4.conf.{name}.rp_filter": "1"}  # neither of those that are wanted
             interfaces = {**state.interfaces, name: made}
             return replace(state, interfaces=interfaces, sysctls=settings, abandoned=state.abandoned - {name})
-        case d.SetOffload(name, on):
+        case d.PrepareVxlan(name, _, on):
             return _with(state, name, offload=on)
         case d.SetNeighbour(name, address, mac):
             if not state.interfaces[name].up:

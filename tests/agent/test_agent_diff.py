@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.configs import BLOCKS, CIRCUIT, FAKE_KEYS, UNDERLAY, configs, fake_key
-from agent.fake_host import as_observed, carry_out
+from agent.fake_host import as_observed, carry_out, killed
 from foremesh.agent import diff as d
 from foremesh.agent import rulesets
 from foremesh.agent.desired import Local, desired
@@ -21,7 +21,7 @@ from foremesh.model.circuit import FirewallRule
 from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, LabelEnd, Steer, Transit, Uplink
 from foremesh.model.intent import Encryption
 
-LOCAL = Local(public_keys=FAKE_KEYS["a"])
+LOCAL = Local(public_keys=FAKE_KEYS["a"], gathers=True)
 
 
 @st.composite
@@ -211,11 +211,38 @@ def test_an_interface_of_the_other_kind_is_replaced() -> None:
     wireguard, vxlan = (desired(configs(encryption=kind)["a"], LOCAL) for kind in Encryption)
     for before, after in ((wireguard, vxlan), (vxlan, wireguard)):
         changes = diff(as_observed(before), after)
-        replacing = [c for c in changes if isinstance(c, d.DeleteInterface | d.CreateInterface)]
+        replacing = [c for c in changes if isinstance(c, d.DeleteInterface | d.CreateInterface) and c.name == "fm-c1"]
         assert [(type(c), c.name) for c in replacing] == [(d.DeleteInterface, "fm-c1"), (d.CreateInterface, "fm-c1")]
         end = carry_out(as_observed(before), changes)
         assert end.routes == after.routes
         assert diff(end, after) == ()
+
+
+def test_vxlan_is_gathered_and_wireguard_is_not() -> None:
+    """Its labels lead into a pair beside the hop interface, which is made after that and goes with the circuit."""
+    wireguard, vxlan = (desired(configs(encryption=kind)["a"], LOCAL) for kind in Encryption)
+    far = configs()["a"].circuits[0].labels[0].far
+    ways = [
+        next(route.device for route in one.routes if route.destination == f"{far}/32") for one in (wireguard, vxlan)
+    ]
+    assert ways == ["fm-hop", "fm-gop"]
+    assert vxlan.interfaces["fm-gop"].gathers_for == "fm-hop"
+    made = [c.name for c in diff(Observed(), vxlan) if isinstance(c, d.CreateInterface)]
+    assert made.index("fm-hop") < made.index("fm-gop")
+    assert d.DeleteInterface("fm-gop") in diff(as_observed(vxlan), wireguard)
+    alone = desired(configs(encryption=Encryption.HOP_BY_HOP)["a"], replace(LOCAL, gathers=False))
+    assert "fm-gop" not in alone.interfaces
+    assert {route.device for route in alone.routes if route.destination == f"{far}/32"} == {"fm-hop"}
+
+
+def test_a_pair_is_made_anew_with_the_interface_that_it_gathers_for() -> None:
+    """It would hand packets to nobody."""
+    wanted = desired(configs(encryption=Encryption.HOP_BY_HOP)["a"], LOCAL)
+    damaged = killed(as_observed(wanted), "fm-hop")
+    changes = diff(damaged, wanted)
+    assert d.DeleteInterface("fm-gop") in changes
+    assert d.CreateInterface("fm-gop", gathers_for="fm-hop") in changes
+    assert diff(carry_out(damaged, changes), wanted) == ()
 
 
 FAR = BLOCKS.circuit_pair(9)[1]
@@ -225,7 +252,7 @@ FAR = BLOCKS.circuit_pair(9)[1]
     ("lost", "change"),
     [
         ({"neighbours": frozenset()}, d.SetNeighbour),
-        ({"offload": False}, d.SetOffload),
+        ({"offload": False}, d.PrepareVxlan),
         ({"neighbours": frozenset({(FAR, "02:00:00:00:00:02"), ("1.1.1.1", "02::")})}, d.DeleteNeighbour),
     ],
     ids=["forgotten-neighbour", "offload-turned-off", "another-neighbour"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import struct
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 
 HOP_BY_HOP = Encryption.HOP_BY_HOP
 
-OWN_PORT = 28_001
+OWN_PORT = 23_001
+"""Where the end listens that did not open the circuit."""
 
 SEND_UDP = """
 import socket, sys
@@ -109,6 +111,42 @@ def test_tcp_is_carried(mesh: Mesh, tmp_path: Path) -> None:
     assert (tmp_path / "arrived").read_text() == text
 
 
+def test_trains_enter_wireguard_as_one(mesh: Mesh) -> None:
+    """Not packet by packet, as what VXLAN wraps would by itself: the pair puts them together again."""
+
+    def handed_over() -> tuple[int, int]:
+        where = "/sys/class/net/fm-hop/statistics"
+        said = mesh.lab["a"].exec("cat", f"{where}/tx_bytes", f"{where}/tx_packets").stdout.split()
+        return int(said[0]), int(said[1])
+
+    sink = mesh.lab["wb"].popen("socat", "-u", "TCP-LISTEN:5201,reuseaddr", "OPEN:/dev/null")
+    try:
+        listening = ("ss", "-Hltn", "sport = :5201")
+        wait_until(lambda: mesh.lab["wb"].exec(*listening).stdout, 10, what="a server on 5201")
+        before = handed_over()
+        client = ("socat", "-u", "-b", 65536, "-", f"TCP:{workload_address('wb')}:5201,connect-timeout=5")
+        mesh.lab["wa"].exec(*client, input="0123456789abcdef" * 262_144, timeout=60)
+        assert sink.wait(60) == 0
+    finally:
+        sink.kill()
+        sink.wait()
+    octets, packets = (after - earlier for after, earlier in zip(handed_over(), before, strict=True))
+    assert octets > 4_000_000
+    assert octets / packets > 1420, "the MTU, of which no packet by itself is larger"
+
+
+@pytest.mark.parametrize(("programs", "expected"), [(("ip", "tc"), True), (("ip",), False)], ids=["both", "no-tc"])
+def test_a_host_that_cannot_gather_does_without(
+    mesh: Mesh, tmp_path: Path, programs: tuple[str, ...], expected: bool
+) -> None:
+    for program in programs:
+        (tmp_path / program).symlink_to(shutil.which(program) or "")
+    ask = "from foremesh.agent import gather; print(gather.supported())"
+    said = mesh.lab["t"].exec("env", f"PATH={tmp_path}", sys.executable, "-c", ask)
+    assert said.stdout == f"{expected}\n"
+    assert "tried" not in mesh.lab["t"].exec("ip", "link").stdout
+
+
 def test_what_does_not_come_from_a_link_is_dropped(mesh: Mesh) -> None:
     """VXLAN has no keys: from the underlay, from the host itself, or at another circuit's port it is forged; another
     circuit's identifier is none at this port."""
@@ -146,8 +184,15 @@ def _icmp(source: str, target: str) -> bytes:
 
 @pytest.mark.parametrize(
     "damage",
-    ["ip link set dev fm-c1 down", "ip -4 neigh flush nud permanent dev fm-c1", "ip link delete dev fm-c1"],
-    ids=["down", "neighbour-forgotten", "deleted"],
+    [
+        "ip link set dev fm-c1 down",
+        "ip -4 neigh flush nud permanent dev fm-c1",
+        "ip link delete dev fm-c1",
+        "ip link delete dev fm-gop",
+        "ip link set dev fm-gop down",
+        "ip link delete dev fm-hop",
+    ],
+    ids=["down", "neighbour-forgotten", "deleted", "pair-deleted", "pair-down", "hop-deleted"],
 )
 def test_what_was_damaged_is_mended(mesh: Mesh, damage: str) -> None:
     mesh.lab["a"].exec(*damage.split())

@@ -27,7 +27,7 @@ from foremesh.model.config import GatewayConfig
 from foremesh.model.registration import Acknowledgement
 
 HOP_KEYS = (FAKE_KEYS["a"][KeyRole.HOP], fake_key("the next hop key"))
-LOCAL = Local(public_keys=FAKE_KEYS["a"], hop_keys=((HOP_KEYS[1], 1), (HOP_KEYS[0], 0)))
+LOCAL = Local(public_keys=FAKE_KEYS["a"], hop_keys=((HOP_KEYS[1], 1), (HOP_KEYS[0], 0)), gathers=True)
 CHANGES = 1000
 THOROUGH = 12
 """Changes of which every single step is a killer, or fails."""

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from foremesh.agent import rulesets, tunnels
+from foremesh.agent import gather, rulesets, tunnels
 from foremesh.agent.apply import Host, Sight
 from foremesh.agent.client import ApiError, ApiRefused, Backoff, MeshClient, NotRegistered, until_done
 from foremesh.agent.desired import Local
@@ -45,7 +45,7 @@ SHORTEST_BEACON_INTERVAL_S = 0.1
 """Seconds between two beacons when there is news every moment, as on a path that comes and goes."""
 
 LONGEST_PREFIX = 8
-"""Characters of an interface prefix: Linux allows 15, and "-c4094", "-up9" and "-h1a2b1" follow."""
+"""Characters of an interface prefix: Linux allows 15, and "-c4094", "-up9", "-h1a2b1" and "-g1a2b1" follow."""
 
 
 async def run(settings: AgentSettings) -> None:
@@ -107,6 +107,7 @@ def local_of(settings: AgentSettings, names: Names, keys: Keys) -> Local:
             for name, ports in settings_ports(settings).items()
         },
         attach_port=settings.attach_port,
+        gathers=gather.supported(),
     )
 
 

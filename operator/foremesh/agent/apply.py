@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from foremesh.agent import conntrack, hosts, ip, nft, rulesets, vxlan
+from foremesh.agent import conntrack, ethtool, gather, hosts, ip, nft, rulesets, vxlan
 from foremesh.agent import diff as d
 from foremesh.agent.failover.client import Failover
 from foremesh.agent.host import HostError, filters_strictly, is_fixed, move_down, read_sysctl, write_sysctl
@@ -84,7 +84,8 @@ class Host:
         links = await ip.links(self._names)
         neighbours = await ip.neighbours(self._names) if any(link.vxlan for link in links.values()) else {}
         for name, link in links.items():
-            indexes[name] = link.index
+            if not link.pair:
+                indexes[name] = link.index
             if link.vxlan:
                 devices[name] = _counted(link)
                 interfaces[name] = Interface(
@@ -94,8 +95,13 @@ class Host:
                     up=link.up,
                     vxlan=link.vxlan,
                     neighbours=neighbours.get(name, frozenset()),
-                    offload=vxlan.offload(name),
+                    offload=ethtool.leaves_checksums(name),
                 )
+                continue
+            if link.pair:
+                if self._names.is_gather(name):
+                    hop = _gathers_for(link, links)
+                    interfaces[name] = Interface("", link.mtu, 0, link.addresses, up=link.up, gathers_for=hop)
                 continue
             try:
                 device = devices[name] = await self._wireguard.read(name)
@@ -142,6 +148,7 @@ class Host:
         devices = {
             name: _counted(link) if link.vxlan else await self._wireguard.read(name)
             for name, link in (await ip.links(self._names)).items()
+            if not link.pair
         }
         return devices, await nft.counters(rulesets.OWNED)
 
@@ -191,14 +198,16 @@ class Host:
 
     async def _single(self, change: d.Change) -> None:
         match change:
-            case d.CreateInterface(name, None):
+            case d.CreateInterface(name, None, ""):
                 await self._wireguard.create(name)
+            case d.CreateInterface(_, None, hop):
+                await gather.create(*self._names.gather(hop), hop)
             case d.CreateInterface(name, Vxlan() as wanted):
                 await vxlan.create(name, wanted)
-            case d.SetOffload(name, on):
-                vxlan.prepare(name, offload=on)
+            case d.PrepareVxlan(name, wanted, offload):
+                await vxlan.prepare(name, wanted, offload=offload)
             case d.DeleteInterface(name):
-                await self._wireguard.destroy(name)  # deletes VXLAN as well, for which no socket answers
+                await self._wireguard.destroy(name)  # deletes the others as well, for which no socket answers
             case d.SetKey(name, public_key, listen_port):
                 await self._wireguard.configure(name, self._keys.of(public_key), listen_port)
             case d.DropAllowed(name, prefixes):
@@ -269,6 +278,11 @@ def _update(change: d.Change) -> PeerUpdate:
 def _counted(link: ip.Link) -> Device:
     """VXLAN's traffic as that of one peer without a key."""
     return Device(peers={"": SeenPeer(receive_bytes=link.receive_bytes, transmit_bytes=link.transmit_bytes)})
+
+
+def _gathers_for(link: ip.Link, links: Mapping[str, ip.Link]) -> str:
+    """The hop interface that a whole pair gathers for, if it is still the same."""
+    return next((name for name, hop in links.items() if link.alias == gather.alias(name, hop.index)), "?")
 
 
 def _endpoint(peer: SeenPeer, told: str | None, now_s: float) -> str | None:

@@ -57,6 +57,7 @@ class Local:
         circuit_keys: Its circuit keys, the newest first; none: the one in ``public_keys``.
         underlays: How it sits on each network that links run over; ``hops.OWN`` is the gateway's own.
         attach_port: UDP port.
+        gathers: Whether the host can gather packets on their way into WireGuard.
         endpoints: ``host:port`` as configs have it to ``address:port``, or to None if the name is not known; what is
             missing is an address already.
     """
@@ -69,6 +70,7 @@ class Local:
         default_factory=lambda: {hops.OWN: hops.Underlay((51820, 51822), dialled=True)}
     )
     attach_port: int = 51821
+    gathers: bool = False
     endpoints: Mapping[str, str | None] = field(default_factory=dict)
 
     @property

@@ -23,10 +23,12 @@ class SetSysctl:
 
 @dataclass(frozen=True, slots=True)
 class CreateInterface:
-    """An interface that is not there, down: WireGuard without key and peers, or VXLAN."""
+    """An interface that is not there, down: WireGuard without key and peers, VXLAN, or a pair that gathers packets for
+    a hop interface."""
 
     name: str
     vxlan: Vxlan | None = None
+    gathers_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,13 @@ class DeleteAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class SetOffload:
-    """Say whether what is sent into VXLAN is cut and summed up only after it was wrapped; before it is up, at least."""
+class PrepareVxlan:
+    """Say where the far end of a VXLAN listens, and whether what is sent into it is cut and summed up only after it was
+    wrapped; before it is up, at least."""
 
     name: str
-    on: bool
+    vxlan: Vxlan
+    offload: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ Change = (
     | SetUp
     | AddAddress
     | DeleteAddress
-    | SetOffload
+    | PrepareVxlan
     | SetNeighbour
     | DeleteNeighbour
     | SetKey
@@ -214,7 +218,8 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
     wrong = sorted(
         name
         for name, wanted in desired.interfaces.items()
-        if name in observed.interfaces and observed.interfaces[name].vxlan != wanted.vxlan
+        if (seen := observed.interfaces.get(name))
+        and (seen.vxlan, seen.gathers_for) != (wanted.vxlan, wanted.gathers_for)
     )
     observed = _without(observed, wrong)
     # An address of this end's that is one of a far end's from now on: the kernel takes no gateway that is its own.
@@ -230,7 +235,8 @@ def _changes(observed: Observed, desired: Desired) -> Iterator[Change]:
     yield from (DeleteRoute(route) for route in sorted(before.routes - observed.routes))
     for name, seen in sorted(before.interfaces.items()):
         yield from (DeleteAddress(name, address) for address in sorted(seen.addresses & there))
-    for name, interface in sorted(desired.interfaces.items()):
+    # Pairs last: they need the interface that they gather for.
+    for name, interface in sorted(desired.interfaces.items(), key=lambda item: (item[1].gathers_for, item[0])):
         yield from _interface_additions(name, observed.interfaces.get(name), interface)
     # After the interfaces: some settings are named after them. What holds for all comes before the single ones.
     settings = sorted(desired.sysctls.items(), key=lambda item: (".all." not in item[0], item))
@@ -297,7 +303,7 @@ def _revision(observed: Observed, table: str) -> str:
 
 def _interface_additions(name: str, seen: Interface | None, wanted: Interface) -> Iterator[Change]:
     if seen is None:
-        yield CreateInterface(name, wanted.vxlan)
+        yield CreateInterface(name, wanted.vxlan, wanted.gathers_for)
         seen = Interface(public_key="", mtu=0, listen_port=0, up=False, offload=True)
     port_differs = wanted.listen_port not in (0, seen.listen_port)
     if seen.public_key != wanted.public_key or port_differs:
@@ -309,7 +315,7 @@ def _interface_additions(name: str, seen: Interface | None, wanted: Interface) -
         yield from _peer_additions(name, public_key, seen.peers.get(public_key), peer)
     yield from (AddAddress(name, address) for address in sorted(wanted.addresses - seen.addresses))
     if wanted.vxlan and (not seen.up or seen.offload != wanted.offload):
-        yield SetOffload(name, wanted.offload)
+        yield PrepareVxlan(name, wanted.vxlan, wanted.offload)
     if not seen.up:
         yield SetUp(name)
     # After it is up: an interface that goes down forgets its neighbours.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from foremesh.agent.state import HOP_MTU, KEEPALIVE_S, SLOTS, Interface, Names, Peer, Route
 from foremesh.model.config import GatewayConfig, HopPeer
+from foremesh.model.intent import Encryption
 
 if TYPE_CHECKING:
     from foremesh.agent.desired import Local
@@ -52,10 +53,12 @@ class _Hop:
 
 
 def interfaces(config: GatewayConfig, local: Local) -> dict[str, Interface]:
-    """The hop interfaces that a config needs by name: one for each network and own key in it, and at least one."""
+    """The hop interfaces that a config needs by name: one for each network and own key in it, and at least one. Beside
+    one that VXLAN runs over there is a pair that gathers its packets, if the host can do so."""
     addresses = {address for address in (config.hop_address, config.mesh_address) if address}
     for end in config.circuits:
         addresses |= {end.local_address, *(label.own for label in end.labels)}
+    gathered = _gathered(config, local)
     found = {}
     for hop, links in _by_hop(config, local).items():
         underlay = local.underlays.get(hop.underlay, Underlay())
@@ -66,25 +69,31 @@ def interfaces(config: GatewayConfig, local: Local) -> dict[str, Interface]:
             if before := peers.get(link.public_key):
                 allowed |= before.allowed
             peers[link.public_key] = Peer(endpoint, 0 if underlay.dialled or not endpoint else KEEPALIVE_S, allowed)
-        found[local.names.hop_on(hop.underlay, hop.slot)] = Interface(
+        name = local.names.hop_on(hop.underlay, hop.slot)
+        found[name] = Interface(
             public_key=next(key for key, slot in local.hop_keys_held if slot == hop.slot),
             mtu=HOP_MTU,
             listen_port=underlay.ports[hop.slot],
             addresses=frozenset(f"{address}/32" for address in addresses),
             peers=peers,
         )
+        if not gathered.isdisjoint(label for link in links for label in link.labels):
+            found[local.names.gather(name)[0]] = Interface("", HOP_MTU, gathers_for=name)
     return found
 
 
 def routes(config: GatewayConfig, local: Local) -> Iterable[Route]:
     """Labels by the one interface that leads to them; what any will do for by all, in order."""
     own_of = {label.far: label.own for end in config.circuits for label in end.labels}
+    gathered = _gathered(config, local)
     assert config.hop_address is not None
     for metric, (hop, links) in enumerate(_by_hop(config, local).items()):
         device = local.names.hop_on(hop.underlay, hop.slot)
+        gathering = local.names.gather(device)[0]
         for link in links:
             for address in link.labels:
-                yield Route(f"{address}/32", device, own_of.get(address, config.hop_address))
+                way = gathering if address in gathered else device
+                yield Route(f"{address}/32", way, own_of.get(address, config.hop_address))
             if link.hop_address:
                 # Over parallel networks the same; probes are bound to an interface, and so find theirs.
                 yield Route(f"{link.hop_address}/32", device, config.hop_address, metric=metric)
@@ -130,6 +139,12 @@ def _by_hop(config: GatewayConfig, local: Local) -> dict[_Hop, list[HopPeer]]:
     if not found:
         found[_Hop(OWN, _slot("", local))] = []
     return dict(sorted(found.items(), key=lambda item: (item[0].underlay, item[0].slot)))
+
+
+def _gathered(config: GatewayConfig, local: Local) -> frozenset[str]:
+    """Far ends of labels that VXLAN is sent to, where the host can gather it."""
+    ends = [end for end in config.circuits if local.gathers and end.encryption is Encryption.HOP_BY_HOP]
+    return frozenset(label.far for end in ends for label in end.labels)
 
 
 def _network(link: HopPeer, config: GatewayConfig) -> str:

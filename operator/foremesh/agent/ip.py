@@ -20,8 +20,8 @@ LOCAL_TABLE = "255"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes, bytes received and sent;
-    ``vxlan`` if it is that, ``tun`` if a process drives it."""
+    """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes, bytes both ways;
+    ``vxlan`` if it is that, ``tun`` if a process drives it, ``pair`` if it is an end of one; its ``alias``."""
 
     index: int
     mtu: int
@@ -31,6 +31,8 @@ class Link:
     receive_bytes: int = 0
     transmit_bytes: int = 0
     tun: bool = False
+    pair: bool = False
+    alias: str = ""
 
 
 async def _query(*arguments: str) -> list[dict[str, Any]]:
@@ -62,6 +64,8 @@ def parse_links(items: Iterable[Mapping[str, Any]], names: Names) -> dict[str, L
                 traffic.get("rx", {}).get("bytes", 0),
                 traffic.get("tx", {}).get("bytes", 0),
                 kind.get("info_kind") == "tun",
+                kind.get("info_kind") == "veth",
+                item.get("ifalias", ""),
             )
     return found
 

@@ -56,9 +56,11 @@ FAILOVER_PORT = 51_831
 """UDP port of hellos inside the tunnels; the same everywhere."""
 UPLINK_PORT = 51_833
 """UDP port at which gateways answer hellos of their workloads; the same everywhere."""
-VXLAN_PORT_BASE = 28_000
-"""UDP port of a VXLAN inside the links, less its class number. Each has one of its own: packets of one source and port
-pass the kernel as one, of which rules see the first. Below those that Linux gives away by itself (from 32768)."""
+VXLAN_PORT_BASES = {True: 28_000, False: 23_000}
+"""UDP port at which each end's VXLAN listens inside the links, the initiator's first, less its class number. Each has
+one of its own: packets of one source and port pass the kernel as one, of which rules see the first. And nobody listens
+on the port that it sends to, so its packets are gathered like any UDP (``gather``). Below those that Linux gives away
+by itself (from 32768)."""
 
 HOP_MTU = 1420
 """WireGuard over an IPv4 or IPv6 underlay of 1500 bytes."""
@@ -98,6 +100,15 @@ class Names:
     def hops(self) -> str:
         """A pattern for nftables that matches every hop interface: one for each underlay, and for each key in turn."""
         return f"{self.prefix}-h*"
+
+    def gather(self, hop: str) -> tuple[str, str]:
+        """Entrance and exit of the pair that gathers packets for a hop interface."""
+        rest = hop.removeprefix(f"{self.prefix}-h")
+        return f"{self.prefix}-g{rest}", f"{self.prefix}-x{rest}"
+
+    def is_gather(self, interface: str) -> bool:
+        """Whether it is the entrance of such a pair."""
+        return interface.startswith(f"{self.prefix}-g")
 
     def hop_on(self, underlay: str, slot: int = 0) -> str:
         """The hop interface of an underlay (empty: the gateway's own network) and of a place among the hop keys."""
@@ -154,23 +165,26 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Vxlan:
-    """What a VXLAN interface is made with, for good: its network identifier, the two outer addresses, its own MAC."""
+    """What a VXLAN interface is made with, for good: its network identifier, the two outer addresses, its own MAC, the
+    UDP ports at which it and the far end listen; the latter is not read back, but set before it is up."""
 
     identifier: int
     local: str
     remote: str
     mac: str
     port: int
+    far_port: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A WireGuard interface, or a VXLAN one, which has neither key, port nor peers.
+    """A WireGuard interface, or a VXLAN one or a pair that gathers, which have neither key, port nor peers.
 
     Attributes:
         listen_port: 0 takes any.
         peers: By public key.
-        vxlan: None for WireGuard.
+        vxlan: None for any other.
+        gathers_for: The hop interface that the pair hands packets to, of which this is the entrance; "" for any other.
         neighbours: Pairs of an address and its MAC: VXLAN's, which asks nobody.
         offload: Whether what is sent into VXLAN is cut into packets, and gets its checksums, only after it was wrapped.
     """
@@ -182,6 +196,7 @@ class Interface:
     peers: Mapping[str, Peer] = field(default_factory=dict)
     up: bool = True
     vxlan: Vxlan | None = None
+    gathers_for: str = ""
     neighbours: frozenset[tuple[str, str]] = frozenset()
     offload: bool = False
 
@@ -322,8 +337,9 @@ def uplink_table_of(number: int) -> int:
     return UPLINK_TABLE_BASE + number
 
 
-def vxlan_port_of(class_number: int) -> int:
-    return VXLAN_PORT_BASE + class_number
+def vxlan_port_of(class_number: int, *, initiator: bool) -> int:
+    """Where the initiator of a circuit listens, or the other end."""
+    return VXLAN_PORT_BASES[initiator] + class_number
 
 
 def port_of(class_number: int, slot: int = 0) -> int:

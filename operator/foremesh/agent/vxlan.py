@@ -12,11 +12,8 @@ finished before they are wrapped.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
-import socket
-import struct
 
+from foremesh.agent import ethtool
 from foremesh.agent.host import HostError, run_command, write_sysctl
 from foremesh.agent.state import Interface, Vxlan, vxlan_port_of
 from foremesh.model.addresses import neutral
@@ -24,10 +21,6 @@ from foremesh.model.config import CircuitEnd
 
 MACS = {True: "02:00:00:00:00:01", False: "02:00:00:00:00:02"}
 """MAC of each end of every circuit, the initiator's first: locally administered, and nobody but the far end sees it."""
-
-SIOCETHTOOL = 0x8946
-ETHTOOL_GTXCSUM, ETHTOOL_STXCSUM = 0x16, 0x17
-"""Requests of linux/sockios.h and linux/ethtool.h: the state of transmit checksum offload, and setting it."""
 
 
 def interface(end: CircuitEnd, mtu: int) -> Interface:
@@ -40,7 +33,8 @@ def interface(end: CircuitEnd, mtu: int) -> Interface:
             end.local_address,
             end.remote_address,
             MACS[end.initiator],
-            vxlan_port_of(end.class_number),
+            vxlan_port_of(end.class_number, initiator=end.initiator),
+            vxlan_port_of(end.class_number, initiator=not end.initiator),
         ),
         neighbours=frozenset({(end.remote_address, MACS[not end.initiator])}),
         offload=all(neutral((end.local_address, end.remote_address), (label.own, label.far)) for label in end.labels),
@@ -57,29 +51,18 @@ async def create(name: str, wanted: Vxlan) -> None:
     await run_command(f"{argv} remote {wanted.remote} dstport {wanted.port} nolearning".split())
 
 
-def offload(name: str) -> bool:
-    """Whether checksums of what the interface sends are left to a device."""
-    return bool(_ethtool(name, ETHTOOL_GTXCSUM))
-
-
-def prepare(name: str, *, offload: bool) -> None:
-    """Leave them to a device, or have the kernel compute them; segmentation offload, which needs them, goes with it.
+async def prepare(name: str, wanted: Vxlan, *, offload: bool) -> None:
+    """Say where the far end listens, and whether checksums and cutting up are left until packets are wrapped.
 
     Every new interface comes by here before it is up, also if the agent was killed after it had made it. So here it
     is kept from sending router solicitations into the circuit, too; a host without IPv6 has nothing to turn off.
+
+    Raises:
+        HostError: If it cannot be said.
     """
     with contextlib.suppress(HostError):
         write_sysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1")
-    _ethtool(name, ETHTOOL_STXCSUM, int(offload))
-
-
-def _ethtool(name: str, command: int, wanted: int = 0) -> int:
-    """Carry out a request about one value; the answer."""
-    value = ctypes.create_string_buffer(struct.pack("II", command, wanted))
-    request = struct.pack("16sP16x", name.encode(), ctypes.addressof(value))
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-            fcntl.ioctl(control, SIOCETHTOOL, request)
-    except OSError as error:
-        raise HostError(f"interface {name}: checksum offload unknown ({error}); TCP through it may hang") from error
-    return int(struct.unpack_from("II", value)[1])
+    ethtool.leave_checksums(name, offload)
+    far_mac = MACS[wanted.mac != MACS[True]]
+    argv = f"bridge fdb replace {far_mac} dev {name} dst {wanted.remote} port {wanted.far_port} permanent"
+    await run_command(argv.split())

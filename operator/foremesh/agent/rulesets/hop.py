@@ -16,8 +16,8 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     # Of every slot: when keys change and the next interface shakes hands, its port is open already.
     classes = {end.class_number for end in config.circuits if end.tunnels}
     inner = {port_of(number, slot) for number in classes for slot in range(CIRCUIT_SLOTS)}
-    outer = {vxlan_port_of(end.class_number) for end in hop_by_hop}
-    ports = set_of(sorted(inner | outer))
+    listens = {end.circuit: vxlan_port_of(end.class_number, initiator=end.initiator) for end in hop_by_hop}
+    ports = set_of(sorted(inner | {*listens.values()}))
 
     arrive = [f"{on_hop} notrack"]
     accepted = [(label.own, label.far, end) for end in config.circuits for label in end.labels]
@@ -73,8 +73,8 @@ def hop(names: Names, config: GatewayConfig) -> Table:
     if hop_by_hop:
         # VXLAN knows no keys: what does not come from a link is forged, and so is what has another circuit's port. Of
         # another circuit's identifier the kernel knows nothing at this port.
-        ends = (f"{end.remote_address} . {end.local_address} . {vxlan_port_of(end.class_number)}" for end in hop_by_hop)
-        forged = f"udp dport {set_of(sorted(outer))} counter name {STRAY} drop"
+        ends = (f"{end.remote_address} . {end.local_address} . {listens[end.circuit]}" for end in hop_by_hop)
+        forged = f"udp dport {set_of(sorted(listens.values()))} counter name {STRAY} drop"
         receive.insert(0, f'iifname != "{names.hops}" {forged}')
         receive.append(f"ip saddr . ip daddr . udp dport {set_of(ends)} accept")
         receive.append(forged)
