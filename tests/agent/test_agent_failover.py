@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.hellos import CIRCUIT, Simulation, Way, cut, told
 from foremesh.agent.failover import wire
 from foremesh.agent.failover.choice import Way as Known
-from foremesh.agent.failover.choice import choose
+from foremesh.agent.failover.choice import choose, harmless
 from foremesh.agent.failover.engine import Engine, TableError
 from foremesh.agent.failover.wire import Hello, pack, unpack
 
@@ -325,3 +325,16 @@ def test_a_table_that_makes_no_sense_leaves_the_one_before(change: dict[str, obj
     with pytest.raises(TableError, match="the one before stays"):
         engine.configure(told(0, send=7, standby=8) | change, ({}, {}))
     assert (set(engine.labels), engine.circuits[CIRCUIT].send) == ({5, 6}, 5)
+
+
+def test_a_loss_that_decides_nothing_is_none() -> None:
+    """Whatever the other label misses, and whichever of the two is used: the choice is the same."""
+    shares = [count / 20 for count in range(21)]
+    for here in (Known(alive, dead, share) for alive in (True, False) for dead in (True, False) for share in shares):
+        for there in (Known(True, False, share) for share in shares):
+            ways = {1: here, 2: there}
+            plain = {number: harmless(way) for number, way in ways.items()}
+            for used in (1, 2):
+                assert choose(used, 1, 2, renamed=False, ways=ways) == choose(used, 1, 2, renamed=False, ways=plain)
+    assert harmless(Known(alive=True, missed=0.05)) == Known(alive=True)
+    assert harmless(Known(alive=True, missed=0.1)) == Known(alive=True, missed=0.1)

@@ -251,6 +251,21 @@ def test_a_flushed_ruleset_comes_back(mesh: Mesh) -> None:
     assert mesh.ping().returncode == 0
 
 
+def test_every_change_of_the_ruleset_is_noticed(mesh: Mesh) -> None:
+    """By whoever it was made; what packets write into maps, and the passing of time, are none."""
+
+    def generation() -> int:
+        ask = "from foremesh.agent import nft; print(nft.generation())"
+        return int(mesh.lab["wa"].exec(sys.executable, "-c", ask).stdout)
+
+    before = generation()
+    assert mesh.ping(count=1).returncode == 0
+    assert generation() == before
+    mesh.lab["wa"].exec("nft", "add", "table", "ip", "others")
+    mesh.lab["wa"].exec("nft", "delete", "table", "ip", "others")
+    assert generation() == before + 2
+
+
 def test_a_block_that_others_route_is_not_joined(mesh: Mesh) -> None:
     config = configs(mesh.keys(), epoch=mesh.epoch + 1, underlay=mesh.underlay)["wb"]
     mesh.epoch += 1

@@ -14,7 +14,7 @@ from foremesh.agent import diff as d
 from foremesh.agent.failover.client import Failover
 from foremesh.agent.host import HostError, filters_strictly, is_fixed, move_down, read_sysctl, write_sysctl
 from foremesh.agent.keys import Keys
-from foremesh.agent.state import LOOSE, SEND_REDIRECTS, Desired, Interface, Names, Observed, Peer, Vxlan
+from foremesh.agent.state import LOOSE, SEND_REDIRECTS, Desired, Interface, Names, Observed, Peer, SeenTable, Vxlan
 from foremesh.agent.wireguard import Device, PeerUpdate, SeenPeer, WireGuardDriver, WireGuardError
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class Host:
         self._wireguard = wireguard
         self._keys = keys
         self._failover = failover
+        self._ruleset: tuple[int | None, Mapping[str, SeenTable]] = (None, {})
 
     async def observe(self, desired: Desired | None, told: Mapping[str, str], *, now_s: float) -> Sight:
         """Look at what foremesh has set up here.
@@ -120,7 +121,7 @@ class Host:
             )
         wanted = desired.sysctls if desired else {}
         sysctls = {name: value if _dispensable(name, value) else read_sysctl(name) for name, value in wanted.items()}
-        tables = await nft.tables(rulesets.OWNED)
+        tables = await self._tables()
         known = hosts.read(self._hosts_file, self._names.prefix) if self._hosts_file else None
         holds = await self._failover.state()
         # Killed, it leaves a socket behind: to be ended, or started anew.
@@ -138,6 +139,14 @@ class Host:
             abandoned=frozenset(abandoned),
         )
         return Sight(observed, devices, indexes)
+
+    async def _tables(self) -> Mapping[str, SeenTable]:
+        """The tables as they are; those of the last time while nobody has changed any, since listing them takes more
+        processor time than all the rest of a look."""
+        generation = nft.generation()
+        if generation is None or generation != self._ruleset[0]:
+            self._ruleset = (generation, await nft.tables(rulesets.OWNED))
+        return self._ruleset[1]
 
     async def foreign_routes(self) -> list[tuple[str, str]]:
         """Prefix and description of routes that others made."""

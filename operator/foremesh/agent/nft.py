@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from foremesh.agent.failover.netlink import REQUEST, attributes, message, messages
 from foremesh.agent.host import run_command
 from foremesh.agent.state import SeenTable, Table
 
@@ -14,6 +17,14 @@ FAMILY = "ip"
 REVISION = "revision-"
 """Beginning of the name of the empty chain that says which content a table has."""
 
+
+NETLINK_NETFILTER = 12
+GET_GENERATION, GENERATION = 10 << 8 | 16, 10 << 8 | 15
+GENERATION_ID = 1
+GENERIC = struct.Struct("=BBH")
+"""Asking for the generation of the ruleset: linux/netfilter/nf_tables.h and nfnetlink.h."""
+ANSWER_TIMEOUT_S = 1.0
+"""Seconds for the kernel's answer, which comes in microseconds."""
 
 PARTS = ("chain", "counter", "map", "set")
 """Named parts of a table, in nft's words and SeenTable's order."""
@@ -28,6 +39,22 @@ async def _list(*what: str) -> list[dict[str, Any]]:
 async def tables(owned: Collection[str]) -> dict[str, SeenTable]:
     """The owned tables that exist: their names, chains, counters, maps and sets, not their rules."""
     return parse_tables(await _list("tables", "chains", "counters", "maps", "sets"), owned)
+
+
+def generation() -> int | None:
+    """A number that changes with every change of this namespace's ruleset, whoever makes it; what packets write into
+    maps and sets is none. None: not known."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
+            kernel.settimeout(ANSWER_TIMEOUT_S)
+            kernel.send(message(GET_GENERATION, REQUEST, 1, GENERIC.pack(0, 0, 0)))
+            answers = [content for _, kind, content in messages(kernel.recv(1 << 16)) if kind == GENERATION]
+    except OSError:
+        return None
+    found = [
+        value for content in answers for kind, value in attributes(content[GENERIC.size :]) if kind == GENERATION_ID
+    ]
+    return int.from_bytes(found[0], "big") if found else None
 
 
 def parse_tables(items: Iterable[Mapping[str, Any]], owned: Collection[str]) -> dict[str, SeenTable]:

@@ -27,6 +27,12 @@ NOTHING_KNOWN = Way()
 WELL = Way(alive=True)
 
 
+def harmless(way: Way) -> Way:
+    """The same without a loss that decides nothing: below what degrades a label, and too little to make another one
+    no better. So that a hello missed now and then is no reason to choose anew."""
+    return way if way.missed * BETTER_FACTOR > DEGRADED_SHARE else way._replace(missed=0.0)
+
+
 def choose(
     used: int | None, send: int | None, standby: int | None, *, renamed: bool, ways: dict[int, Way]
 ) -> int | None:

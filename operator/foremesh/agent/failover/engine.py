@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from foremesh.agent.failover import wire
-from foremesh.agent.failover.choice import WELL, Way, choose
+from foremesh.agent.failover.choice import WELL, Way, choose, harmless
 from foremesh.agent.failover.session import FarEnd, Session, Timing
 
 LOOK_AGAIN_SHARE = 0.2
@@ -190,7 +190,7 @@ class Engine:
     def decide(self, now_s: float) -> dict[str, int | None]:
         """The label for every circuit."""
         sessions = [route.session for route in self.routes.values()]
-        ways = [WELL if s.well(now_s) else Way(s.alive(now_s), s.dead(now_s), s.missed(now_s)) for s in sessions]
+        ways = [WELL if s.well(now_s) else harmless(s.way(now_s)) for s in sessions]
         if ways != self._ways:
             self._ways = ways
             self._choose_anew()

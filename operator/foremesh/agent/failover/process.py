@@ -70,6 +70,7 @@ class Process:
         self._ending = False
         self._seen = -1  # of the engine's changes, those that are in the maps and told
         self._told: tuple = ()
+        self._untold = False
         self._refused = ""
 
     def run(self) -> None:
@@ -93,7 +94,7 @@ class Process:
                 next_tick_s = max(next_tick_s + interval_s, now_s + interval_s / 2)
                 for label, packet in self._engine.hellos(now_s):
                     self._hellos.send(label, packet)
-                if self._site.tick(self._engine, now_s):
+                if self._site.tick(self._engine, now_s) or self._untold:
                     self._push(now_s)
             if ticked or urgent or (look_s is not None and now_s >= look_s):
                 # Not as of now, if there is more to read than could be.
@@ -125,9 +126,12 @@ class Process:
         self._seen = self._engine.changes if stands else -1
         # What is used means something under the table it is used under.
         told = (self._engine.digest, self._used(), self._engine.alive(now_s))
-        if told != self._told:
-            self._told = told
+        before, self._told = self._told, told
+        if told[:2] != before[:2]:
             self._push(now_s)
+        elif told != before:
+            # With the next hellos: what is alive may change by the millisecond where a host is short of time.
+            self._untold = True
 
     def _hold(self, choice: dict[str, int | None]) -> bool:
         """Make the maps hold a choice; whether they do."""
@@ -279,6 +283,7 @@ class Process:
 
     def _push(self, now_s: float) -> None:
         """Tell the news to whoever watches; who reads slowly gets the newest only."""
+        self._untold = False
         watching = [client for client in self._clients.values() if client.watches]
         news = self._news(now_s) if watching else {}
         for client in watching:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from math import inf
 
+from foremesh.agent.failover.choice import Way
 from foremesh.agent.failover.wire import HEARD, LOST, UNKNOWN, Hello
 
 UP_HELLOS = 3
@@ -222,6 +223,8 @@ class Session:
         self._adopt()
         if self._since_s is None:
             self._since_s = now_s
+        if self._tick >= self.far.newest:
+            return 0
         count = 0
         for _, sent_s, seen_s in self.far.after(self._tick):
             if self._due_s(sent_s, seen_s) <= now_s:
@@ -237,13 +240,18 @@ class Session:
             return inf if early else seen_s + FIRST_GRACE_S
         return max(seen_s, min(sent_s + self._offset_s, seen_s + FIRST_GRACE_S)) + self._late_s
 
+    def way(self, now_s: float) -> Way:
+        """All that a choice goes by: hellos pass in both directions, one of them is known not to work, and the share of
+        the newest that were missed in the worse of both."""
+        overdue = self.overdue(now_s)
+        silent = now_s >= self.silent_from_s
+        dead = overdue >= PROVEN_TICKS if silent else self._word == LOST
+        missed = 1.0 - min(self._share(overdue), self._far_share)
+        return Way(not silent and self.alive(now_s), dead, missed)
+
     def unheard(self, now_s: float) -> bool:
         """Hellos are sent this way and do not arrive: proven by other routes."""
         return self.silent(now_s) and self.overdue(now_s, PROVEN_TICKS) == PROVEN_TICKS
-
-    def dead(self, now_s: float) -> bool:
-        """One of both directions is known not to work."""
-        return self.unheard(now_s) or (self._word == LOST and not self.silent(now_s))
 
     def alive(self, now_s: float) -> bool:
         """Hellos pass in both directions."""
@@ -251,20 +259,12 @@ class Session:
         heard_there = self._word != LOST and said_s is not None and now_s - said_s < max(WORD_LASTS_S, self.silence_s)
         return self._up and heard_there and not self.silent(now_s)
 
-    def missed(self, now_s: float) -> float:
-        """Share of the newest hellos that were missed, in the worse of both directions."""
-        return max(1.0 - self.share(now_s), 1.0 - self._far_share)
-
     def share(self, now_s: float) -> float:
         """Share of the newest hellos towards here that arrived."""
-        window = (self._window << self.overdue(now_s)) & _WINDOW
-        return window.bit_count() / SHARE_HELLOS
+        return self._share(self.overdue(now_s))
 
-    def word(self, now_s: float) -> int:
-        """What to say to the far end of its direction."""
-        if self.unheard(now_s):
-            return LOST
-        return HEARD if self._up and not self.silent(now_s) else UNKNOWN
+    def _share(self, overdue: int) -> float:
+        return ((self._window << overdue) & _WINDOW).bit_count() / SHARE_HELLOS
 
     def hello(self, incarnation: int, tick: int, now_s: float) -> Hello:
         """The next hello to send."""
@@ -272,6 +272,8 @@ class Session:
         if self.well(now_s):
             self.said, share = HEARD, 1.0
         else:
-            self.said, share = self.word(now_s), self.share(now_s)
+            overdue, silent = self.overdue(now_s), self.silent(now_s)
+            heard = HEARD if self._up and not silent else UNKNOWN
+            self.said, share = LOST if silent and overdue >= PROVEN_TICKS else heard, self._share(overdue)
         interval_ms = int(self.timing.interval_s * 1000)
         return Hello(self.said, share, interval_ms, incarnation, tick, int(now_s * 1e9), self._newest_sent_ns, held_us)
