@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from foremesh.forecast import kernels
+from foremesh.forecast.kernels import FEW
 from foremesh.forecast.levels import RUN, median, newest, recent_mean, settled
 from foremesh.model.series import Floats
 
@@ -20,6 +22,16 @@ def test_median_is_numpys(sample: Floats) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, about rows of NaN
         np.testing.assert_allclose(median(sample), np.nanmedian(sample, axis=1))
+
+
+@pytest.mark.parametrize("samples", [FEW, FEW + 1, 59, 60, 97])
+@pytest.mark.parametrize("digits", [0, 9], ids=["many-are-equal", "all-differ"])
+def test_the_median_of_many_is_numpys(samples: int, digits: int) -> None:
+    sample = np.round(np.random.default_rng(samples).normal(0.0, 3.0, (50, samples)), digits)
+    sample[::3, ::4] = np.nan
+    found = np.empty(50)
+    kernels.medians(sample, found)
+    np.testing.assert_array_equal(found, np.nanmedian(sample, axis=1))
 
 
 @given(rows)
