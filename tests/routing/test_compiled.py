@@ -57,7 +57,8 @@ def test_it_is_kept_in_the_users_cache_folder_by_version(tmp_path: Path) -> None
         "turns.take_turns",
         "passing.walk",
     }
-    functions = search | {"prices.reprice", "prices.price_bandwidth", "prices.add_terms", "ledger.promise_path"}
+    functions = search | {"prices.reprice", "prices.add_terms_now", "prices.add_terms", "ledger.promise_path"}
+    functions.add("crowding.add")
     assert {path.name.partition("-")[0] for path in kept} == functions, "what only they call"
     assert run(PLAN, XDG_CACHE_HOME=str(tmp_path)) == "a > b > z"
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("foremesh/*/**/*.nbc")} == kept, "compiled twice"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from foremesh.model.intent import Avoid, Requirements
 from foremesh.model.link import MeshGraph
+from foremesh.model.queue import waiting
 from foremesh.model.units import Bandwidth, Milliseconds
 from foremesh.routing import PlannerSettings, make_plan, select_path
+from foremesh.routing.crowding import length
 from routing.demands import candidate, circuit, demand, intent
 from routing.plans import AZ, LATENCY_ONLY, bandwidth, diamond, only, plan, text
 
@@ -23,6 +26,11 @@ def half_full(by_north: float = 20.0, by_south: float = 21.0, used: float = 0.5)
 
 def queue(used: float) -> float:
     return used / (1 - used)
+
+
+@pytest.mark.parametrize("used", [-0.1, 0.0, 0.3, 0.9, 0.95, 1.1, 3.0])
+def test_one_link_queues_as_all_do(used: float) -> None:
+    assert length.py_func(used) == waiting(np.array([used]))[0]
 
 
 def test_a_path_counts_what_its_own_traffic_adds() -> None:

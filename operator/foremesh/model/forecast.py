@@ -80,18 +80,33 @@ class Forecast:
     def figure(self, key: SeriesKey) -> Figure | None:
         """What to expect of one series over the whole horizon: the mean of the medians, and the worst step of the
         highest quantile. None if it is unknown or not in the forecast."""
-        row = self._rows.get(key)
-        if row is None or not self._known[row]:
-            return None
-        return Figure(median=self._medians[row], pessimistic=self._worst[row])
+        return self.figures.get(key)
+
+    @cached_property
+    def figures(self) -> Mapping[SeriesKey, Figure]:
+        """The same of all that are known."""
+        medians, worst = self.values[self.quantiles.index(0.5)].mean(axis=1), self.values[-1].max(axis=1, initial=0.0)
+        known = np.min(np.isfinite(self.values), axis=(0, 2), initial=True)
+        rows = zip(self.keys, known.tolist(), medians.tolist(), worst.tolist(), strict=True)
+        return {key: Figure(median=median, pessimistic=most) for key, is_known, median, most in rows if is_known}
 
     def course(self, key: SeriesKey) -> tuple[Figure, ...]:
         """The same step by step; empty where it is unknown, or does not change by more than it is uncertain anyway."""
-        row = self._rows.get(key)
-        if row is None or not self._changing[row]:
-            return ()
-        steps = zip(self.values[self.quantiles.index(0.5), row].tolist(), self.values[-1, row].tolist(), strict=True)
-        return tuple([Figure(median=median, pessimistic=worst) for median, worst in steps])
+        return self.courses.get(key, ())
+
+    @cached_property
+    def courses(self) -> Mapping[SeriesKey, tuple[Figure, ...]]:
+        """The same of all that change."""
+        medians, worst = self.values[self.quantiles.index(0.5)], self.values[-1]
+        least = CHANGES_OF_SHARES if self.metric.ceiling <= 1.0 else 0.0
+        with np.errstate(invalid="ignore"):  # what is not known does not change
+            sizes = np.maximum(CHANGES * np.abs(medians).mean(axis=1), (worst - medians).mean(axis=1))
+            changing = np.flatnonzero(np.ptp(medians, axis=1) > np.maximum(least, sizes))
+        rows = zip(changing.tolist(), medians[changing].tolist(), worst[changing].tolist(), strict=True)
+        return {
+            self.keys[row]: tuple([Figure(median=one, pessimistic=other) for one, other in zip(*steps, strict=True)])
+            for row, *steps in rows
+        }
 
     def model(self, key: SeriesKey) -> str:
         """The model used for a series; ``UNKNOWN`` for one that is not in the forecast."""
@@ -109,30 +124,6 @@ class Forecast:
         """One line on why that model."""
         row = self._rows.get(key)
         return "no series of that name is measured" if row is None else self.reasons[row]
-
-    @cached_property
-    def _known(self) -> list[bool]:
-        known: list[bool] = np.min(np.isfinite(self.values), axis=(0, 2), initial=True).tolist()
-        return known
-
-    @cached_property
-    def _changing(self) -> list[bool]:
-        medians, worst = self.values[self.quantiles.index(0.5)], self.values[-1]
-        least = CHANGES_OF_SHARES if self.metric.ceiling <= 1.0 else 0.0
-        with np.errstate(invalid="ignore"):  # what is not known does not change
-            sizes = np.maximum(CHANGES * np.abs(medians).mean(axis=1), (worst - medians).mean(axis=1))
-            changing: list[bool] = (np.ptp(medians, axis=1) > np.maximum(least, sizes)).tolist()
-        return changing
-
-    @cached_property
-    def _medians(self) -> list[float]:
-        medians: list[float] = self.values[self.quantiles.index(0.5)].mean(axis=1).tolist()
-        return medians
-
-    @cached_property
-    def _worst(self) -> list[float]:
-        worst: list[float] = self.values[-1].max(axis=1, initial=0.0).tolist()
-        return worst
 
     @cached_property
     def _rows(self) -> dict[SeriesKey, int]:

@@ -98,6 +98,7 @@ class Router:
         """What is promised as far as Asks without promises of their own are concerned."""
         self._own: tuple[Mapping[LinkId, float], Ledger] | None = None
         self._pricer = Pricer(arrays)
+        self._nowhere = np.full((2, len(arrays.nodes)), NEVER, dtype=np.int64)
 
     def bare(self, before: Router | None = None, changed: Ints | None = None) -> Router:
         """One of which nothing is promised, nor ever will be: ``fork`` makes others of it, for less than one from
@@ -146,8 +147,7 @@ class Router:
         if ask.along is not None:
             usable = usable & self._among(ask.along)
         ledger = self.ledger_of(ask)
-        start, end = ends_at = np.empty((2, allowed.size), dtype=np.int64)
-        ends_at.fill(NEVER)
+        start, end = self._nowhere.copy()
         sum_start, sum_end = np.zeros((2, len(names), allowed.size), dtype=np.int64)
         sides = ((ask.sources, start, sum_start, prices.start), (ask.destinations, end, sum_end, None))
         for ends, costs, totals, begun in sides:
@@ -210,7 +210,7 @@ class Router:
         free = min([free_units[link] for link in route.links], default=UNKNOWN)
         terms, added = prices.terms(route.steps[0], links), list[float]()
         if self.crowding.matters:
-            added_ms = self.crowding.added_ms(*ask.traffic_bps)[links]
+            added_ms = self.crowding.added_ms(*ask.traffic_bps, links)
             added = added_ms.tolist()
             terms[0] += int(prices.delay(added_ms).sum())
         return self.told(route, ask, prices, self.arrays.figures[links].tolist(), int(free), terms, added)
@@ -234,16 +234,18 @@ class Router:
             added: By link, what crowding adds to its round trip.
         """
         arrays, links = self.arrays, route.steps[1:]
-        gateways = self.gateways(route)
-        offsets = (ask.sources[gateways[0]], ask.destinations[gateways[-1]])
+        topology, gateways = arrays.topology, self.gateways(route)
+        start_ms, end_ms = ask.sources[gateways[0]], ask.destinations[gateways[-1]]
         medians, pessimistic, losses, egress = zip(*found, strict=True) if found else ((), (), (), ())
-        besides = (*added, *[math.nan if rtt is None else rtt for rtt in offsets])
+        besides = (*added, math.nan if start_ms is None else start_ms, math.nan if end_ms is None else end_ms)
         delivered = math.prod([1 - loss for loss in losses])
-        units = (terms[0] + sum(map(prices.offset, offsets)), *terms[1:], prices.exposure * max(0, len(links) - 1))
-        models = {arrays.links[link].forecast_model for link in links} - {""}
+        latency = terms[0] + prices.offset(start_ms) + prices.offset(end_ms)
+        units = (latency, *terms[1:], prices.exposure * max(0, len(links) - 1))
+        models = {arrays.links[link].forecast_model for link in links}
+        models.discard("")
         return Path(
             gateways=gateways,
-            links=tuple([arrays.topology.link_ids[link] for link in links]),
+            links=tuple([topology.link_ids[link] for link in links]),
             figures=Figures(
                 latency_ms=_known_sum(medians + besides),
                 latency_p90_ms=_known_sum(pessimistic + besides),
@@ -253,9 +255,9 @@ class Router:
                 egress_price=_known_sum(egress),
                 cost=sum(units) / COST_SCALE,
             ),
-            terms={name: one / COST_SCALE for name, one in zip(TERMS, units, strict=True)},
+            terms=dict(zip(TERMS, [one / COST_SCALE for one in units], strict=True)),
             forecast_models=tuple(sorted(models)),
-            underlays=arrays.topology.underlays(links),
+            underlays=topology.underlays(links),
         )
 
     def gateways(self, route: Route) -> tuple[str, ...]:
@@ -342,7 +344,7 @@ def traffic_bps(needs: Requirements) -> tuple[float, float]:
 
 def attachment_ns(rtt_ms: float | None) -> int:
     """What an attachment adds to a path's round trip; nothing where it is unknown, for then it is not on the graph."""
-    return down(max(0.0, rtt_ms or 0.0), NS_PER_MS)
+    return down(rtt_ms, NS_PER_MS) if rtt_ms and rtt_ms > 0 else 0
 
 
 def least_units(need_bps: float | None) -> int:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from foremesh.model.queue import waiting
+from foremesh.compiled import called, compiled
+from foremesh.model.queue import FULLEST, MOST, waiting
 from foremesh.model.series import Floats
 from foremesh.routing.arrays import Arrays
 from foremesh.routing.values import Ints
@@ -40,7 +41,9 @@ class Crowding:
         self._capacity_bps = capacity_bps
         self._used_bps = capacity_bps - arrays.free.median
         """By link, what it carries: as forecast, and as planned so far."""
-        self._now = self._queue(0.0, 0.0)
+        self._all = np.arange(len(self._reverse))
+        there, back = (waiting(self._used_bps[some] / capacity_bps[some]) for some in (self._rows, self._back))
+        self._now = there + back
         self._row = np.full(len(self._reverse), -1, dtype=np.int64)
         self._row[self._rows] = np.arange(len(self._rows))
 
@@ -53,28 +56,61 @@ class Crowding:
             if self._reverse[link] >= 0:
                 self._used_bps[self._reverse[link]] += back_bps
 
-    def added_ms(self, forward_bps: float, back_bps: float) -> Floats:
+    def added_ms(self, forward_bps: float, back_bps: float, links: Ints | None = None) -> Floats:
         """By link, what is added to the forecast round trip for one who sends so much over it and gets so much back;
-        negative where more went away than he brings. No round trip gets less than 0."""
-        added = np.zeros(len(self._reverse))
+        negative where more went away than he brings. No round trip gets less than 0.
+
+        Args:
+            links: Which; all if None.
+        """
+        added = np.zeros(len(self._reverse) if links is None else len(links))
         if self.matters:
-            more = self._rise_ms * (self._queue(forward_bps, back_bps) - self._now)
-            added[self._rows] = np.maximum(more, self._most_less_ms)
+            add(
+                self._all if links is None else links,
+                forward_bps,
+                back_bps,
+                self._row,
+                self._back,
+                self._rise_ms,
+                self._most_less_ms,
+                self._now,
+                self._used_bps,
+                self._capacity_bps,
+                added,
+            )
         return added
 
-    def added_at(self, links: Ints) -> Floats:
-        """What is added to the forecast round trips of some links by what is planned so far."""
-        added = np.zeros(len(links))
-        if self.matters:
-            known = self._row[links] >= 0
-            rows = self._row[links[known]]
-            both = np.concatenate([self._rows[rows], self._back[rows]])
-            queue = waiting(self._used_bps[both] / self._capacity_bps[both])
-            more = self._rise_ms[rows] * (queue[: len(rows)] + queue[len(rows) :] - self._now[rows])
-            added[known] = np.maximum(more, self._most_less_ms[rows])
-        return added
 
-    def _queue(self, forward_bps: float, back_bps: float) -> Floats:
-        capacity, used = self._capacity_bps, self._used_bps
-        there = waiting((used[self._rows] + forward_bps) / capacity[self._rows])
-        return there + waiting((used[self._back] + back_bps) / capacity[self._back])
+BEYOND = (1 - FULLEST) ** 2
+"""What ``waiting`` divides by where a link is fuller than that."""
+
+
+@called
+def length(used: float) -> float:
+    """``waiting`` of one direction of one link, to the last bit."""
+    share = min(max(used, 0.0), FULLEST)
+    return share / (1 - share) + (min(max(used, FULLEST), MOST) - FULLEST) / BEYOND
+
+
+@compiled("void(i8[::1],f8,f8,i8[::1],i8[::1],f8[::1],f8[::1],f8[::1],f8[::1],f8[::1],f8[::1])")
+def add(
+    links: Ints,
+    forward_bps: float,
+    back_bps: float,
+    row: Ints,
+    back: Ints,
+    rise_ms: Floats,
+    most_less_ms: Floats,
+    now: Floats,
+    used_bps: Floats,
+    capacity_bps: Floats,
+    added_ms: Floats,
+) -> None:
+    """What is added to some links, in the arrays of ``Crowding``; nothing where it is not known how they queue."""
+    for place in range(links.size):
+        one, number = links[place], row[links[place]]
+        if number >= 0:
+            other = back[number]
+            queue = length((used_bps[one] + forward_bps) / capacity_bps[one])
+            queue += length((used_bps[other] + back_bps) / capacity_bps[other])
+            added_ms[place] = max(rise_ms[number] * (queue - now[number]), most_less_ms[number])

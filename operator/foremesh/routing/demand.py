@@ -281,14 +281,15 @@ def carried_in_place(arrays: Arrays, demands: Iterable[tuple[Circuit | None, InP
         arrays: The snapshot.
         demands: The circuit of each and what it carries for it.
     """
-    carried: dict[int, float] = {}
+    carried, reverse = dict[int, float](), arrays.topology.reverse.tolist()
     for circuit, traffic in demands:
         if circuit is None or traffic is None or not any(traffic.granted):
             continue
+        there_bps, back_bps = traffic.granted
         for link in links_in_use(arrays, circuit):
-            for number, bps in zip((link, int(arrays.topology.reverse[link])), traffic.granted, strict=True):
-                if number >= 0:
-                    carried[number] = carried.get(number, 0.0) + bps
+            carried[link] = carried.get(link, 0.0) + there_bps
+            if (other := reverse[link]) >= 0:
+                carried[other] = carried.get(other, 0.0) + back_bps
     return carried
 
 
@@ -300,7 +301,9 @@ def links_in_use(arrays: Arrays, circuit: Circuit) -> list[int]:
         one = arrays.links[link]
         return 0.0 if one.free_bps is None or one.capacity_bps is None else one.capacity_bps - one.free_bps.median
 
-    choices = links_over(arrays.topology, circuit.status.path, underlays_in_use(circuit))
+    choices: list[Sequence[int]] = [arrays.topology.over(*step) for step in pairwise(circuit.status.path)]
+    if max(map(len, choices), default=0) > 1:
+        choices = links_over(arrays.topology, circuit.status.path, underlays_in_use(circuit))
     return [links[0] if len(links) == 1 else max(links, key=used_bps) for links in choices if links]
 
 
@@ -308,7 +311,7 @@ def links_over(topology: Topology, path: Sequence[str], underlays: Sequence[str]
     """By step of a path, the number of the link over the underlay that is named; else those of all parallel ones, and
     none if the graph has none."""
     choices: list[Sequence[int]] = [topology.over(*step) for step in pairwise(path)]
-    if underlays:
+    if underlays and max(map(len, choices), default=0) > 1:
         for place, (links, underlay) in enumerate(zip(choices, underlays, strict=True)):
             named = [link for link in links if topology.link_ids[link].underlay == underlay]
             choices[place] = named if len(links) > 1 and named else links
@@ -329,7 +332,8 @@ def came_from(circuit: Circuit, gateways: Sequence[str], underlays: Sequence[str
 
 def alike(told: Sequence[str], underlays: Sequence[str]) -> bool:
     """Whether underlays of the same steps are the same, as far as both are known."""
-    return all(one == other for one, other in zip(told, underlays, strict=False) if one and other)
+    pairs = zip(told, underlays, strict=False)
+    return told == underlays or all(one == other for one, other in pairs if one and other)
 
 
 def underlays_in_use(circuit: Circuit) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
@@ -12,7 +13,6 @@ from foremesh.model.forecast import UNKNOWN, Forecast
 from foremesh.model.link import Course, Figure, LinkFacts, LinkId, MeshGraph, Node, PredictedLink
 from foremesh.model.resource import GatewaySpec, Resource
 from foremesh.model.series import Metric
-from foremesh.routing.arrays import link_key
 
 _NOTHING = LinkFacts()
 
@@ -76,7 +76,7 @@ def build_graph(
     nodes = (structs.replace(end.node, load=load(id)) for id, end in ends.items())
     return MeshGraph(
         nodes=tuple(sorted(nodes, key=lambda node: node.id)),
-        links=tuple(sorted(edges, key=lambda edge: link_key(edge.id))),
+        links=tuple(sorted(edges, key=attrgetter("id.src", "id.dst", "id.underlay"))),  # ``link_key``
     )
 
 
@@ -123,7 +123,7 @@ class _End:
 
 
 def _reader(forecast: Forecast | None) -> Callable[[LinkId | str], Figure | None]:
-    return (lambda _: None) if forecast is None else forecast.figure
+    return (lambda _: None) if forecast is None else forecast.figures.get
 
 
 def _courses(forecasts: Mapping[Metric, Forecast]) -> Callable[[LinkId, float | None], Course | None]:
@@ -132,16 +132,18 @@ def _courses(forecasts: Mapping[Metric, Forecast]) -> Callable[[LinkId, float | 
     rtt = forecasts.get(Metric.RTT)
     if rtt is None:
         return lambda link, capacity_bps: None
-    grid = (rtt.step_s, rtt.values.shape[2])
-    fitting = (forecasts.get(metric) for metric in (Metric.LOSS, Metric.THROUGHPUT))
-    loss, throughput = (one if one and (one.step_s, one.values.shape[2]) == grid else None for one in fitting)
+    step_s, grid = rtt.step_s, (rtt.step_s, rtt.values.shape[2])
+    told = (forecasts.get(metric) for metric in (Metric.RTT, Metric.LOSS, Metric.THROUGHPUT))
+    rtts, losses, throughputs = (
+        one.courses if one and (one.step_s, one.values.shape[2]) == grid else {} for one in told
+    )
 
     def course(link: LinkId, capacity_bps: float | None) -> Course | None:
-        lost, sent = (one.course(link) if one else () for one in (loss, throughput))
+        rtt_ms, lost, sent = rtts.get(link, ()), losses.get(link, ()), throughputs.get(link, ())
+        if not (rtt_ms or lost or sent):
+            return None
         free = [_free(capacity_bps, figure) for figure in sent]
-        found = Course(
-            step_s=rtt.step_s, rtt_ms=rtt.course(link), loss=lost, free_bps=tuple([one for one in free if one])
-        )
+        found = Course(step_s=step_s, rtt_ms=rtt_ms, loss=lost, free_bps=tuple([one for one in free if one]))
         return found if found.rtt_ms or found.loss or found.free_bps else None
 
     return course

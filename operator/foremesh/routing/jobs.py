@@ -90,7 +90,9 @@ class Job:
 
     def is_on(self, path: Path) -> bool:
         """Whether the circuit runs on a path already."""
-        return self.circuit is not None and runs_on(self.circuit, path.gateways, [one.underlay for one in path.links])
+        return self.circuit is not None and runs_on(
+            self.circuit, path.gateways, tuple([one.underlay for one in path.links])
+        )
 
     @property
     def carried(self) -> bool:

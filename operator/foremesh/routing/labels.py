@@ -50,11 +50,12 @@ class Route:
         return (self.cost, len(self.steps), self.steps)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Problem:
     """What is left of an Ask once it is laid over a topology: a graph of usable links, an objective and limits.
 
-    It holds until something is promised: prices and free bandwidth are those of the moment.
+    It holds until something is promised: prices and free bandwidth are those of the moment. Nobody changes it; it is
+    not frozen, as making it would take three times as long.
     """
 
     topology: Topology
@@ -169,7 +170,7 @@ class Search:
         shape = (rows, size << problem.group_count)
         self._starting, self._arriving = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
         self._ready = np.zeros(rows, dtype=np.int64)
-        self._guarded = np.full(size, problem.group_count == 0)
+        self._guarded = np.ones(size, dtype=np.bool_) if problem.group_count == 0 else np.zeros(size, dtype=np.bool_)
         """Gateways that no path may come to twice."""
 
     def best(self, prefix: tuple[int, ...] = (), banned: frozenset[int] = frozenset()) -> Route | None:

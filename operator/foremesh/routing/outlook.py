@@ -57,7 +57,7 @@ class Outlook:
         if self._router.crowding.matters:
             touched = [*links]
             touched += [other for link in touched if (other := self._reverse[link]) >= 0]
-            added = self._router.crowding.added_at(np.array(touched, dtype=np.int64)).tolist()
+            added = self._router.crowding.added_ms(0.0, 0.0, np.array(touched, dtype=np.int64)).tolist()
             for link, more_ms in zip(touched, added, strict=True):
                 self._ms[link] = self._median_ms[link] + more_ms
 
@@ -92,17 +92,17 @@ class Outlook:
         ]
 
     def _lives(self, route: Route) -> bool:
-        return all(self._alive[link] for link in route.links)
+        return all(map(self._alive.__getitem__, route.links))
 
     def _stand(self, route: Route, ask: Ask) -> tuple[float, float, float, float]:
         """What a path comes to: its round trip, the square of its spread, what is usually lost and what may be; NaN is
         unknown."""
-        links, gateways = route.links, self._router.gateways(route)
-        ends = (ask.sources.get(gateways[0]), ask.destinations.get(gateways[-1]))
-        attached_ms = math.nan if None in ends else sum(rtt_ms for rtt_ms in ends if rtt_ms)
-        middle_ms = sum(self._ms[link] for link in links) + attached_ms
-        variance = sum(self._variance[link] for link in links)
-        usual, worst = (sum(lost[link] for link in links) for lost in self._lost)
+        ids, links = self._router.arrays.topology.ids, route.links
+        ends = (ask.sources.get(ids[route.steps[0]]), ask.destinations.get(ids[route.end]))
+        attached_ms = math.nan if None in ends else sum([rtt_ms for rtt_ms in ends if rtt_ms])
+        middle_ms = sum([self._ms[link] for link in links]) + attached_ms
+        variance = sum([self._variance[link] for link in links])
+        usual, worst = (sum([lost[link] for link in links]) for lost in self._lost)
         return middle_ms, variance, usual, worst
 
     def _of(self, link: int) -> _Steps | None:

@@ -193,11 +193,14 @@ class Prices:
 
     def offset(self, rtt_ms: float | None) -> int:
         """Cost of an attachment's round trip before the first or after the last gateway."""
-        return self._unknown_offset if rtt_ms is None else min(MOST, round(max(0.0, rtt_ms) * self._offset_per_ms))
+        if rtt_ms is None:
+            return self._unknown_offset
+        return min(MOST, round(rtt_ms * self._offset_per_ms)) if rtt_ms > 0 else 0
 
     def delay(self, added_ms: Floats) -> Ints:
         """Cost of milliseconds on top of what is forecast for links; negative where they are fewer."""
-        return np.rint(np.clip(added_ms * self._offset_per_ms, -MOST, MOST)).astype(np.int64)
+        cost = np.maximum(-MOST, np.minimum(MOST, added_ms * self._offset_per_ms))  # np.clip takes thrice as long
+        return np.rint(cost).astype(np.int64)
 
     def tables(self) -> Tables:
         """What prices are made of, for whoever keeps them up to date himself."""
@@ -206,10 +209,27 @@ class Prices:
 
     def terms(self, first: int, links: Ints) -> list[int]:
         """The cost of a path in the order of TERMS, attachments and exposure left out."""
-        bandwidth = np.empty(links.size, dtype=np.int64)
-        price_bandwidth(links, self._ledger.left_bps, self._worst_bandwidth, self._bandwidth_weight, bandwidth)
-        begin = np.array([0, links.size], dtype=np.int64)
-        found: list[int] = self.terms_of(np.array([first], dtype=np.int64), begin, links, bandwidth)[0].tolist()
+        sums = np.zeros((1, 8), dtype=np.int64)
+        add_terms_now(
+            links,
+            self._ledger.left_bps,
+            self._worst_bandwidth,
+            self._bandwidth_weight,
+            self._dst,
+            self._latency,
+            self._loss,
+            self._price,
+            self._load,
+            self._jitter,
+            self._fixed,
+            self._factor,
+            sums,
+        )
+        found: list[int] = sums[0].tolist()
+        load = int(self._load[first])
+        found[3] = self._hop * links.size
+        found[5] += load
+        found[6] += int(self.start[first]) - load
         return found
 
     def terms_of(self, first: Ints, begin: Ints, links: Ints, bandwidth: Ints) -> Ints:
@@ -348,11 +368,51 @@ def reprice(
     return cheaper
 
 
-@compiled("void(i8[::1],f8[::1],f8,f8,i8[::1])")
-def price_bandwidth(links: Ints, left_bps: Floats, worst: float, weight: float, price: Ints) -> None:
-    """What some links cost for what they have left."""
-    for place in range(links.size):
-        price[place] = bandwidth_price(left_bps[links[place]], worst, weight)
+@called
+def add_link(
+    one: int,
+    bandwidth: int,
+    dst: Ints,
+    latency: Ints,
+    loss: Ints,
+    price: Ints,
+    load: Ints,
+    jitter: Ints,
+    fixed: Ints,
+    factor: Floats,
+    sums: Ints,
+) -> None:
+    """Add what a link costs to the terms of a path; hops are not."""
+    end = dst[one]
+    sums[0] += latency[one]
+    sums[1] += bandwidth
+    sums[2] += loss[one]
+    sums[4] += price[one]
+    sums[5] += load[end]
+    sums[6] += int(min(MOST, np.rint((fixed[one] + bandwidth) * factor[end])))
+    sums[7] += jitter[one]
+
+
+@compiled("void(i8[::1],f8[::1],f8,f8,i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],f8[::1],i8[:,::1])")
+def add_terms_now(
+    links: Ints,
+    left_bps: Floats,
+    worst: float,
+    weight: float,
+    dst: Ints,
+    latency: Ints,
+    loss: Ints,
+    price: Ints,
+    load: Ints,
+    jitter: Ints,
+    fixed: Ints,
+    factor: Floats,
+    sums: Ints,
+) -> None:
+    """What the links of one path cost with what they have left, term by term and summed up."""
+    for one in links:
+        bandwidth = bandwidth_price(left_bps[one], worst, weight)
+        add_link(one, bandwidth, dst, latency, loss, price, load, jitter, fixed, factor, sums[0])
 
 
 @compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],f8[::1],i8[:,::1])")
@@ -370,18 +430,11 @@ def add_terms(
     factor: Floats,
     sums: Ints,
 ) -> None:
-    """What links cost, term by term and summed over each path; hops are not."""
+    """The same of many paths, by what each link cost for what it had left."""
     for row in range(begin.size - 1):
         for place in range(begin[row], begin[row + 1]):
-            one = links[place]
-            end = dst[one]
-            sums[row, 0] += latency[one]
-            sums[row, 1] += bandwidth[place]
-            sums[row, 2] += loss[one]
-            sums[row, 4] += price[one]
-            sums[row, 5] += load[end]
-            sums[row, 6] += int(min(MOST, np.rint((fixed[one] + bandwidth[place]) * factor[end])))
-            sums[row, 7] += jitter[one]
+            paid = bandwidth[place]
+            add_link(links[place], paid, dst, latency, loss, price, load, jitter, fixed, factor, sums[row])
 
 
 def _priced(units: Floats | Ints, weight: float) -> Ints:

@@ -98,6 +98,7 @@ class _Weighing:
     def __init__(self, placing: Placing, jobs: Sequence[Job]) -> None:
         self.placing, self.router = placing, placing.router
         self._outlook = Outlook(self.router, placing.horizon)
+        self._usable = self.router.arrays.alive & self.router.arrays.measured
         order = {id(job): number for number, job in enumerate(jobs)}
         self._circuits = [
             _Circuit(key, members)
@@ -106,13 +107,15 @@ class _Weighing:
         ]
         self._on: dict[int, set[int]] = {}
         """By link, those whose round trips change with its traffic, by number."""
+        self._risks: dict[int, float] = {}
+        """By number, what is known of it as things are."""
         for number in range(len(self._circuits)):
             self._note(number)
 
     def round(self) -> bool:
         """Let everybody have his turn; whether anybody took another path than the plan had for him."""
         placing, worth = self.placing, self.placing.settings.move_worth
-        risks = [self._risk(circuit) for circuit in self._circuits]
+        risks = [self._risk(number) for number in range(len(self._circuits))]
         waiting = [
             number
             for number, circuit in enumerate(self._circuits)
@@ -139,12 +142,13 @@ class _Weighing:
         """Paths that compete, and which of them is in use."""
         placing, job = self.placing, circuit.members[0]
         assert job.option is not None
-        usable = self.router.arrays.alive & self.router.arrays.measured
         asks, found = self._asks(circuit), {circuit.route.steps: _Way(circuit.route, job.option, self._asked(job))}
         listed = [[placing.question(option, ask, caution=caution) for option, ask in asks] for caution in CAUTIONS]
         lenient = [placing.question(option, without(ask, PROMISED), caution=0.0) for option, ask in asks]
         for questions, caution in zip((*listed, lenient), (*CAUTIONS, None), strict=True):
-            confined = [replace(one, problem=one.problem.within(usable)) for one in questions]
+            confined = [
+                Question(one.option, one.ask, one.prices, one.problem.within(self._usable)) for one in questions
+            ]
             answers = list(self._answers(circuit, confined))
             if caution is None and circuit.in_use:
                 answers += [(route, one) for one in confined if (route := placing.as_carried(one, job))]
@@ -184,12 +188,12 @@ class _Weighing:
         links = {link for steps in ways for link in steps[1:]} - everywhere
         touched = links | {int(reverse[link]) for link in links}
         numbers = sorted(set[int]().union(*(self._on.get(link, ()) for link in touched)))
-        others = [one for one in (self._circuits[number] for number in numbers) if one.priority >= circuit.priority]
+        others = [number for number in numbers if self._circuits[number].priority >= circuit.priority]
         before = max(1, ways[circuit.route.steps if stay is None else stay].route.cost)
         values, moving = dict[Steps, float](), dict[Steps, float]()
         for steps, way in ways.items():
             self._load(circuit, way.route, +1)
-            risk = sum(self._outlook.broken(way.route, self._asked(job, way)) for job in circuit.members)
+            risk = sum([self._outlook.broken(way.route, self._asked(job, way)) for job in circuit.members])
             risk += sum(map(self._risk, others))
             self._load(circuit, way.route, -1)
             moving[steps] = 0.0 if stay is None or steps == stay else self._worth(circuit, ways[stay], way)
@@ -207,7 +211,7 @@ class _Weighing:
             return next(steps for steps in ranked if steps in (stay, circuit.route.steps)), why
         return best, ""
 
-    def _course(self, circuit: _Circuit, way: _Way, others: Sequence[_Circuit], before: int) -> Floats:
+    def _course(self, circuit: _Circuit, way: _Way, others: Sequence[int], before: int) -> Floats:
         """What a path is worth step by step, moving left aside; others are taken to fare alike at every step."""
         self._load(circuit, way.route, +1)
         odds = np.sum([self._outlook.by_step(way.route, self._asked(job, way)) for job in circuit.members], axis=0)
@@ -266,8 +270,13 @@ class _Weighing:
         assert option is not None
         return self.placing.ask_of(job, option)
 
-    def _risk(self, circuit: _Circuit) -> float:
-        return sum(self._outlook.broken(circuit.route, self._asked(job)) for job in circuit.members)
+    def _risk(self, number: int) -> float:
+        if number not in self._risks:
+            circuit = self._circuits[number]
+            self._risks[number] = sum(
+                [self._outlook.broken(circuit.route, self._asked(job)) for job in circuit.members]
+            )
+        return self._risks[number]
 
     def _is_in_use(self, circuit: _Circuit, route: Route) -> bool:
         return self.placing.is_in_use(circuit.members[0], route)
@@ -278,12 +287,18 @@ class _Weighing:
     def _promise(self, circuit: _Circuit, sign: int) -> None:
         for job in circuit.members:
             self.placing.promise(job, sign)
-        self._outlook.follow(circuit.route.links)
+        self._follow(circuit.route)
 
     def _load(self, circuit: _Circuit, route: Route, sign: int) -> None:
         for job in circuit.members:
             self.router.crowding.move(route.links, *(sign * bps for bps in self._asked(job).traffic_bps))
+        self._follow(route)
+
+    def _follow(self, route: Route) -> None:
         self._outlook.follow(route.links)
+        for link in route.links:
+            for number in self._on.get(link, ()):
+                self._risks.pop(number, None)
 
     def _touched(self, route: Route) -> Iterable[int]:
         for link in route.links:
@@ -291,6 +306,7 @@ class _Weighing:
             yield int(self.router.arrays.topology.reverse[link])
 
     def _note(self, number: int) -> None:
+        self._risks.pop(number, None)
         for link in self._touched(self._circuits[number].route):
             self._on.setdefault(link, set()).add(number)
 
