@@ -34,22 +34,24 @@ class Carried:
     ) -> None:
         self.placements = tuple(placements)
         old = before.moved if before else ((None, None),) * len(self.placements)
-        places = before.placements if before else self.placements
+        places = [one.path for one in (before.placements if before else self.placements)]
+        paths = [one.path for one in self.placements]
         self.moved: tuple[Moved, ...] = tuple(
-            (datetime.fromtimestamp(now_s, UTC), was.path)
-            if was.path and is_.path and was.path.links != is_.path.links
-            else last
-            for was, is_, last in zip(places, self.placements, old, strict=True)
+            (datetime.fromtimestamp(now_s, UTC), was) if was and is_ and was.links != is_.links else last
+            for was, is_, last in zip(places, paths, old, strict=True)
         )
         """Of each, when it last changed its path, and which one it left."""
         self._scene = scene
         row = scene.row
-        self._on = np.zeros((len(placements), len(scene.links)))
+        self._on = before._on.copy() if before else np.zeros((len(placements), len(scene.links)))
         """1 for each link of a demand's path."""
-        self._back = np.zeros_like(self._on)
+        self._back = before._back.copy() if before else np.zeros_like(self._on)
         """The same the other way, for what comes back."""
-        for index, one in enumerate(placements):
-            for link in one.path.links if one.path else ():
+        for index, (was, is_) in enumerate(zip(places, paths, strict=True)):
+            if before and (was.links if was else ()) == (is_.links if is_ else ()):
+                continue
+            self._on[index] = self._back[index] = 0.0
+            for link in is_.links if is_ else ():
                 self._on[index, row[link]] = 1.0
                 if link.reverse in row:
                     self._back[index, row[link.reverse]] = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -139,6 +140,7 @@ _done_tasks: Any
 def _start(contest: Contest, done_tasks: Any) -> None:
     global _contest, _done_tasks
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.freeze()  # what was loaded stays: no need to search it for garbage again and again
     _contest, _done_tasks = contest, done_tasks
 
 
