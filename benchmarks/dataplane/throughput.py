@@ -171,7 +171,8 @@ def _run(lab: Lab, names: Mapping[str, str], workloads: str, run_s: int, streams
         ping = ("ping", "-c", 1, "-W", 1, server.lan_address)
         wait_until(lambda: client.exec(*ping, check=False).returncode == 0, 30, what="a ping before the run")
         before_s, before = _processor_s(wireguards), _received(server)
-        argv = ("iperf3", "-c", server.lan_address, "-p", PORT, "-t", run_s, "-O", WARM_UP_S, "-P", streams, "-J", *CONGESTION)
+        argv = ["iperf3", "-c", server.lan_address, "-p", PORT, "-t", run_s, "-O", WARM_UP_S, "-P", streams, "-J"]
+        argv += CONGESTION
         said = json.loads(client.exec(*argv, timeout=run_s + 60).stdout)
         spent_s, octets = _processor_s(wireguards) - before_s, _received(server) - before
     finally:
