@@ -105,8 +105,8 @@ def test_a_hello_of_another_version_is_none() -> None:
 def test_both_labels_are_found_alive_and_measured() -> None:
     simulation = Simulation(ways={(5, 0): Way(0.02), (5, 1): Way(0.03), (6, 0): Way(0.005), (6, 1): Way(0.005)})
     simulation.run(3)
-    for side, engine in enumerate(simulation.engines):
-        assert engine.alive(simulation._clock_s(side)) == [5, 6]
+    for engine in simulation.engines:
+        assert engine.alive() == [5, 6]
         assert engine.routes["label 5"].session.rtt_ms == pytest.approx(50, abs=1)
         assert engine.routes["label 6"].session.rtt_ms == pytest.approx(10, abs=1)
         assert engine.routes["label 5"].session.jitter_ms == pytest.approx(0, abs=0.1)
@@ -125,14 +125,14 @@ def test_a_cut_switches_both_ends_and_nobody_goes_back(senders: tuple[int, ...])
     assert all(3.1 <= when_s <= 3.0 + 0.15 + 0.03 for when_s, *_ in simulation.failovers())
     simulation.run(12)
     assert len(simulation.failovers()) == 2
-    assert all(engine.alive(simulation._clock_s(side)) == [5, 6] for side, engine in enumerate(simulation.engines))
+    assert all(engine.alive() == [5, 6] for engine in simulation.engines)
 
 
 def test_where_everything_is_cut_nobody_moves() -> None:
     ways = {(number, side): Way(0.01 * number, lost=cut(3.0, 6.0)) for number in (5, 6) for side in (0, 1)}
     simulation = Simulation(ways=ways)
     simulation.run(5)
-    assert [engine.alive(simulation._clock_s(side)) for side, engine in enumerate(simulation.engines)] == [[], []]
+    assert [engine.alive() for engine in simulation.engines] == [[], []]
     simulation.run(12)
     assert simulation.failovers() == []
 
@@ -251,7 +251,7 @@ def test_no_pause_and_no_restart_of_a_process_is_taken_for_a_dead_path(
         simulation.at(when_s + away_s, lambda side=side: simulation.start(side))
     simulation.run(20)
     assert simulation.failovers() == []
-    assert all(engine.alive(simulation._clock_s(side)) == [5, 6] for side, engine in enumerate(simulation.engines))
+    assert all(engine.alive() == [5, 6] for engine in simulation.engines)
 
 
 @settings(max_examples=150)
@@ -295,8 +295,9 @@ def test_hellos_take_a_label_that_no_gateway_may_forget() -> None:
     for tick in range(1, 6):
         engine.received(pack(Hello(wire.HEARD, 1.0, 50, 9, tick, tick, 0, 0)), "1.1.1.4", 0.2 + 0.05 * tick)
     assert 9 in {label.number for label, _ in engine.hellos(0.46)}
-    assert 7 not in engine.alive(0.46)
-    assert {8, 9} <= set(engine.alive(0.46))
+    engine.decide(0.46)
+    assert 7 not in engine.alive()
+    assert {8, 9} <= set(engine.alive())
 
 
 def test_what_comes_from_elsewhere_is_no_hello() -> None:
@@ -338,3 +339,32 @@ def test_a_loss_that_decides_nothing_is_none() -> None:
                 assert choose(used, 1, 2, renamed=False, ways=ways) == choose(used, 1, 2, renamed=False, ways=plain)
     assert harmless(Known(alive=True, missed=0.05)) == Known(alive=True)
     assert harmless(Known(alive=True, missed=0.1)) == Known(alive=True, missed=0.1)
+
+
+def test_only_circuits_of_a_route_that_changed_are_chosen_for_anew() -> None:
+    """And what is chosen is what an engine that begins now would choose."""
+    circuits, routes = {}, {}
+    for far in range(6):
+        for label in (2 * far + 1, 2 * far + 2):
+            routes[f"r{label}"] = {"far": f"g{far}", "labels": [(label, f"10.0.0.{label}", f"10.1.0.{label}")]}
+        for number in range(3):
+            ends = {"local": f"10.2.{far}.{number}", "remote": f"10.3.{far}.{number}"}
+            circuits[f"c{far}-{number}"] = ends | {"send": 2 * far + 1, "standby": 2 * far + 2}
+    table = told(0) | {"circuits": circuits, "routes": routes}
+    engine, random, used = Engine(1), Random(7), {}
+    engine.configure(table, ({}, {}))
+    for tick in range(1, 120):
+        now_s = 0.05 * tick
+        for label in range(1, 13):
+            if random.random() < (0.5 if label in (3, 4) and tick > 40 else 0.999):
+                word = wire.LOST if label == 7 and tick > 60 else wire.HEARD
+                engine.received(pack(Hello(word, 1.0, 50, 9, tick, tick, 0, 0)), f"10.1.0.{label}", now_s)
+        choice = engine.decide(now_s)
+        ways = {label.number: route.way for route in engine.routes.values() for label in route.labels}
+        assert choice == {
+            name: choose(c.used, c.send, c.standby, renamed=c.renamed, ways=ways) for name, c in engine.circuits.items()
+        }
+        engine.settle(choice)
+        used |= {name: used.get(name, set()) | {number} for name, number in choice.items()}
+    assert {name for name, labels in used.items() if len(labels) > 1} >= {"c3-0", "c3-1", "c3-2"}
+    assert used["c0-0"] == {1}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from foremesh.agent.failover import wire
-from foremesh.agent.failover.choice import WELL, Way, choose, harmless
+from foremesh.agent.failover.choice import NOTHING_KNOWN, WELL, Way, choose, harmless
 from foremesh.agent.failover.session import FarEnd, Session, Timing
 
 LOOK_AGAIN_SHARE = 0.2
@@ -34,13 +34,20 @@ class Label:
 
 
 class Route:
-    """Labels that live and die together, and the session that speaks for them."""
+    """Labels that live and die together, and the session that speaks for them.
 
-    __slots__ = ("_firm", "_heard_on", "_turn", "labels", "session")
+    Attributes:
+        circuits: Names of those that may send on it.
+        way: What was known of it at the last decision.
+    """
+
+    __slots__ = ("_firm", "_heard_on", "_turn", "circuits", "labels", "session", "way")
 
     def __init__(self, labels: list[Label], session: Session) -> None:
         self.labels = labels
         self.session = session
+        self.circuits: list[str] = []
+        self.way = NOTHING_KNOWN
         self._turn = 0
         self._firm = next((label for label in labels if label.firm), None)
         self._heard_on: Label | None = None
@@ -102,8 +109,10 @@ class Engine:
         self._incarnation = incarnation
         self._tick = 0
         self.changes = 0
-        self._ways: list[Way] = []
-        self._choice: dict[str, int | None] | None = None
+        self._ways: dict[int, Way] = {}
+        self._open: set[str] = set()
+        """Circuits that are to be chosen for anew."""
+        self._choice: dict[str, int | None] = {}
 
     def configure(self, table: dict, written: tuple[dict[str, str], dict[str, str]]) -> None:
         """Take a table as ``client.table`` makes it.
@@ -155,12 +164,11 @@ class Engine:
             circuit.used = numbers.get((written[0].get(circuit.local, ""), written[1].get(circuit.remote, "")))
             circuit.renamed = known is not None and (known.renamed or known.send != circuit.send)
             circuit.failovers = known.failovers if known else 0
+            for number in {circuit.send, circuit.standby} - {None}:
+                self._route_of[number].circuits.append(name)
         self.circuits = circuits
-        self._choose_anew()
-
-    def _choose_anew(self) -> None:
         self.changes += 1
-        self._choice = None
+        self._ways, self._choice, self._open = {}, {}, {*circuits}
 
     def received(self, packet: bytes, source: str, now_s: float) -> bool:
         """A packet came from an address; whether somebody should decide at once."""
@@ -188,19 +196,20 @@ class Engine:
         return route.sends_on(now_s), wire.pack(route.session.hello(self._incarnation, self._tick, now_s))
 
     def decide(self, now_s: float) -> dict[str, int | None]:
-        """The label for every circuit."""
-        sessions = [route.session for route in self.routes.values()]
-        ways = [WELL if s.well(now_s) else harmless(s.way(now_s)) for s in sessions]
-        if ways != self._ways:
-            self._ways = ways
-            self._choose_anew()
-        if self._choice is None:
-            pairs = zip(self.routes.values(), ways, strict=True)
-            known = {label.number: way for route, way in pairs for label in route.labels}
-            self._choice = {
-                name: choose(c.used, c.send, c.standby, renamed=c.renamed, ways=known)
-                for name, c in self.circuits.items()
-            }
+        """The label for every circuit. Chosen anew is only where something else is known of a route than before: of
+        many far ends, one or the other is late nearly always on a busy host."""
+        for route in self.routes.values():
+            session = route.session
+            way = WELL if session.well(now_s) else harmless(session.way(now_s))
+            if way != route.way:
+                route.way = way
+                self._ways.update((label.number, way) for label in route.labels)
+                self._open.update(route.circuits)
+                self.changes += 1
+        for name in self._open:
+            c = self.circuits[name]
+            self._choice[name] = choose(c.used, c.send, c.standby, renamed=c.renamed, ways=self._ways)
+        self._open.clear()
         return self._choice
 
     def elements(self, choice: dict[str, int | None]) -> tuple[dict[str, str], dict[str, str]]:
@@ -222,16 +231,14 @@ class Engine:
                 alone = number != circuit.send if circuit.renamed else known
                 circuit.failovers += alone
                 changed.append((name, circuit.used, number, alone))
+                self._open.add(name)
             circuit.used, circuit.renamed = number, False
-        if changed:
-            self._choose_anew()
+        self.changes += bool(changed)
         return changed
 
-    def alive(self, now_s: float) -> list[int]:
-        """Numbers of the labels on which hellos pass in both directions."""
-        return sorted(
-            label.number for route in self.routes.values() if route.session.alive(now_s) for label in route.labels
-        )
+    def alive(self) -> list[int]:
+        """Numbers of the labels on which hellos passed in both directions at the last decision."""
+        return sorted(label.number for route in self.routes.values() if route.way.alive for label in route.labels)
 
     def lives(self, circuit: str, now_s: float) -> bool:
         """Whether hellos pass on any label that a circuit may send on."""

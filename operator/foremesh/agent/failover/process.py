@@ -30,6 +30,9 @@ SEND_OWN, SEND_FAR = "send_own", "send_far"
 REST_S = 0.005
 """Seconds in which hellos gather after some were read, to be read together: waking up costs more than reading one.
 Short against the silence of a dead route, and no part of a round trip, since the kernel notes when a hello came."""
+NEWS_S = 0.2
+"""Least between two news of what is alive, which may change by the millisecond where a host is short of time; a change
+after a calm is told with the next hellos, and what is used at once."""
 REALTIME_PRIORITY = 1
 """The lowest that goes before all ordinary processes."""
 CLIENT_BYTES = 8 << 20
@@ -71,6 +74,7 @@ class Process:
         self._seen = -1  # of the engine's changes, those that are in the maps and told
         self._told: tuple = ()
         self._untold = False
+        self._pushed_s = 0.0
         self._refused = ""
 
     def run(self) -> None:
@@ -94,7 +98,7 @@ class Process:
                 next_tick_s = max(next_tick_s + interval_s, now_s + interval_s / 2)
                 for label, packet in self._engine.hellos(now_s):
                     self._hellos.send(label, packet)
-                if self._site.tick(self._engine, now_s) or self._untold:
+                if self._site.tick(self._engine, now_s) or (self._untold and now_s - self._pushed_s >= NEWS_S):
                     self._push(now_s)
             if ticked or urgent or (look_s is not None and now_s >= look_s):
                 # Not as of now, if there is more to read than could be.
@@ -125,12 +129,11 @@ class Process:
         stands = self._hold(choice)
         self._seen = self._engine.changes if stands else -1
         # What is used means something under the table it is used under.
-        told = (self._engine.digest, self._used(), self._engine.alive(now_s))
+        told = (self._engine.digest, self._used(), self._engine.alive())
         before, self._told = self._told, told
         if told[:2] != before[:2]:
             self._push(now_s)
         elif told != before:
-            # With the next hellos: what is alive may change by the millisecond where a host is short of time.
             self._untold = True
 
     def _hold(self, choice: dict[str, int | None]) -> bool:
@@ -241,7 +244,7 @@ class Process:
     def _written(self) -> tuple[dict[str, str], dict[str, str]]:
         return self._maps.read(SEND_OWN), self._maps.read(SEND_FAR)
 
-    def _news(self, now_s: float) -> dict:
+    def _news(self) -> dict:
         """What others are told of at once; ``_state`` has the rest."""
         engine = self._engine
         return {
@@ -250,14 +253,14 @@ class Process:
             "digest": engine.digest,
             "used": self._used(),
             "failovers": {name: circuit.failovers for name, circuit in engine.circuits.items()},
-            "alive": engine.alive(now_s),
+            "alive": engine.alive(),
             "uplinks": self._site.uplinks(),
             "detours": self._site.detours(),
         }
 
     def _state(self, now_s: float) -> dict:
         engine = self._engine
-        return self._news(now_s) | {
+        return self._news() | {
             "digest": engine.digest if self._stands() else "",
             "routes": {
                 name: {
@@ -283,9 +286,9 @@ class Process:
 
     def _push(self, now_s: float) -> None:
         """Tell the news to whoever watches; who reads slowly gets the newest only."""
-        self._untold = False
+        self._untold, self._pushed_s = False, now_s
         watching = [client for client in self._clients.values() if client.watches]
-        news = self._news(now_s) if watching else {}
+        news = self._news() if watching else {}
         for client in watching:
             client.behind = bool(client.unsent)
             try:
@@ -305,7 +308,7 @@ class Process:
             client.unsent = client.unsent[client.socket.send(client.unsent) :]
         if client.behind and not client.unsent:
             client.behind = False
-            self._say(client, self._news(time.monotonic()))
+            self._say(client, self._news())
             return
         self._poll.modify(client.socket, select.EPOLLIN | (select.EPOLLOUT if client.unsent else 0))
 
