@@ -50,7 +50,7 @@ for _ in sys.stdin:
         seen = {
             "epoch": config.epoch if config else None,
             "differences": [repr(change) for change in diff(sight.observed, wanted)],
-            "tunnels": sorted(name for name, one in wanted.interfaces.items() if one.vxlan is None),
+            "tunnels": sorted(name for name, one in wanted.interfaces.items() if one.public_key),
             "failover": wanted.failover is not None,
             "sockets": sorted(os.listdir(its.control_dir)),
         }
