@@ -361,6 +361,14 @@ def test_a_standby_path_shares_no_gateway_where_requirements_leave_another_way(i
     assert one["standby"]["predicted"]["latencyMs"] > one["predicted"]["latencyMs"]
 
 
+def test_a_standby_without_room_is_told(tmp_path: Path) -> None:
+    folder = copied(THREE_CLOUDS, tmp_path)
+    assert "no bandwidth is left" not in run("-f", folder).stdout
+    replaced(folder / "30-intents.yaml", "minBandwidth: 20M", "minBandwidth: 650M")
+    told = " ".join(run("-f", folder).stdout.split())
+    assert "no bandwidth is left for its standby branch-munich > c-london > a-frankfurt; cheapest path" in told
+
+
 def test_demand_is_told_where_it_was_measured(tmp_path: Path) -> None:
     folder = copied(IN_PLACE, tmp_path)
     rows = [

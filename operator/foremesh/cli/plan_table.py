@@ -165,7 +165,7 @@ def _placement(one: Document, page: Page) -> Iterator[Line]:
     else:
         yield "  no circuit: both ends are attached to one gateway", ""
     if one["state"] == PLACED:
-        fresh = one["reason"].startswith("placed on ") and "," not in one["reason"]
+        fresh = one["reason"].startswith("placed on ") and not {*",;"} & {*one["reason"]}
         why = one["explanation"] if fresh else f"{one['reason']}; {one['explanation']}"
         yield from page.wrapped("  why: ", why)
     yield from _policies(one, page)

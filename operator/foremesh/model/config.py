@@ -6,6 +6,7 @@ Everything is named by what it means, not by interface or rule: the agent decide
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 
 import msgspec
 
@@ -197,7 +198,7 @@ class Uplink(Wire, frozen=True, kw_only=True):
     """Mesh prefixes reached through it; where two uplinks overlap, the longer prefix decides."""
 
 
-class GatewayConfig(Wire, frozen=True, kw_only=True):
+class GatewayConfig(Wire, frozen=True, kw_only=True, dict=True):
     """Everything one agent has to set up; what is not in it is removed."""
 
     gateway: str
@@ -238,7 +239,7 @@ class GatewayConfig(Wire, frozen=True, kw_only=True):
     circuit_keys_since: int = 0
     """Unix time: a gateway whose newest circuit key is older makes another."""
 
-    @property
+    @cached_property
     def revision(self) -> str:
         """Digest of the content, epoch aside: equal revisions need no new application."""
         return hashlib.sha256(encode(msgspec.structs.replace(self, epoch=0))).hexdigest()[:16]

@@ -30,7 +30,7 @@ SEND_OWN, SEND_FAR = "send_own", "send_far"
 REST_S = 0.005
 """Seconds in which hellos gather after some were read, to be read together: waking up costs more than reading one.
 Short against the silence of a dead route, and no part of a round trip, since the kernel notes when a hello came."""
-NEWS_S = 0.2
+NEWS_S = 0.5
 """Least between two news of what is alive, which may change by the millisecond where a host is short of time; a change
 after a calm is told with the next hellos, and what is used at once."""
 REALTIME_PRIORITY = 1
