@@ -190,9 +190,10 @@ def _icmp(source: str, target: str) -> bytes:
         "ip link delete dev fm-c1",
         "ip link delete dev fm-gop",
         "ip link set dev fm-gop down",
+        "ip link set dev fm-xop down",
         "ip link delete dev fm-hop",
     ],
-    ids=["down", "neighbour-forgotten", "deleted", "pair-deleted", "pair-down", "hop-deleted"],
+    ids=["down", "neighbour-forgotten", "deleted", "pair-deleted", "pair-down", "exit-down", "hop-deleted"],
 )
 def test_what_was_damaged_is_mended(mesh: Mesh, damage: str) -> None:
     mesh.lab["a"].exec(*damage.split())

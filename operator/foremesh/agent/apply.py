@@ -101,7 +101,7 @@ class Host:
                 continue
             if link.pair:
                 if self._names.is_gather(name):
-                    hop = _gathers_for(link, links)
+                    hop = _gathers_for(self._names, link, links)
                     interfaces[name] = Interface("", link.mtu, 0, link.addresses, up=link.up, gathers_for=hop)
                 continue
             try:
@@ -289,9 +289,11 @@ def _counted(link: ip.Link) -> Device:
     return Device(peers={"": SeenPeer(receive_bytes=link.receive_bytes, transmit_bytes=link.transmit_bytes)})
 
 
-def _gathers_for(link: ip.Link, links: Mapping[str, ip.Link]) -> str:
-    """The hop interface that a whole pair gathers for, if it is still the same."""
-    return next((name for name, hop in links.items() if link.alias == gather.alias(name, hop.index)), "?")
+def _gathers_for(names: Names, link: ip.Link, links: Mapping[str, ip.Link]) -> str:
+    """The hop interface that a whole pair gathers for, if it is still the same and the pair's exit is up."""
+    hop = next((name for name, hop in links.items() if link.alias == gather.alias(name, hop.index)), "?")
+    leaving = links.get(names.gather(hop)[1])
+    return hop if leaving is not None and leaving.up else "?"
 
 
 def _endpoint(peer: SeenPeer, told: str | None, now_s: float) -> str | None:

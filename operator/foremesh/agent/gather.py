@@ -51,7 +51,10 @@ async def create(name: str, leaving: str, hop: str) -> None:
     Raises:
         HostError: If it cannot be made, or is there already.
     """
-    number = socket.if_nametoindex(hop)
+    try:
+        number = socket.if_nametoindex(hop)
+    except OSError as error:
+        raise HostError(f"interface {hop} is not there ({error}); no packets are gathered for it") from error
     for argv in _making(name, leaving, hop):
         await run_command(argv)
     if ethtool.is_on(hop, TRAINS):
