@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from foremesh.agent.failover.netlink import REQUEST, attributes, message, messages
+from foremesh.agent.failover.nftables import GENERIC, NETLINK_NETFILTER, SUBSYSTEM
 from foremesh.agent.host import run_command
 from foremesh.agent.state import SeenTable, Table
 
@@ -18,11 +18,9 @@ REVISION = "revision-"
 """Beginning of the name of the empty chain that says which content a table has."""
 
 
-NETLINK_NETFILTER = 12
-GET_GENERATION, GENERATION = 10 << 8 | 16, 10 << 8 | 15
+GENERATION, GET_GENERATION = (SUBSYSTEM << 8 | number for number in (15, 16))
 GENERATION_ID = 1
-GENERIC = struct.Struct("=BBH")
-"""Asking for the generation of the ruleset: linux/netfilter/nf_tables.h and nfnetlink.h."""
+"""Asking for the generation of the ruleset: linux/netfilter/nf_tables.h."""
 ANSWER_TIMEOUT_S = 1.0
 """Seconds for the kernel's answer, which comes in microseconds."""
 

@@ -301,9 +301,7 @@ def links_in_use(arrays: Arrays, circuit: Circuit) -> list[int]:
         one = arrays.links[link]
         return 0.0 if one.free_bps is None or one.capacity_bps is None else one.capacity_bps - one.free_bps.median
 
-    choices: list[Sequence[int]] = [arrays.topology.over(*step) for step in pairwise(circuit.status.path)]
-    if max(map(len, choices), default=0) > 1:
-        choices = links_over(arrays.topology, circuit.status.path, underlays_in_use(circuit))
+    choices = links_over(arrays.topology, circuit.status.path, underlays_in_use(circuit))
     return [links[0] if len(links) == 1 else max(links, key=used_bps) for links in choices if links]
 
 

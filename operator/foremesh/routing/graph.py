@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 from msgspec import structs
@@ -13,6 +12,7 @@ from foremesh.model.forecast import UNKNOWN, Forecast
 from foremesh.model.link import Course, Figure, LinkFacts, LinkId, MeshGraph, Node, PredictedLink
 from foremesh.model.resource import GatewaySpec, Resource
 from foremesh.model.series import Metric
+from foremesh.routing.arrays import link_key
 
 _NOTHING = LinkFacts()
 
@@ -76,7 +76,7 @@ def build_graph(
     nodes = (structs.replace(end.node, load=load(id)) for id, end in ends.items())
     return MeshGraph(
         nodes=tuple(sorted(nodes, key=lambda node: node.id)),
-        links=tuple(sorted(edges, key=attrgetter("id.src", "id.dst", "id.underlay"))),  # ``link_key``
+        links=tuple(sorted(edges, key=lambda edge: link_key(edge.id))),
     )
 
 

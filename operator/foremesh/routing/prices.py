@@ -209,27 +209,9 @@ class Prices:
 
     def terms(self, first: int, links: Ints) -> list[int]:
         """The cost of a path in the order of TERMS, attachments and exposure left out."""
-        sums = np.zeros((1, 8), dtype=np.int64)
-        add_terms_now(
-            links,
-            self._ledger.left_bps,
-            self._worst_bandwidth,
-            self._bandwidth_weight,
-            self._dst,
-            self._latency,
-            self._loss,
-            self._price,
-            self._load,
-            self._jitter,
-            self._fixed,
-            self._factor,
-            sums,
-        )
-        found: list[int] = sums[0].tolist()
-        load = int(self._load[first])
-        found[3] = self._hop * links.size
-        found[5] += load
-        found[6] += int(self.start[first]) - load
+        sums, left_bps = np.empty(8, dtype=np.int64), self._ledger.left_bps
+        add_terms_now(first, links, left_bps, self._worst_bandwidth, self._bandwidth_weight, *self._parts(), sums)
+        found: list[int] = sums.tolist()
         return found
 
     def terms_of(self, first: Ints, begin: Ints, links: Ints, bandwidth: Ints) -> Ints:
@@ -240,26 +222,14 @@ class Prices:
             begin: By path, where its links begin among ``links``; one more at the end.
             bandwidth: By link, what it cost for what it had left.
         """
-        sums = np.zeros((first.size, 8), dtype=np.int64)
-        add_terms(
-            begin,
-            links,
-            bandwidth,
-            self._dst,
-            self._latency,
-            self._loss,
-            self._price,
-            self._load,
-            self._jitter,
-            self._fixed,
-            self._factor,
-            sums,
-        )
-        load = self._load[first]
-        sums[:, 3] = self._hop * np.diff(begin)
-        sums[:, 5] += load
-        sums[:, 6] += self.start[first] - load
+        sums = np.empty((first.size, 8), dtype=np.int64)
+        add_terms(first, begin, links, bandwidth, *self._parts(), sums)
         return sums
+
+    def _parts(self) -> tuple[Ints, Ints, int, Ints, Ints, Ints, Ints, Ints, Ints, Floats]:
+        """What terms are made of, as the compiled functions take it."""
+        costs = (self._latency, self._loss, self._price, self._load, self._jitter)
+        return (self._dst, self.start, self._hop, *costs, self._fixed, self._factor)
 
     def _worst(self) -> float:
         return worst_known(BANDWIDTH_UNIT_BPS / np.maximum(LEAST_FREE_BPS, self._ledger.left_bps))
@@ -369,6 +339,15 @@ def reprice(
 
 
 @called
+def begin_terms(first: int, hops: int, start: Ints, hop: int, load: Ints, sums: Ints) -> None:
+    """The terms of a path of so many links, before any of them but for their number."""
+    sums[:] = 0
+    sums[3] = hop * hops
+    sums[5] = load[first]
+    sums[6] = start[first] - load[first]
+
+
+@called
 def add_link(
     one: int,
     bandwidth: int,
@@ -393,13 +372,18 @@ def add_link(
     sums[7] += jitter[one]
 
 
-@compiled("void(i8[::1],f8[::1],f8,f8,i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],f8[::1],i8[:,::1])")
+@compiled(
+    "void(i8,i8[::1],f8[::1],f8,f8,i8[::1],i8[::1],i8,i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],f8[::1],i8[::1])"
+)
 def add_terms_now(
+    first: int,
     links: Ints,
     left_bps: Floats,
     worst: float,
     weight: float,
     dst: Ints,
+    start: Ints,
+    hop: int,
     latency: Ints,
     loss: Ints,
     price: Ints,
@@ -409,18 +393,24 @@ def add_terms_now(
     factor: Floats,
     sums: Ints,
 ) -> None:
-    """What the links of one path cost with what they have left, term by term and summed up."""
+    """What one path costs with what its links have left, term by term."""
+    begin_terms(first, links.size, start, hop, load, sums)
     for one in links:
         bandwidth = bandwidth_price(left_bps[one], worst, weight)
-        add_link(one, bandwidth, dst, latency, loss, price, load, jitter, fixed, factor, sums[0])
+        add_link(one, bandwidth, dst, latency, loss, price, load, jitter, fixed, factor, sums)
 
 
-@compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],f8[::1],i8[:,::1])")
+@compiled(
+    "void(i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8,i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],f8[::1],i8[:,::1])"
+)
 def add_terms(
+    first: Ints,
     begin: Ints,
     links: Ints,
     bandwidth: Ints,
     dst: Ints,
+    start: Ints,
+    hop: int,
     latency: Ints,
     loss: Ints,
     price: Ints,
@@ -431,7 +421,8 @@ def add_terms(
     sums: Ints,
 ) -> None:
     """The same of many paths, by what each link cost for what it had left."""
-    for row in range(begin.size - 1):
+    for row in range(first.size):
+        begin_terms(first[row], begin[row + 1] - begin[row], start, hop, load, sums[row])
         for place in range(begin[row], begin[row + 1]):
             paid = bandwidth[place]
             add_link(links[place], paid, dst, latency, loss, price, load, jitter, fixed, factor, sums[row])
