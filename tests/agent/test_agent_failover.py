@@ -13,6 +13,7 @@ from foremesh.agent.failover import wire
 from foremesh.agent.failover.choice import Way as Known
 from foremesh.agent.failover.choice import choose, harmless
 from foremesh.agent.failover.engine import Engine, TableError
+from foremesh.agent.failover.session import FarEnd, Session, Timing
 from foremesh.agent.failover.wire import Hello, pack, unpack
 
 ALIVE, DEAD, UNKNOWN = Known(alive=True), Known(dead=True), Known()
@@ -339,6 +340,26 @@ def test_a_loss_that_decides_nothing_is_none() -> None:
                 assert choose(used, 1, 2, renamed=False, ways=ways) == choose(used, 1, 2, renamed=False, ways=plain)
     assert harmless(Known(alive=True, missed=0.05)) == Known(alive=True)
     assert harmless(Known(alive=True, missed=0.1)) == Known(alive=True, missed=0.1)
+
+
+@pytest.mark.parametrize("told_of", [False, True], ids=["seen-here", "told-by-the-far-end"])
+def test_missed_hellos_are_whole_ones(told_of: bool) -> None:
+    """One of twenty decides nothing and four degrade a label, whichever end missed them and however it was told."""
+    shares = []
+    for missed in range(6):
+        lost = {37 - 2 * number for number in range(missed)}
+        here, there = Session(FarEnd(), Timing()), Session(FarEnd(), Timing())
+        for tick in range(1, 41):
+            now_s = 0.05 * tick
+            sent = [(there, here.hello(1, tick, now_s), told_of), (here, there.hello(2, tick, now_s), not told_of)]
+            for other, hello, lossy in sent:
+                if not (lossy and tick in lost):
+                    other.heard(unpack(pack(hello)) or hello, now_s)
+        shares.append(here.way(2.01).missed)
+    assert shares == [0.0, 0.05, 0.1, 0.15, 0.2, 0.25]
+    assert [harmless(Known(alive=True, missed=share)).missed for share in shares[:3]] == [0.0, 0.0, 0.1]
+    ways = {1: Known(alive=True, missed=shares[4]), 2: ALIVE}
+    assert choose(1, 1, 2, renamed=False, ways=ways) == 2
 
 
 def test_only_circuits_of_a_route_that_changed_are_chosen_for_anew() -> None:

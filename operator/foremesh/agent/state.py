@@ -101,6 +101,11 @@ class Names:
         """A pattern for nftables that matches every hop interface: one for each underlay, and for each key in turn."""
         return f"{self.prefix}-h*"
 
+    @property
+    def gathers(self) -> str:
+        """A pattern for nftables that matches the entrance of every pair that gathers packets."""
+        return f"{self.prefix}-g*"
+
     def gather(self, hop: str) -> tuple[str, str]:
         """Entrance and exit of the pair that gathers packets for a hop interface."""
         rest = hop.removeprefix(f"{self.prefix}-h")

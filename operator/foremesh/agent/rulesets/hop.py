@@ -45,7 +45,8 @@ def hop(names: Names, config: GatewayConfig) -> Table:
         f'oifname "{names.hops}" icmp type redirect drop',
     ]
 
-    forward = [f'iifname != "{names.hops}" oifname != "{names.hops}" accept']
+    # What is gathered comes from here: nobody's packets are forwarded into a pair.
+    forward = [f'iifname != "{names.hops}" oifname != "{names.hops}" oifname != "{names.gathers}" accept']
     if config.transits:
         ways = [(transit.addresses, label_counter(transit.label)) for transit in config.transits]
         elements = [f'{x} . {y} : "{name}"' for (a, b), name in ways for x, y in ((a, b), (b, a))]
@@ -59,6 +60,8 @@ def hop(names: Names, config: GatewayConfig) -> Table:
         )
     forward.append(f"counter name {STRAY} drop")
 
+    # Hellos for labels of VXLAN leave by a pair.
+    untracked = tuple(f'oifname "{way}" notrack' for way in (names.hops, names.gathers))
     receive = [
         f'iifname != "{names.hops}" accept',
         f"ip saddr {config.blocks.hops} ip daddr {config.hop_address} udp dport {PROBE_PORT} accept",
@@ -87,7 +90,7 @@ def hop(names: Names, config: GatewayConfig) -> Table:
         HOP,
         (
             Chain("arrive", tuple(arrive), "type filter hook prerouting priority raw; policy accept;"),
-            Chain("untracked", (f'oifname "{names.hops}" notrack',), "type filter hook output priority raw;"),
+            Chain("untracked", untracked, "type filter hook output priority raw;"),
             Chain("send", tuple(send), "type route hook output priority mangle; policy accept;"),
             Chain("forward", tuple(forward), "type filter hook forward priority filter; policy accept;"),
             Chain("receive", tuple(receive), "type filter hook input priority filter; policy accept;"),
