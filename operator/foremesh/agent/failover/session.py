@@ -246,7 +246,7 @@ class Session:
         overdue = self.overdue(now_s)
         silent = now_s >= self.silent_from_s
         dead = overdue >= PROVEN_TICKS if silent else self._word == LOST
-        # The far end's word is in steps of its own, and 1 - 0.95 is more than 0.05: a whole number of hellos was missed.
+        # The far end's word comes in steps of its own, and 1 - 0.95 is more than 0.05: whole hellos were missed.
         missed = round((1.0 - min(self._share(overdue), self._far_share)) * SHARE_HELLOS) / SHARE_HELLOS
         return Way(not silent and self.alive(now_s), dead, missed)
 
