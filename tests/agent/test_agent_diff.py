@@ -16,7 +16,7 @@ from foremesh.agent import rulesets
 from foremesh.agent.desired import Local, desired
 from foremesh.agent.diff import diff
 from foremesh.agent.hops import OWN, Underlay
-from foremesh.agent.state import Desired, Observed
+from foremesh.agent.state import Desired, Observed, Vxlan
 from foremesh.model.circuit import FirewallRule
 from foremesh.model.config import AttachedWorkload, CircuitEnd, GatewayConfig, HopPeer, LabelEnd, Steer, Transit, Uplink
 from foremesh.model.intent import Encryption
@@ -245,7 +245,7 @@ def test_a_pair_is_made_anew_with_the_interface_that_it_gathers_for() -> None:
     assert diff(carry_out(damaged, changes), wanted) == ()
 
 
-FAR = BLOCKS.circuit_pair(9)[1]
+NEAR, FAR = BLOCKS.circuit_pair(9)
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,9 @@ FAR = BLOCKS.circuit_pair(9)[1]
         ({"neighbours": frozenset()}, d.SetNeighbour),
         ({"offload": False}, d.PrepareVxlan),
         ({"neighbours": frozenset({(FAR, "02:00:00:00:00:02"), ("1.1.1.1", "02::")})}, d.DeleteNeighbour),
+        ({"vxlan": Vxlan(1, NEAR, FAR, "02:00:00:00:00:01", 28_001, far_port=4789)}, d.PrepareVxlan),
     ],
-    ids=["forgotten-neighbour", "offload-turned-off", "another-neighbour"],
+    ids=["forgotten-neighbour", "offload-turned-off", "another-neighbour", "another-port-of-the-far-end"],
 )
 def test_what_vxlan_needs_is_mended(lost: dict[str, object], change: type) -> None:
     wanted = desired(configs(encryption=Encryption.HOP_BY_HOP)["a"], LOCAL)

@@ -139,12 +139,14 @@ def test_trains_enter_wireguard_as_one(mesh: Mesh) -> None:
 def test_a_host_that_cannot_gather_does_without(
     mesh: Mesh, tmp_path: Path, programs: tuple[str, ...], expected: bool
 ) -> None:
+    """And one that was killed while it tried is in nobody's way."""
     for program in programs:
         (tmp_path / program).symlink_to(shutil.which(program) or "")
-    ask = "from foremesh.agent import gather; print(gather.supported())"
+    mesh.lab["t"].exec("ip", "link", "add", "try-gtry", "type", "veth", "peer", "name", "try-xtry")
+    ask = "from foremesh.agent import gather, state; print(gather.supported(state.Names('try')))"
     said = mesh.lab["t"].exec("env", f"PATH={tmp_path}", sys.executable, "-c", ask)
     assert said.stdout == f"{expected}\n"
-    assert "tried" not in mesh.lab["t"].exec("ip", "link").stdout
+    assert "try-" not in mesh.lab["t"].exec("ip", "link").stdout
 
 
 def test_what_does_not_come_from_a_link_is_dropped(mesh: Mesh) -> None:
@@ -191,12 +193,34 @@ def _icmp(source: str, target: str) -> bytes:
         "ip link delete dev fm-gop",
         "ip link set dev fm-gop down",
         "ip link set dev fm-xop down",
+        "tc filter delete dev fm-xop ingress",
+        "bridge fdb delete 02:00:00:00:00:02 dev fm-c1",
+        "bridge fdb replace 02:00:00:00:00:02 dev fm-c1 dst {far} port 4789 permanent",
+        "ip address flush dev fm-hop",
+        "ip link set dev fm-c1 mtu 1280",
+        "ip route flush table all proto 152",
+        "ip rule delete pref 5200",
         "ip link delete dev fm-hop",
     ],
-    ids=["down", "neighbour-forgotten", "deleted", "pair-deleted", "pair-down", "exit-down", "hop-deleted"],
+    ids=[
+        "down",
+        "neighbour-forgotten",
+        "deleted",
+        "pair-deleted",
+        "pair-down",
+        "exit-down",
+        "exit-hands-nothing-over",
+        "far-end-forgotten",
+        "far-port-of-another-version",
+        "addresses-gone",
+        "mtu-lowered",
+        "routes-gone",
+        "rule-gone",
+        "hop-deleted",
+    ],
 )
 def test_what_was_damaged_is_mended(mesh: Mesh, damage: str) -> None:
-    mesh.lab["a"].exec(*damage.split())
+    mesh.lab["a"].exec(*damage.format(far=BLOCKS.circuit_pair(9)[1]).split())
     wait_until(lambda: mesh.ping(count=1).returncode == 0, 20, what=f"a ping after {damage}")
     wait_until(lambda: mesh.differences("a") == "", 20, what="nothing left to mend")
 

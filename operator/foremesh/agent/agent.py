@@ -107,7 +107,7 @@ def local_of(settings: AgentSettings, names: Names, keys: Keys) -> Local:
             for name, ports in settings_ports(settings).items()
         },
         attach_port=settings.attach_port,
-        gathers=gather.supported(),
+        gathers=gather.supported(names),
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from foremesh.agent import conntrack, ethtool, gather, hosts, ip, nft, rulesets, vxlan
 from foremesh.agent import diff as d
+from foremesh.agent.changes import Changes
 from foremesh.agent.failover.client import Failover
 from foremesh.agent.host import HostError, filters_strictly, is_fixed, move_down, read_sysctl, write_sysctl
 from foremesh.agent.keys import Keys
@@ -66,6 +67,8 @@ class Host:
         self._wireguard = wireguard
         self._keys = keys
         self._failover = failover
+        self._changes = Changes()
+        self._seen: tuple[int | None, ip.Network] = (None, ip.Network())
         self._ruleset: tuple[int | None, Mapping[str, SeenTable]] = (None, {})
 
     async def observe(self, desired: Desired | None, told: Mapping[str, str], *, now_s: float) -> Sight:
@@ -82,26 +85,26 @@ class Host:
         """
         devices, indexes = {}, {}
         interfaces = {}
-        links = await ip.links(self._names)
-        neighbours = await ip.neighbours(self._names) if any(link.vxlan for link in links.values()) else {}
+        network = await self._network()
+        links, traffic = network.links, _traffic(network)
         for name, link in links.items():
             if not link.pair:
                 indexes[name] = link.index
             if link.vxlan:
-                devices[name] = _counted(link)
+                devices[name] = _counted(traffic.get(name))
                 interfaces[name] = Interface(
                     public_key="",
                     mtu=link.mtu,
                     addresses=link.addresses,
                     up=link.up,
                     vxlan=link.vxlan,
-                    neighbours=neighbours.get(name, frozenset()),
+                    neighbours=network.neighbours.get(name, frozenset()),
                     offload=ethtool.leaves_checksums(name),
                 )
                 continue
             if link.pair:
                 if self._names.is_gather(name):
-                    hop = _gathers_for(self._names, link, links)
+                    hop = _gathers_for(self._names, link, network)
                     interfaces[name] = Interface("", link.mtu, 0, link.addresses, up=link.up, gathers_for=hop)
                 continue
             try:
@@ -130,8 +133,8 @@ class Host:
         abandoned -= {*links, self._failover.socket.stem}
         observed = Observed(
             interfaces,
-            await ip.routes(),
-            await ip.rules(),
+            network.routes,
+            network.rules,
             tables,
             sysctls,
             known,
@@ -139,6 +142,13 @@ class Host:
             abandoned=frozenset(abandoned),
         )
         return Sight(observed, devices, indexes)
+
+    async def _network(self) -> ip.Network:
+        """Interfaces, routes and rules as they are; those of the last time while none has changed."""
+        count = self._changes.count({link.index for link in self._seen[1].links.values()})
+        if count is None or count != self._seen[0]:
+            self._seen = (count, await ip.network(self._names))
+        return self._seen[1]
 
     async def _tables(self) -> Mapping[str, SeenTable]:
         """The tables as they are; those of the last time while nobody has changed any, since listing them takes more
@@ -154,9 +164,11 @@ class Host:
 
     async def figures(self) -> tuple[dict[str, Device], dict[tuple[str, str], tuple[int, int]]]:
         """What is counted: WireGuard's figures by interface; packets and bytes by nftables table and counter."""
+        network = await self._network()
+        traffic = _traffic(network)
         devices = {
-            name: _counted(link) if link.vxlan else await self._wireguard.read(name)
-            for name, link in (await ip.links(self._names)).items()
+            name: _counted(traffic.get(name)) if link.vxlan else await self._wireguard.read(name)
+            for name, link in network.links.items()
             if not link.pair
         }
         return devices, await nft.counters(rulesets.OWNED)
@@ -284,16 +296,24 @@ def _update(change: d.Change) -> PeerUpdate:
     raise AssertionError(f"{change} changes no peer")
 
 
-def _counted(link: ip.Link) -> Device:
+def _traffic(network: ip.Network) -> Mapping[str, tuple[int, int]]:
+    """Bytes by interface, where any is asked for them: WireGuard counts its own."""
+    return ip.traffic() if any(link.vxlan for link in network.links.values()) else {}
+
+
+def _counted(traffic: tuple[int, int] | None) -> Device:
     """VXLAN's traffic as that of one peer without a key."""
-    return Device(peers={"": SeenPeer(receive_bytes=link.receive_bytes, transmit_bytes=link.transmit_bytes)})
+    received, sent = traffic or (0, 0)
+    return Device(peers={"": SeenPeer(receive_bytes=received, transmit_bytes=sent)})
 
 
-def _gathers_for(names: Names, link: ip.Link, links: Mapping[str, ip.Link]) -> str:
-    """The hop interface that a whole pair gathers for, if it is still the same and the pair's exit is up."""
-    hop = next((name for name, hop in links.items() if link.alias == gather.alias(name, hop.index)), "?")
-    leaving = links.get(names.gather(hop)[1])
-    return hop if leaving is not None and leaving.up else "?"
+def _gathers_for(names: Names, link: ip.Link, network: ip.Network) -> str:
+    """The hop interface that a whole pair gathers for, if it is still the same and the pair's exit, which is up, hands
+    packets to it."""
+    hop = next((name for name, hop in network.links.items() if link.alias == gather.alias(name, hop.index)), "?")
+    exit_ = names.gather(hop)[1]
+    whole = exit_ in network.links and network.links[exit_].up and network.redirects.get(exit_) == hop
+    return hop if whole else "?"
 
 
 def _endpoint(peer: SeenPeer, told: str | None, now_s: float) -> str | None:

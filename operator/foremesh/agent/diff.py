@@ -314,7 +314,8 @@ def _interface_additions(name: str, seen: Interface | None, wanted: Interface) -
     for public_key, peer in sorted(wanted.peers.items()):
         yield from _peer_additions(name, public_key, seen.peers.get(public_key), peer)
     yield from (AddAddress(name, address) for address in sorted(wanted.addresses - seen.addresses))
-    if wanted.vxlan and (not seen.up or seen.offload != wanted.offload):
+    far_port = seen.vxlan.far_port if seen.vxlan else 0
+    if wanted.vxlan and (not seen.up or (seen.offload, far_port) != (wanted.offload, wanted.vxlan.far_port)):
         yield PrepareVxlan(name, wanted.vxlan, wanted.offload)
     if not seen.up:
         yield SetUp(name)

@@ -59,7 +59,7 @@ def turn_on(name: str, feature: str) -> None:
         feature: What ``ethtool -k`` calls it.
 
     Raises:
-        HostError: If the kernel does not know it, or it cannot be set.
+        HostError: If the kernel does not know it, or it stays off.
     """
     names = _features(name)
     if feature not in names:
@@ -68,6 +68,8 @@ def turn_on(name: str, feature: str) -> None:
     words = [0] * (2 * blocks)
     words[2 * (place // BLOCK_BITS) : 2 * (place // BLOCK_BITS) + 2] = [1 << place % BLOCK_BITS] * 2
     _request(name, struct.pack(f"II{len(words)}I", SFEATURES, blocks, *words))
+    if not is_on(name, feature):  # what a device cannot do is left out without a word
+        raise HostError(f"interface {name}: {feature} cannot be turned on here; it stays off")
 
 
 def is_on(name: str, feature: str) -> bool:

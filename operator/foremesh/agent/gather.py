@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket
 import subprocess
 from functools import lru_cache
 
 from foremesh.agent import ethtool
 from foremesh.agent.host import COMMAND_TIMEOUT_S, CommandFailed, HostError, run_command, write_sysctl
-from foremesh.agent.state import HOP_MTU
+from foremesh.agent.state import HOP_MTU, Names
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +84,11 @@ def _prepare(name: str, leaving: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def supported() -> bool:
-    """Whether this host's kernel can do all that, by trying it once on a pair of another name."""
-    name, leaving = f"try{os.getpid()}", f"tried{os.getpid()}"
+def supported(names: Names) -> bool:
+    """Whether this host's kernel can do all that, by trying it once on a pair of a name that no hop interface has."""
+    name, leaving = names.gather(f"{names.prefix}-htry")
     try:
+        _remove(name)  # of one that was killed while it tried
         for argv in _making(name, leaving, "lo"):
             done = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S)
             if done.returncode:
@@ -98,6 +98,10 @@ def supported() -> bool:
         log.warning("circuits encrypted hop by hop carry less: packets cannot be gathered error=%s", error)
         return False
     finally:
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(["ip", "link", "delete", "dev", name], capture_output=True, timeout=COMMAND_TIMEOUT_S)
+        _remove(name)
     return True
+
+
+def _remove(name: str) -> None:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(["ip", "link", "delete", "dev", name], capture_output=True, timeout=COMMAND_TIMEOUT_S)

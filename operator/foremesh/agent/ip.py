@@ -1,14 +1,17 @@
-"""Interfaces, addresses, routes and rules by ``ip``: its JSON in, its batch lines out. Only what is foremesh's."""
+"""Interfaces, addresses, routes and rules by ``ip``, and what belongs to them by ``bridge`` and ``tc``: their JSON in,
+``ip``'s batch lines out. Only what is foremesh's."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
-from foremesh.agent.host import run_command
+from foremesh.agent.host import CommandFailed, run_command
 from foremesh.agent.state import MAIN_TABLE, MARK_MASK, ROUTE_PROTOCOL, RULE_PRIORITY, Names, Route, Rule, Vxlan
 
 STOPPING_TYPES = frozenset({"6", "7", "8", "9", "blackhole", "unreachable", "prohibit", "throw"})
@@ -17,33 +20,69 @@ STOPPING_TYPES = frozenset({"6", "7", "8", "9", "blackhole", "unreachable", "pro
 UNICAST = ("1", "unicast")
 LOCAL_TABLE = "255"
 
+TRAFFIC = Path("/proc/thread-self/net/dev")
+EVERYBODY = "00:00:00:00:00:00"
+"""MAC under which VXLAN keeps who gets what it has no other entry for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes, bytes both ways;
-    ``vxlan`` if it is that, ``tun`` if a process drives it, ``pair`` if it is an end of one; its ``alias``."""
+    """A network interface: index, MTU in bytes, whether it is up, IPv4 addresses as prefixes; ``vxlan``
+    if it is that, ``tun`` if a process drives it, ``pair`` if it is an end of one; its ``alias``."""
 
     index: int
     mtu: int
     up: bool
     addresses: frozenset[str]
     vxlan: Vxlan | None = None
-    receive_bytes: int = 0
-    transmit_bytes: int = 0
     tun: bool = False
     pair: bool = False
     alias: str = ""
 
 
-async def _query(*arguments: str) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Network:
+    """All of it.
+
+    Attributes:
+        links: Interfaces by name.
+        neighbours: Interface to the neighbours that were set on it: addresses and MACs.
+        redirects: Exit of a pair to the interface that what comes out of it is handed to.
+    """
+
+    links: Mapping[str, Link] = field(default_factory=dict)
+    neighbours: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    redirects: Mapping[str, str] = field(default_factory=dict)
+    routes: frozenset[Route] = frozenset()
+    rules: frozenset[Rule] = frozenset()
+
+
+async def network(names: Names) -> Network:
+    """Look at all of it.
+
+    Raises:
+        CommandFailed: If it cannot be read.
+    """
+    found = await links(names)
+    vxlans = any(link.vxlan for link in found.values())
+    return Network(
+        await forwarding(found) if vxlans else found,
+        await neighbours(names) if vxlans else {},
+        {name: await redirect(name) for name, link in found.items() if link.pair and not names.is_gather(name)},
+        await routes(),
+        await rules(),
+    )
+
+
+async def _query(*arguments: str, program: tuple[str, ...] = ("ip", "-N")) -> list[dict[str, Any]]:
     """Numbers instead of names: names of protocols and tables differ from host to host."""
-    text = await run_command(["ip", "-json", "-N", *arguments])
+    text = await run_command([*program, "-json", *arguments])
     return [item for item in json.loads(text or "[]") if item]
 
 
 async def links(names: Names) -> dict[str, Link]:
-    """The agent's own interfaces by name."""
-    return parse_links(await _query("-details", "-statistics", "address", "show"), names)
+    """The agent's own interfaces by name; not yet where VXLAN's far ends listen."""
+    return parse_links(await _query("-details", "address", "show"), names)
 
 
 def parse_links(items: Iterable[Mapping[str, Any]], names: Names) -> dict[str, Link]:
@@ -54,15 +93,12 @@ def parse_links(items: Iterable[Mapping[str, Any]], names: Names) -> dict[str, L
                 f"{a['local']}/{a['prefixlen']}" for a in item.get("addr_info", ()) if a.get("family") == "inet"
             ]
             kind = item.get("linkinfo", {})
-            traffic = item.get("stats64", {})
             found[item["ifname"]] = Link(
                 item["ifindex"],
                 item["mtu"],
                 "UP" in item["flags"],
                 frozenset(addresses),
                 _vxlan(kind["info_data"], item["address"]) if kind.get("info_kind") == "vxlan" else None,
-                traffic.get("rx", {}).get("bytes", 0),
-                traffic.get("tx", {}).get("bytes", 0),
                 kind.get("info_kind") == "tun",
                 kind.get("info_kind") == "veth",
                 item.get("ifalias", ""),
@@ -72,6 +108,40 @@ def parse_links(items: Iterable[Mapping[str, Any]], names: Names) -> dict[str, L
 
 def _vxlan(data: Mapping[str, Any], mac: str) -> Vxlan:
     return Vxlan(data["id"], data.get("local", ""), data.get("remote", ""), mac, data["port"])
+
+
+async def forwarding(links: Mapping[str, Link]) -> dict[str, Link]:
+    """The same with the ports at which VXLAN's far ends listen, as it was told; 0 where it was not."""
+    return parse_forwarding(await _query("fdb", "show", program=("bridge",)), links)
+
+
+def parse_forwarding(items: Iterable[Mapping[str, Any]], links: Mapping[str, Link]) -> dict[str, Link]:
+    found = dict(links)
+    for item in items:
+        link = found.get(item.get("ifname", ""))
+        if link and link.vxlan and item["mac"] != EVERYBODY and item.get("dst") == link.vxlan.remote:
+            # What is the same as its own port is not said.
+            far_port = item.get("port", link.vxlan.port)
+            found[item["ifname"]] = replace(link, vxlan=replace(link.vxlan, far_port=far_port))
+    return found
+
+
+async def redirect(name: str) -> str:
+    """The interface that what an interface receives is handed to; empty if to none, or if it is gone."""
+    with contextlib.suppress(CommandFailed):
+        return parse_redirect(await _query("filter", "show", "dev", name, "ingress", program=("tc",)))
+    return ""
+
+
+def parse_redirect(items: Iterable[Mapping[str, Any]]) -> str:
+    actions = (action for item in items for action in item.get("options", {}).get("actions", ()))
+    return next((action["to_dev"] for action in actions if action.get("mirred_action") == "redirect"), "")
+
+
+def traffic(where: Path = TRAFFIC) -> dict[str, tuple[int, int]]:
+    """Bytes that each interface of this network namespace has received and sent."""
+    rows = (line.partition(":") for line in where.read_text().splitlines())
+    return {name.strip(): (int(row[0]), int(row[8])) for name, _, rest in rows if len(row := rest.split()) > 8}
 
 
 async def neighbours(names: Names) -> dict[str, frozenset[tuple[str, str]]]:

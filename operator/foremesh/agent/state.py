@@ -171,7 +171,7 @@ class Peer:
 @dataclass(frozen=True, slots=True)
 class Vxlan:
     """What a VXLAN interface is made with, for good: its network identifier, the two outer addresses, its own MAC, the
-    UDP ports at which it and the far end listen; the latter is not read back, but set before it is up."""
+    UDP ports at which it and the far end listen; the latter, which can be changed, is 0 if it was not said."""
 
     identifier: int
     local: str

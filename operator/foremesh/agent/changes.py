@@ -1,0 +1,56 @@
+"""Whether the network of this host has changed, as the kernel tells: a look at it takes several programs, and is taken
+only then.
+
+Source: rtnetlink(7); linux/rtnetlink.h, linux/neighbour.h and linux/pkt_sched.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Collection
+
+from foremesh.agent.failover.netlink import messages
+
+GROUPS = (1, 3, 4, 5, 7, 8)
+"""What is told of: links, neighbours, traffic control, IPv4 addresses, routes and rules."""
+
+NEIGHBOURS, TRAFFIC_CONTROL = range(28, 30), range(36, 46)
+"""Messages about one interface, whose number they hold: resolving a neighbour somewhere else is no change."""
+NUMBER, NUMBER_AT = struct.Struct("=i"), 4
+
+
+class Changes:
+    """Counts them, of the network namespace in which it is made."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._socket: socket.socket | None = None
+        with contextlib.suppress(OSError):
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
+            self._socket.bind((0, sum(1 << (group - 1) for group in GROUPS)))
+
+    def count(self, own: Collection[int]) -> int | None:
+        """A number that is another one after every change of a link, an address, a route or a rule, and of a neighbour
+        or a filter of ``own`` interfaces, by their number. None: not known."""
+        while self._socket is not None:
+            try:
+                octets = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return self._count
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    break
+                self._count += 1  # there were more than there was room for
+            else:
+                self._count += any(matters(kind, content, own) for _, kind, content in messages(octets))
+        return None
+
+
+def matters(kind: int, content: bytes, own: Collection[int]) -> bool:
+    """Whether a message tells of a change that a look would show."""
+    if kind in NEIGHBOURS or kind in TRAFFIC_CONTROL:
+        return NUMBER.unpack_from(content, NUMBER_AT)[0] in own
+    return True

@@ -1,0 +1,89 @@
+"""What of the kernel's messages is a change to this agent, and what is read of the tools that it is looked at with."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from foremesh.agent import ip
+from foremesh.agent.changes import Changes, matters
+from foremesh.agent.ip import Link
+from foremesh.agent.state import Vxlan
+
+OWN = {7, 9}
+VXLAN = Vxlan(1, "100.96.0.1", "100.96.0.2", "02:00:00:00:00:01", 28_001)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "expected"),
+    [
+        (16, 3, True),
+        (20, 3, True),
+        (25, 3, True),
+        (33, 3, True),
+        (28, 7, True),
+        (28, 3, False),
+        (29, 9, True),
+        (29, 3, False),
+        (45, 9, True),
+        (44, 3, False),
+    ],
+    ids=[
+        *("link", "address", "route-gone", "rule-gone", "own-neighbour", "neighbour-elsewhere"),
+        *("own-neighbour-gone", "neighbour-elsewhere-gone", "own-filter-gone", "filter-elsewhere"),
+    ],
+)
+def test_what_matters(kind: int, number: int, expected: bool) -> None:
+    assert matters(kind, struct.pack("=BxxxiH6x", 2, number, 0x80), OWN) is expected
+
+
+def test_while_nothing_changes_the_number_stays() -> None:
+    """Changes themselves need a network of the agent's own: see the tests of what was damaged."""
+    changes = Changes()
+    assert changes.count(()) is not None
+    changes._socket = None
+    assert changes.count(()) is None, "a kernel that tells nothing is looked at each time"
+
+
+@pytest.mark.parametrize(
+    ("told", "far_port"),
+    [
+        ({"dst": VXLAN.remote, "port": 23_001}, 23_001),
+        ({"dst": VXLAN.remote}, 28_001),
+        ({"dst": "100.96.0.9", "port": 23_001}, 0),
+        ({"dst": VXLAN.remote, "mac": "00:00:00:00:00:00"}, 0),
+        ({"dst": VXLAN.remote, "ifname": "vxlan0"}, 0),
+    ],
+    ids=["told", "told-as-its-own", "told-of-another", "of-everybody", "of-somebody-elses"],
+)
+def test_where_a_far_end_listens(told: dict[str, object], far_port: int) -> None:
+    links = {"fm-c1": Link(7, 1370, True, frozenset(), VXLAN)}
+    entry = {"mac": "02:00:00:00:00:02", "ifname": "fm-c1", "state": "permanent"} | told
+    found = ip.parse_forwarding([entry], links)
+    assert found == {"fm-c1": replace(links["fm-c1"], vxlan=replace(VXLAN, far_port=far_port))}
+    assert found["fm-c1"].vxlan is not None
+    assert found["fm-c1"].vxlan.far_port == far_port
+
+
+def test_where_packets_are_handed_to() -> None:
+    said = [
+        {"protocol": "ip", "kind": "u32"},
+        {"kind": "u32", "options": {"fh": "800:"}},
+        {"kind": "u32", "options": {"actions": [{"kind": "mirred", "mirred_action": "redirect", "to_dev": "fm-hop"}]}},
+    ]
+    assert ip.parse_redirect(said) == "fm-hop"
+    assert ip.parse_redirect(said[:2]) == ""
+
+
+def test_traffic_is_read_of_every_interface(tmp_path: Path) -> None:
+    (tmp_path / "dev").write_text(
+        "Inter-|   Receive                                                |  Transmit\n"
+        " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls\n"
+        "    lo:   11 1 0 0 0 0 0 0   22 2 0 0 0 0 0 0\n"
+        "fm-c12: 33 1 0 0 0 0 0 0 44 2 0 0 0 0 0 0\n"
+    )
+    assert ip.traffic(tmp_path / "dev") == {"lo": (11, 22), "fm-c12": (33, 44)}
+    assert "lo" in ip.traffic()
