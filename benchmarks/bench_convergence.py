@@ -2,9 +2,9 @@
 
 The same emulated Internet, gateways, stream and schedule of faults for every system, each in namespaces of its own, in
 blocks whose order turns round, so that an hour of a busy machine meets all of them. Systems whose timers are seconds
-(static routes, the defaults) run beside the others; --one-by-one keeps them apart, and takes twice as long. Prints
-tables, writes one JSON object a figure to out/bench-convergence.jsonl and one a fault to
-out/bench-convergence-faults.jsonl. 100 faults take about an hour on two idle cores, --quick about 12 minutes.
+(static routes, the defaults) run beside others where there are processors for both; --one-by-one keeps all apart.
+Prints tables, writes one JSON object a figure to out/bench-convergence.jsonl and one a fault to
+out/bench-convergence-faults.jsonl. 100 faults take about 90 minutes on two idle cores, --quick about 15.
 
 What is compared, how, and with which configurations: docs/reference/convergence.md.
 """
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,21 @@ QUICK = 8
 """Faults of a smoke run: two of each kind."""
 BLOCKS = 2
 """Parts of the schedule; every system does one before the first does the next."""
+
+
+def together(systems: Sequence[str], processors: float) -> list[list[str]]:
+    """Who runs at the same time: a system whose timers are milliseconds beside none of its kind, and nobody beside more
+    than the processors carry."""
+    groups = [[name] for name in systems if not SYSTEMS[name].slow]
+    for name in systems:
+        if SYSTEMS[name].slow:
+            load = SYSTEMS[name].processors
+            fits = [one for one in groups if sum(SYSTEMS[other].processors for other in one) + load <= processors]
+            if fits:
+                fits[0].append(name)
+            else:
+                groups.append([name])
+    return groups
 
 
 class Run:
@@ -77,28 +93,25 @@ class Run:
 
     def blocks(self) -> None:
         """Take every system through everything."""
-        lanes = [self.systems]
-        if not self.options.one_by_one:
-            lanes = [[s for s in self.systems if SYSTEMS[s].slow is slow] for slow in (False, True)]
-        threads = [threading.Thread(target=self._lane, args=(lane,)) for lane in lanes]
+        groups = together(self.systems, 0 if self.options.one_by_one else os.cpu_count() or 1)
+        count = self.options.blocks
+        for number in range(count):
+            for group in groups if number % 2 == 0 else reversed(groups):
+                self._beside([threading.Thread(target=self.block, args=(system, number, count)) for system in group])
+
+    def _beside(self, threads: list[threading.Thread]) -> None:
         try:
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
-        finally:  # interrupted: the lanes take their namespaces down
+        except BaseException:  # interrupted: they take their namespaces down
             self._stopping = True
             for process in tuple(self._running):
                 process.terminate()
             for thread in threads:
                 thread.join()
-
-    def _lane(self, systems: list[str]) -> None:
-        count = self.options.blocks
-        for number in range(count):
-            for system in systems if number % 2 == 0 else reversed(systems):
-                if not self._stopping:
-                    self.block(system, number, count)
+            raise
 
     def _take(self, system: str, line: dict[str, Any]) -> None:
         if "tell" in line:

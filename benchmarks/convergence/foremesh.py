@@ -30,6 +30,7 @@ class Foremesh(System):
 
     name, title = "foremesh", "Foremesh, hellos 50 ms x 3"
     returns = False
+    processors = 2.0
     start_s: ClassVar[float] = 120.0
     _begun = False
 

@@ -52,6 +52,7 @@ class System(ABC):
         title: What people read.
         returns: Whether it goes back to the best path by itself once a fault is over.
         slow: Whether its timers are seconds, so that what else the machine does then changes no figure.
+        processors: How many it takes at the most, with the emulator and the stream.
         start_s: Seconds it may take until it carries the stream on the best path.
     """
 
@@ -59,6 +60,7 @@ class System(ABC):
     title: ClassVar[str]
     returns: ClassVar[bool] = True
     slow: ClassVar[bool] = False
+    processors: ClassVar[float] = 1.0
     start_s: ClassVar[float] = 60.0
 
     lab: Lab

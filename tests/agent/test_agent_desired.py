@@ -103,7 +103,7 @@ def test_vxlan_is_taken_from_links_alone_and_with_its_own_identifier() -> None:
 
 def test_a_transit_relays_its_labels_and_nothing_else() -> None:
     accept, hellos, relay, drop = rules_of(rulesets.HOP, "forward", configs()["t"])
-    assert accept == 'iifname != "fm-h*" oifname != "fm-h*" accept'
+    assert accept == 'iifname != "fm-h*" oifname != "fm-h*" oifname != "fm-g*" accept'
     assert "udp dport 51831" in hellos
     assert "counter" not in hellos, "hellos are not what a circuit carries"
     assert '"label_5"' in relay
