@@ -17,10 +17,11 @@ INTENT = "app-to-db"
 BACK_WITHIN_S = 240.0
 """Seconds until traffic is back on the best path after the network was restored: what was measured meanwhile has to be
 older than the two minutes that forecasts look back, plus a plan and its acknowledgements."""
-LOG_LINES = 40
-"""Lines of the operator's log that a failed test shows."""
+LOG_LINES = {"operator": 40, "agent": 12}
+"""Lines of a log that a failed test shows, by the beginning of its name."""
 
 _running: list[MeshLab] = []
+_EARLIER = pytest.StashKey[list[tuple[str, str]]]()
 
 
 @pytest.fixture(scope="session")
@@ -68,10 +69,13 @@ def satisfied(placed: MeshLab) -> MeshLab:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what the mesh says about itself."""
+    """A failed test shows what the mesh says about itself, and if it failed twice, how it did the first time."""
     report = yield
     if report.failed and _running:
+        earlier = item.stash.setdefault(_EARLIER, [])
         report.sections.append(("what the mesh says", _describe(_running[0])))
+        report.sections += earlier
+        earlier.append(("what an earlier attempt said", f"{report.longreprtext}\n{report.sections[-1][1]}"))
     return report
 
 
@@ -81,6 +85,7 @@ def _describe(mesh: MeshLab) -> str:
         shown = mesh.control_plane.kubectl("get", kind, f"--namespace={NAMESPACE}", "-o", "json", check=False)
         for body in (yaml.safe_load(shown.stdout) or {}).get("items", []):
             said.append(f"{kind} {body['metadata']['name']}: {yaml.safe_dump(body.get('status'))}")
-    log = mesh.logs().get("operator")
-    said += log.read_text(errors="replace").splitlines()[-LOG_LINES:] if log else []
+    for name, log in mesh.logs().items():
+        lines = LOG_LINES.get(name.partition("-")[0], 0)
+        said += [f"{name}: {line}" for line in log.read_text(errors="replace").splitlines()[-lines:] if lines]
     return "\n".join(said)
