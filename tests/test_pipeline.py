@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from controller.scene import gateway_body
+from discovery.meshes import registration
 from foremesh.decide import Declared
 from foremesh.discovery.memory import MemoryStore
 from foremesh.discovery.registry import Registry
@@ -109,6 +110,32 @@ async def test_a_link_carries_its_circuits_demand_and_the_rest(pipeline: Pipelin
     assert link.reason(LINK).startswith("sum: 1 circuit by ")
     past = found.past[Metric.THROUGHPUT].values
     assert past.max() == pytest.approx(COUNTED, rel=1e-3), "how links queue is learnt from all they carried"
+
+
+async def test_an_agent_that_registers_again_while_it_is_forgotten_is_forgotten_all_the_same(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = pipeline._registry
+    await pipeline.declare(declared())
+    for id_ in (AMS, FRA):
+        await pipeline.accept_token(id_, "00")
+        await registry.register_agent(registration(id_))
+    delete, let_in = registry.store.delete, []
+
+    async def meanwhile(key: str, **more: Any) -> None:
+        """AMS' beacons find nobody by that name; as long as it has a token, it registers."""
+        await delete(key, **more)
+        if AMS not in await registry.registrations():
+            let_in.append(await registry.token_digest(AMS))
+            await registry.register_agent(registration(AMS))
+
+    monkeypatch.setattr(registry.store, "delete", meanwhile)
+    await pipeline.declare(Declared())
+    assert set(let_in) == {None}, "its token went first"
+    monkeypatch.undo()
+    assert AMS in await registry.registrations(), "a last word that was under way"
+    await pipeline.declare(Declared())
+    assert (await registry.registrations(), await registry.resources()) == ({}, {})
 
 
 async def test_jitter_comes_with_the_rest(pipeline: Pipeline) -> None:

@@ -89,7 +89,9 @@ class Pipeline:
             )
             if id_ not in known or (known[id_].resource, known[id_].intents) != (resource, intents):
                 await self._registry.register_resource(id_, resource, intents)
-        for id_ in known.keys() - declared.resources.keys() - (await self._registry.configs()).keys():
+        # And agents that said a last word while they were forgotten.
+        named = known.keys() | (await self._registry.registrations()).keys()
+        for id_ in named - declared.resources.keys() - (await self._registry.configs()).keys():
             await self._registry.unregister_resource(id_)
             self._tokens.discard(id_)
         self._tokens = set(await self._registry.token_digests())

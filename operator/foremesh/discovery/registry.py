@@ -79,7 +79,8 @@ class Registry:
 
     async def unregister_resource(self, resource_id: str) -> None:
         """Forget a resource; one that is not known is no error."""
-        for folder in (keys.RESOURCES, keys.STATUSES, keys.AGENTS, keys.PRESENCE, keys.ACKS, keys.TOKENS):
+        # The token first: an agent that is forgotten registers again if it still may.
+        for folder in (keys.TOKENS, keys.RESOURCES, keys.STATUSES, keys.AGENTS, keys.PRESENCE, keys.ACKS):
             await self.store.delete(keys.of(folder, resource_id))
         self._leases.pop(resource_id, None)
 
