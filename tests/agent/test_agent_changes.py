@@ -69,13 +69,14 @@ def test_where_a_far_end_listens(told: dict[str, object], far_port: int) -> None
 
 
 def test_where_packets_are_handed_to() -> None:
-    said = [
-        {"protocol": "ip", "kind": "u32"},
-        {"kind": "u32", "options": {"fh": "800:"}},
-        {"kind": "u32", "options": {"actions": [{"kind": "mirred", "mirred_action": "redirect", "to_dev": "fm-hop"}]}},
-    ]
+    said = (
+        "filter protocol ip pref 49152 u32 chain 0 fh 800::800 order 2048 key ht 800 bkt 0 terminal flowid not_in_hw\n"
+        "  match 00000000/00000000 at 0\n"
+        "\taction order 1: mirred (Egress Redirect to device fm-hop) stolen\n"
+    )
     assert ip.parse_redirect(said) == "fm-hop"
-    assert ip.parse_redirect(said[:2]) == ""
+    assert ip.parse_redirect(said.replace("Redirect", "Mirror")) == ""
+    assert ip.parse_redirect("") == ""
 
 
 def test_traffic_is_read_of_every_interface(tmp_path: Path) -> None:

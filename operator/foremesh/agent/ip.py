@@ -1,10 +1,11 @@
-"""Interfaces, addresses, routes and rules by ``ip``, and what belongs to them by ``bridge`` and ``tc``: their JSON in,
+"""Interfaces, addresses, routes and rules by ``ip``, and what belongs to them by ``bridge`` and ``tc``: what they say in,
 ``ip``'s batch lines out. Only what is foremesh's."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
@@ -21,6 +22,7 @@ UNICAST = ("1", "unicast")
 LOCAL_TABLE = "255"
 
 TRAFFIC = Path("/proc/thread-self/net/dev")
+REDIRECT = re.compile(r"mirred \(Egress Redirect to device (\S+)\)")
 EVERYBODY = "00:00:00:00:00:00"
 """MAC under which VXLAN keeps who gets what it has no other entry for."""
 
@@ -129,13 +131,14 @@ def parse_forwarding(items: Iterable[Mapping[str, Any]], links: Mapping[str, Lin
 async def redirect(name: str) -> str:
     """The interface that what an interface receives is handed to; empty if to none, or if it is gone."""
     with contextlib.suppress(CommandFailed):
-        return parse_redirect(await _query("filter", "show", "dev", name, "ingress", program=("tc",)))
+        return parse_redirect(await run_command(["tc", "filter", "show", "dev", name, "ingress"]))
     return ""
 
 
-def parse_redirect(items: Iterable[Mapping[str, Any]]) -> str:
-    actions = (action for item in items for action in item.get("options", {}).get("actions", ()))
-    return next((action["to_dev"] for action in actions if action.get("mirred_action") == "redirect"), "")
+def parse_redirect(text: str) -> str:
+    """Not of its JSON, which before iproute2 6 is none for these filters."""
+    found = REDIRECT.search(text)
+    return found[1] if found else ""
 
 
 def traffic(where: Path = TRAFFIC) -> dict[str, tuple[int, int]]:
