@@ -1,5 +1,5 @@
-"""Interfaces, addresses, routes and rules by ``ip``, and what belongs to them by ``bridge`` and ``tc``: what they say in,
-``ip``'s batch lines out. Only what is foremesh's."""
+"""Interfaces, addresses, routes and rules by ``ip``, and what belongs to them by ``bridge`` and ``tc``: what these say,
+and ``ip``'s batch lines. Only what is foremesh's."""
 
 from __future__ import annotations
 
