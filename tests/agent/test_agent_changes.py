@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -40,12 +41,16 @@ def test_what_matters(kind: int, number: int, expected: bool) -> None:
     assert matters(kind, struct.pack("=BxxxiH6x", 2, number, 0x80), OWN) is expected
 
 
-def test_while_nothing_changes_the_number_stays() -> None:
+def test_a_kernel_that_tells_nothing_is_looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes themselves need a network of the agent's own: see the tests of what was damaged."""
-    changes = Changes()
-    assert changes.count(()) is not None
-    changes._socket = None
-    assert changes.count(()) is None, "a kernel that tells nothing is looked at each time"
+    assert Changes().count(()) is not None
+
+    class Refused(socket.socket):
+        def bind(self, _: object) -> None:
+            raise PermissionError
+
+    monkeypatch.setattr("foremesh.agent.changes.socket.socket", Refused)
+    assert Changes().count(()) is None
 
 
 @pytest.mark.parametrize(
@@ -56,8 +61,10 @@ def test_while_nothing_changes_the_number_stays() -> None:
         ({"dst": "100.96.0.9", "port": 23_001}, 0),
         ({"dst": VXLAN.remote, "mac": "00:00:00:00:00:00"}, 0),
         ({"dst": VXLAN.remote, "ifname": "vxlan0"}, 0),
+        ({"dst": VXLAN.remote, "mac": "02:00:00:00:00:99"}, 0),
+        ({"dst": VXLAN.remote, "state": "stale"}, 0),
     ],
-    ids=["told", "told-as-its-own", "told-of-another", "of-everybody", "of-somebody-elses"],
+    ids=["told", "told-as-its-own", "told-of-another", "of-everybody", "of-somebody-elses", "of-a-stranger", "learnt"],
 )
 def test_where_a_far_end_listens(told: dict[str, object], far_port: int) -> None:
     links = {"fm-c1": Link(7, 1370, True, frozenset(), VXLAN)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -68,6 +69,7 @@ class Host:
         self._keys = keys
         self._failover = failover
         self._changes = Changes()
+        self._looking = asyncio.Lock()
         self._seen: tuple[int | None, ip.Network] = (None, ip.Network())
         self._ruleset: tuple[int | None, Mapping[str, SeenTable]] = (None, {})
 
@@ -145,10 +147,11 @@ class Host:
 
     async def _network(self) -> ip.Network:
         """Interfaces, routes and rules as they are; those of the last time while none has changed."""
-        count = self._changes.count({link.index for link in self._seen[1].links.values()})
-        if count is None or count != self._seen[0]:
-            self._seen = (count, await ip.network(self._names))
-        return self._seen[1]
+        async with self._looking:  # or two looks at a time would count by what neither has seen yet
+            count = self._changes.count({link.index for link in self._seen[1].links.values()})
+            if count is None or count != self._seen[0]:
+                self._seen = (count, await ip.network(self._names))
+            return self._seen[1]
 
     async def _tables(self) -> Mapping[str, SeenTable]:
         """The tables as they are; those of the last time while nobody has changed any, since listing them takes more

@@ -29,8 +29,13 @@ class Changes:
         self._count = 0
         self._socket: socket.socket | None = None
         with contextlib.suppress(OSError):
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
-            self._socket.bind((0, sum(1 << (group - 1) for group in GROUPS)))
+            kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
+            try:
+                kernel.bind((0, sum(1 << (group - 1) for group in GROUPS)))
+            except OSError:
+                kernel.close()
+                raise
+            self._socket = kernel
 
     def count(self, own: Collection[int]) -> int | None:
         """A number that is another one after every change of a link, an address, a route or a rule, and of a neighbour

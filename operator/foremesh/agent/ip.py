@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
@@ -14,6 +15,7 @@ from typing import Any
 
 from foremesh.agent.host import CommandFailed, run_command
 from foremesh.agent.state import MAIN_TABLE, MARK_MASK, ROUTE_PROTOCOL, RULE_PRIORITY, Names, Route, Rule, Vxlan
+from foremesh.agent.vxlan import far_mac
 
 STOPPING_TYPES = frozenset({"6", "7", "8", "9", "blackhole", "unreachable", "prohibit", "throw"})
 """Types of routes that lead nowhere, by number and by name."""
@@ -23,8 +25,6 @@ LOCAL_TABLE = "255"
 
 TRAFFIC = Path("/proc/thread-self/net/dev")
 REDIRECT = re.compile(r"mirred \(Egress Redirect to device (\S+)\)")
-EVERYBODY = "00:00:00:00:00:00"
-"""MAC under which VXLAN keeps who gets what it has no other entry for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,9 @@ def parse_forwarding(items: Iterable[Mapping[str, Any]], links: Mapping[str, Lin
     found = dict(links)
     for item in items:
         link = found.get(item.get("ifname", ""))
-        if link and link.vxlan and item["mac"] != EVERYBODY and item.get("dst") == link.vxlan.remote:
+        if not link or not link.vxlan or item.get("state") != "permanent":
+            continue
+        if (item["mac"], item.get("dst")) == (far_mac(link.vxlan.mac), link.vxlan.remote):
             # What is the same as its own port is not said.
             far_port = item.get("port", link.vxlan.port)
             found[item["ifname"]] = replace(link, vxlan=replace(link.vxlan, far_port=far_port))
@@ -130,9 +132,13 @@ def parse_forwarding(items: Iterable[Mapping[str, Any]], links: Mapping[str, Lin
 
 async def redirect(name: str) -> str:
     """The interface that what an interface receives is handed to; empty if to none, or if it is gone."""
-    with contextlib.suppress(CommandFailed):
+    try:
         return parse_redirect(await run_command(["tc", "filter", "show", "dev", name, "ingress"]))
-    return ""
+    except CommandFailed:
+        with contextlib.suppress(OSError):
+            socket.if_nametoindex(name)
+            raise  # it is there: a look that failed says nothing of what is
+        return ""
 
 
 def parse_redirect(text: str) -> str:

@@ -23,6 +23,11 @@ MACS = {True: "02:00:00:00:00:01", False: "02:00:00:00:00:02"}
 """MAC of each end of every circuit, the initiator's first: locally administered, and nobody but the far end sees it."""
 
 
+def far_mac(mac: str) -> str:
+    """The MAC of the other end."""
+    return MACS[mac != MACS[True]]
+
+
 def interface(end: CircuitEnd, mtu: int) -> Interface:
     """The interface of one end of a circuit; the route's next hop is the far circuit address."""
     return Interface(
@@ -63,6 +68,5 @@ async def prepare(name: str, wanted: Vxlan, *, offload: bool) -> None:
     with contextlib.suppress(HostError):
         write_sysctl(f"net.ipv6.conf.{name}.disable_ipv6", "1")
     ethtool.leave_checksums(name, offload)
-    far_mac = MACS[wanted.mac != MACS[True]]
-    argv = f"bridge fdb replace {far_mac} dev {name} dst {wanted.remote} port {wanted.far_port} permanent"
+    argv = f"bridge fdb replace {far_mac(wanted.mac)} dev {name} dst {wanted.remote} port {wanted.far_port} permanent"
     await run_command(argv.split())
