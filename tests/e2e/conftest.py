@@ -72,10 +72,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """A failed test shows what the mesh says about itself, and if it failed twice, how it did the first time."""
     report = yield
     if report.failed and _running:
-        earlier = item.stash.setdefault(_EARLIER, [])
-        report.sections.append(("what the mesh says", _describe(_running[0])))
-        report.sections += earlier
-        earlier.append(("what an earlier attempt said", f"{report.longreprtext}\n{report.sections[-1][1]}"))
+        earlier, said = item.stash.setdefault(_EARLIER, []), _describe(_running[0])
+        report.sections += [("what the mesh says", said), *earlier]
+        earlier.append(("what an earlier attempt said", f"{report.longreprtext}\n{said}"))
     return report
 
 
@@ -86,6 +85,6 @@ def _describe(mesh: MeshLab) -> str:
         for body in (yaml.safe_load(shown.stdout) or {}).get("items", []):
             said.append(f"{kind} {body['metadata']['name']}: {yaml.safe_dump(body.get('status'))}")
     for name, log in mesh.logs().items():
-        lines = LOG_LINES.get(name.partition("-")[0], 0)
-        said += [f"{name}: {line}" for line in log.read_text(errors="replace").splitlines()[-lines:] if lines]
+        if lines := LOG_LINES.get(name.partition("-")[0]):
+            said += [f"{name}: {line}" for line in log.read_text(errors="replace").splitlines()[-lines:]]
     return "\n".join(said)

@@ -14,12 +14,28 @@ from collections.abc import Collection
 
 from foremesh.agent.failover.netlink import messages
 
-GROUPS = (1, 3, 4, 5, 7, 8)
+ADDRESSES, ROUTES = 5, 7
+GROUPS = (1, 3, 4, ADDRESSES, ROUTES, 8)
 """What is told of: links, neighbours, traffic control, IPv4 addresses, routes and rules."""
 
 NEIGHBOURS, TRAFFIC_CONTROL = range(28, 30), range(36, 46)
 """Messages about one interface, whose number they hold: resolving a neighbour somewhere else is no change."""
 NUMBER, NUMBER_AT = struct.Struct("=i"), 4
+
+
+def subscribed(*groups: int) -> socket.socket:
+    """A socket, not blocking, on which the kernel tells of these groups.
+
+    Raises:
+        OSError: If it does not.
+    """
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+    try:
+        kernel.bind((0, sum(1 << (group - 1) for group in groups)))
+    except OSError:
+        kernel.close()
+        raise
+    return kernel
 
 
 class Changes:
@@ -29,13 +45,7 @@ class Changes:
         self._count = 0
         self._socket: socket.socket | None = None
         with contextlib.suppress(OSError):
-            kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK)
-            try:
-                kernel.bind((0, sum(1 << (group - 1) for group in GROUPS)))
-            except OSError:
-                kernel.close()
-                raise
-            self._socket = kernel
+            self._socket = subscribed(*GROUPS)
 
     def count(self, own: Collection[int]) -> int | None:
         """A number that is another one after every change of a link, an address, a route or a rule, and of a neighbour

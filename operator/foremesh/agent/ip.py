@@ -65,6 +65,7 @@ async def network(names: Names) -> Network:
     Raises:
         CommandFailed: If it cannot be read.
     """
+    # First, since it waits for whoever changes links: their routes may be gone a moment after that was told.
     found = await links(names)
     vxlans = any(link.vxlan for link in found.values())
     return Network(

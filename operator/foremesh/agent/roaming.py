@@ -14,8 +14,7 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
 
-ADDRESSES, ROUTES = 0x10, 0x40
-"""Groups of rtnetlink: IPv4 addresses and routes that come and go (RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE)."""
+from foremesh.agent.changes import ADDRESSES, ROUTES, subscribed
 
 BURST_S = 0.05
 """Seconds to let a burst of changes pass: an address comes with its routes."""
@@ -57,8 +56,7 @@ class Watch:
     """Tells when the host's addresses or routes change; a context."""
 
     def __enter__(self) -> Self:
-        self._kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self._kernel.bind((0, ADDRESSES | ROUTES))
+        self._kernel = subscribed(ADDRESSES, ROUTES)
         return self
 
     def __exit__(
