@@ -1,5 +1,7 @@
 # Every target sets up what it needs; a fresh machine needs Python 3.11 (or newer) with venv.
-PYTHON ?= python3
+# The system's Python if it will do: distributions build it with profile-guided optimisation, version managers without,
+# and then forecasts and plans take half as long again.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
