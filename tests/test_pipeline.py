@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from controller.scene import gateway_body
 from discovery.meshes import registration
 from foremesh.decide import Declared
 from foremesh.discovery.memory import MemoryStore
-from foremesh.discovery.registry import Registry
+from foremesh.discovery.registry import Availability, Registry
+from foremesh.discovery.store import StoreUnavailable
 from foremesh.model.circuit import Circuit, CircuitSpec, CircuitStatus, LabelAllocation, LabelState
 from foremesh.model.link import LinkId
 from foremesh.model.meta import Meta
+from foremesh.model.registration import Acknowledgement
 from foremesh.model.resource import Resource
 from foremesh.model.series import Flow, Metric
 from foremesh.model.units import Seconds
@@ -136,6 +139,58 @@ async def test_an_agent_that_registers_again_while_it_is_forgotten_is_forgotten_
     assert AMS in await registry.registrations(), "a last word that was under way"
     await pipeline.declare(Declared())
     assert (await registry.registrations(), await registry.resources()) == ({}, {})
+
+
+async def test_a_last_word_to_a_config_is_forgotten_too(pipeline: Pipeline) -> None:
+    registry = pipeline._registry
+    await pipeline.declare(declared())
+    await registry.acknowledge(Acknowledgement(gateway=AMS, epoch=1, revision="r", applied=True))
+    await pipeline.declare(Declared())
+    assert await registry.acknowledgements() == {}
+    late = Acknowledgement(gateway=AMS, epoch=2, revision="s", applied=True)
+    await registry.acknowledge(late)
+    await pipeline.declare(declared())
+    assert await registry.acknowledgements() == {AMS: late}, "of whoever is declared"
+    await pipeline.declare(Declared())
+    await registry.acknowledge(late)
+    await pipeline.declare(Declared())
+    assert await registry.acknowledgements() == {}
+
+
+async def everything(registry: Registry) -> list[str]:
+    """Whom the registry knows anything of, but for who is present."""
+    known = (registry.resources, registry.registrations, registry.acknowledgements, registry.token_digests)
+    return sorted({*await registry.unavailable(), *[id_ for one in known for id_ in await one()]})
+
+
+async def test_what_a_store_that_went_away_kept_is_forgotten_when_it_is_back(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = pipeline._registry
+    delete = registry.store.delete
+    for calls in count(1):
+        await pipeline.declare(declared())
+        await pipeline.accept_token(AMS, "00")
+        await registry.register_agent(registration(AMS))
+        await registry.update_resource_status(AMS, Availability.UNAVAILABLE)
+        left = calls
+
+        async def fails(key: str, **more: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise StoreUnavailable("memory", "delete", "away")
+            await delete(key, **more)
+
+        monkeypatch.setattr(registry.store, "delete", fails)
+        with suppress(StoreUnavailable):
+            await pipeline.declare(Declared())
+        monkeypatch.undo()
+        await pipeline.declare(Declared())
+        assert await everything(registry) == []
+        if left > 0:  # none of the deletions failed any more
+            break
+    assert calls > 6
 
 
 async def test_jitter_comes_with_the_rest(pipeline: Pipeline) -> None:

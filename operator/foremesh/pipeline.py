@@ -91,6 +91,7 @@ class Pipeline:
                 await self._registry.register_resource(id_, resource, intents)
         # And agents that said a last word while they were forgotten.
         named = known.keys() | (await self._registry.registrations()).keys()
+        named |= (await self._registry.acknowledgements()).keys()
         for id_ in named - declared.resources.keys() - (await self._registry.configs()).keys():
             await self._registry.unregister_resource(id_)
             self._tokens.discard(id_)

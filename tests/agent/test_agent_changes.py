@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from foremesh.agent import ip
 from foremesh.agent.changes import Changes, matters
+from foremesh.agent.host import HostError
 from foremesh.agent.ip import Link
 from foremesh.agent.state import Vxlan
 
@@ -51,6 +54,39 @@ def test_a_kernel_that_tells_nothing_is_looked_at_each_time(monkeypatch: pytest.
 
     monkeypatch.setattr("foremesh.agent.changes.socket.socket", Refused)
     assert Changes().count(()) is None
+
+
+LINK_GONE, NEIGHBOUR_ELSEWHERE = (
+    struct.pack("=IHHII", 32, kind, 0, 0, 0) + struct.pack("=BxxxiH6x", 2, 3, 0x80) for kind in (17, 28)
+)
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ([NEIGHBOUR_ELSEWHERE * 100], 0),
+        ([NEIGHBOUR_ELSEWHERE + LINK_GONE], 1),
+        ([LINK_GONE, b"not read", b"any more"], 1),
+        ([OSError(errno.ENOBUFS, "no room")], 1),
+        ([OSError(errno.ENOBUFS, "no room"), NEIGHBOUR_ELSEWHERE], 1),
+        ([LINK_GONE, OSError(errno.ENOBUFS, "no room")], 2),
+        ([OSError(errno.EBADF, "closed")], None),
+    ],
+    ids=["nothing-that-matters", "a-change", "a-flood", "too-much", "too-much-of-no-matter", "both", "no-more"],
+)
+def test_what_the_kernel_told_is_counted(told: list[bytes | OSError], counted: int | None) -> None:
+    class Told:
+        def recv(self, _: int) -> bytes:
+            one = told.pop(0) if told else BlockingIOError()
+            if isinstance(one, OSError):
+                raise one
+            return one
+
+    changes = Changes()
+    before, changes._socket = changes.count(OWN), cast(socket.socket, Told())
+    assert before is not None
+    assert changes.count(OWN) == (None if counted is None else before + counted)
+    assert told == []
 
 
 @pytest.mark.parametrize(
@@ -95,3 +131,12 @@ def test_traffic_is_read_of_every_interface(tmp_path: Path) -> None:
     )
     assert ip.traffic(tmp_path / "dev") == {"lo": (11, 22), "fm-c12": (33, 44)}
     assert "lo" in ip.traffic()
+
+
+def test_traffic_of_an_interface_with_any_name(tmp_path: Path) -> None:
+    (tmp_path / "dev").write_bytes(
+        b"\xffodd: 11 1 0 0 0 0 0 0 22 2 0 0 0 0 0 0\nlo: 33 1 0 0 0 0 0 0 44 2 0 0 0 0 0 0\n"
+    )
+    assert ip.traffic(tmp_path / "dev")["lo"] == (33, 44)
+    with pytest.raises(HostError, match="cannot be read"):
+        ip.traffic(tmp_path / "nothing")

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 
+from foremesh.api.feed import Feed
 from foremesh.api.server import MeshApi, config_feed, token_feed
 from foremesh.discovery.memory import MemoryStore
 from foremesh.discovery.registry import Registry
@@ -92,6 +93,16 @@ async def test_an_agent_registers_beacons_and_acknowledges(api: Api) -> None:
     assert await api.registry.registrations() == {AMS: registration(AMS)}
     assert await api.registry.beacons() == {AMS: Beacon(applied_epoch=7)}
     assert await api.registry.acknowledgements() == {AMS: ack}
+
+
+async def test_nobody_registers_by_a_token_that_was_taken_back_a_moment_ago(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = tokens.digest(api.tokens[AMS])
+    monkeypatch.setattr(Feed, "current", lambda _, id_: known)
+    await api.registry.unregister_resource(AMS)
+    assert (await api.say("POST", "register", registration(AMS))).status == 401
+    assert await api.registry.registrations() == {}
 
 
 async def test_a_beacon_before_registration_asks_for_one(api: Api) -> None:

@@ -50,6 +50,7 @@ class Changes:
     def count(self, own: Collection[int]) -> int | None:
         """A number that is another one after every change of a link, an address, a route or a rule, and of a neighbour
         or a filter of ``own`` interfaces, by their number. None: not known."""
+        before = self._count
         while self._socket is not None:
             try:
                 octets = self._socket.recv(1 << 16)
@@ -60,7 +61,8 @@ class Changes:
                     break
                 self._count += 1  # there were more than there was room for
             else:
-                self._count += any(matters(kind, content, own) for _, kind, content in messages(octets))
+                if self._count == before:  # else they are a flood, and one that matters is enough
+                    self._count += any(matters(kind, content, own) for _, kind, content in messages(octets))
         return None
 
 

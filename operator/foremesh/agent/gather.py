@@ -85,7 +85,7 @@ def _prepare(name: str, leaving: str) -> None:
 
 @lru_cache(maxsize=1)
 def supported(names: Names) -> bool:
-    """Whether this host's kernel can do all that, by trying it once on a pair of a name that no hop interface has."""
+    """Whether this host's kernel can do all that, by trying it once, on a pair of the agent's own name."""
     name, leaving = names.gather(f"{names.prefix}-htry")
     try:
         _remove(name)  # of one that was killed while it tried

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from foremesh.agent.host import CommandFailed, run_command
+from foremesh.agent.host import CommandFailed, HostError, run_command
 from foremesh.agent.state import MAIN_TABLE, MARK_MASK, ROUTE_PROTOCOL, RULE_PRIORITY, Names, Route, Rule, Vxlan
 from foremesh.agent.vxlan import far_mac
 
@@ -149,8 +149,16 @@ def parse_redirect(text: str) -> str:
 
 
 def traffic(where: Path = TRAFFIC) -> dict[str, tuple[int, int]]:
-    """Bytes that each interface of this network namespace has received and sent."""
-    rows = (line.partition(":") for line in where.read_text().splitlines())
+    """Bytes that each interface of this network namespace has received and sent.
+
+    Raises:
+        HostError: If they cannot be read.
+    """
+    try:
+        text = where.read_text(errors="replace")  # others may name their interfaces in any bytes
+    except OSError as error:
+        raise HostError(f"bytes of interfaces cannot be read: {error}") from error
+    rows = (line.partition(":") for line in text.splitlines())
     return {name.strip(): (int(row[0]), int(row[8])) for name, _, rest in rows if len(row := rest.split()) > 8}
 
 

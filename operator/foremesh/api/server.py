@@ -41,7 +41,7 @@ REQUESTS = Counter("foremesh_api_requests_total", "Requests of agents", ["route"
 STORE_UP = Gauge("foremesh_dependency_up", "1 while a dependency answers", ["dependency"], registry=METRICS)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-RESOURCE = web.RequestKey("resource", str)
+RESOURCE, TOKEN = web.RequestKey("resource", str), web.RequestKey("token", str)
 
 
 class WrongResource(PermissionError):
@@ -158,12 +158,14 @@ class MeshApi:
         if self._digests.current(resource) != tokens.digest(token):
             # The feed may be a moment behind, so only the store can say no.
             tokens.check(token, await self._registry.token_digest(resource))
-        request[RESOURCE] = resource
+        request[RESOURCE], request[TOKEN] = resource, token
         return await handler(request)
 
     async def _register(self, request: web.Request) -> web.Response:
         registration = decode(Registration, await request.read(), where="registration")
         resource = _own(request, registration.resource)
+        # A registration stays, and the feed may be a moment behind with a token that is no longer good.
+        tokens.check(request[TOKEN], await self._registry.token_digest(resource))
         await self._registry.register_agent(registration)
         log.info("registered resource=%s endpoint=%r version=%r", resource, registration.endpoint, registration.version)
         return web.json_response({"id": resource, "beaconIntervalS": self._registry.presence_ttl_s / 3})

@@ -79,8 +79,9 @@ class Registry:
 
     async def unregister_resource(self, resource_id: str) -> None:
         """Forget a resource; one that is not known is no error."""
-        # The token first: an agent that is forgotten registers again if it still may.
-        for folder in (keys.TOKENS, keys.RESOURCES, keys.STATUSES, keys.AGENTS, keys.PRESENCE, keys.ACKS):
+        # The token first: an agent that is forgotten registers again if it still may. The resource last: as long as it
+        # is known, what could not be deleted is tried again.
+        for folder in (keys.TOKENS, keys.STATUSES, keys.AGENTS, keys.PRESENCE, keys.ACKS, keys.RESOURCES):
             await self.store.delete(keys.of(folder, resource_id))
         self._leases.pop(resource_id, None)
 
