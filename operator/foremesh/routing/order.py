@@ -8,78 +8,63 @@ from typing import NamedTuple
 import numpy as np
 
 from foremesh.compiled import compiled
-from foremesh.routing.values import Ints, Numbers
+from foremesh.routing.values import Ints
+
+LEAST, OTHER, LINK = range(3)
+"""Columns: what a link costs at least, the gateway at its other end, its number. Side by side, since a search that is
+not in the processor's caches waits for each of them."""
 
 
 class Order(NamedTuple):
-    """Links by the gateway that they leave (``ahead``) and by the one that they lead into (``behind``).
+    """Links by the gateway that they leave (``ahead``) and by the one that they lead into (``behind``), a row for each.
 
-    Each gateway's are in the order of what they cost at least (``least``). Where each gateway's begin is said by the
-    topology: ``out_start`` and ``into_start``.
+    Each gateway's are in the order of what they cost at least. Where each gateway's begin is said by the topology:
+    ``out_start`` and ``into_start``.
     """
 
-    ahead: Numbers
-    ahead_dst: Numbers
-    ahead_least: Ints
-    behind: Numbers
-    behind_src: Numbers
-    behind_least: Ints
+    ahead: Ints
+    behind: Ints
 
     @classmethod
     def of(cls, src: Ints, dst: Ints, out_start: Ints, into_start: Ints, least: Ints) -> Order:
         """The order by what links cost at least; nothing says that they cost no more."""
-        size = least.size
-        ahead, ahead_dst, behind, behind_src = np.empty((4, size), dtype=np.int32)
-        ahead_least, behind_least = np.empty((2, size), dtype=np.int64)
-        made = cls(ahead, ahead_dst, ahead_least, behind, behind_src, behind_least)
+        made = cls(*np.empty((2, least.size, 3), dtype=np.int64))
         sort(np.argsort(least), src, dst, out_start, into_start, least, *made)
         return made
 
     def lowered(self, links: Ints, src: Ints, dst: Ints, out_start: Ints, into_start: Ints, least: Ints) -> Order:
         """The same where some links cost less at least."""
-        ahead, ahead_dst, behind, behind_src = np.array((self.ahead, self.ahead_dst, self.behind, self.behind_src))
-        made = Order(ahead, ahead_dst, self.ahead_least.copy(), behind, behind_src, self.behind_least.copy())
-        lower(links, src, out_start, least, made.ahead, made.ahead_dst, made.ahead_least)
-        lower(links, dst, into_start, least, made.behind, made.behind_src, made.behind_least)
+        made = Order(self.ahead.copy(), self.behind.copy())
+        lower(links, src, out_start, least, made.ahead)
+        lower(links, dst, into_start, least, made.behind)
         return made
 
 
-@compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i4[::1],i4[::1],i8[::1])")
-def lower(links: Ints, gateway: Ints, begin: Ints, least: Ints, listed: Numbers, other: Numbers, costs: Ints) -> None:
+@compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i8[:,::1])")
+def lower(links: Ints, gateway: Ints, begin: Ints, least: Ints, rows: Ints) -> None:
     """Move links up in the lists of their gateways to where they belong by what they cost at least."""
     for link in links:
         first = place = begin[gateway[link]]
-        while listed[place] != link:
+        while rows[place, LINK] != link:
             place += 1
-        end, cost = other[place], least[link]
-        while place > first and costs[place - 1] > cost:
-            listed[place], other[place], costs[place] = listed[place - 1], other[place - 1], costs[place - 1]
+        other, cost = rows[place, OTHER], least[link]
+        while place > first and rows[place - 1, LEAST] > cost:
+            rows[place] = rows[place - 1]
             place -= 1
-        listed[place], other[place], costs[place] = link, end, cost
+        rows[place, LEAST], rows[place, OTHER], rows[place, LINK] = cost, other, link
 
 
-@compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i4[::1],i4[::1],i8[::1],i4[::1],i4[::1],i8[::1])")
+@compiled("void(i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[:,::1],i8[:,::1])")
 def sort(
-    links: Ints,
-    src: Ints,
-    dst: Ints,
-    out_start: Ints,
-    into_start: Ints,
-    least: Ints,
-    ahead: Numbers,
-    ahead_dst: Numbers,
-    ahead_least: Ints,
-    behind: Numbers,
-    behind_src: Numbers,
-    behind_least: Ints,
+    links: Ints, src: Ints, dst: Ints, out_start: Ints, into_start: Ints, least: Ints, ahead: Ints, behind: Ints
 ) -> None:
     """Deal links, given by what they cost at least, out to their gateways."""
     out, into = out_start.copy(), into_start.copy()
     for link in links:
         one, other = src[link], dst[link]
         place = out[one]
-        ahead[place], ahead_dst[place], ahead_least[place] = link, other, least[link]
+        ahead[place, LEAST], ahead[place, OTHER], ahead[place, LINK] = least[link], other, link
         out[one] = place + 1
         place = into[other]
-        behind[place], behind_src[place], behind_least[place] = link, one, least[link]
+        behind[place, LEAST], behind[place, OTHER], behind[place, LINK] = least[link], one, link
         into[other] = place + 1

@@ -29,7 +29,7 @@ FEWEST = 16
 """Demands for which it pays to lay out tables of prices: that takes as long as looking for some paths."""
 MOST_BYTES = 2**30
 """Of those tables, for one run: demands that need more of them are placed in several."""
-COPIES = 6
+COPIES = 8
 """Of each kind of prices, as a multiple of what the prices take."""
 STEPS = 8
 """Room for the steps of so long a path for each demand, to begin with."""
@@ -173,7 +173,8 @@ class _Run:
             ledger.grow(2 * steps.size)
             turn, ledger.count = turns.take_turns(
                 turn,
-                *orders,
+                orders.ahead,
+                orders.behind,
                 topology.into_src,
                 topology.dst,
                 topology.out_start,

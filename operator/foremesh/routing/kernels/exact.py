@@ -9,7 +9,7 @@ from foremesh.routing.kernels.bounds import bound
 from foremesh.routing.kernels.meeting import meet
 from foremesh.routing.kernels.numbers import HEAVY, NEVER
 from foremesh.routing.kernels.settling import settle
-from foremesh.routing.values import Bools, Ints, Numbers
+from foremesh.routing.values import Bools, Ints
 
 NEAREST = 2.0
 """How many states get bounds of their own before the first try, as a multiple of the square root of their number. About
@@ -50,16 +50,12 @@ def broken(steps: Ints, sum_link: Ints, sum_start: Ints, sum_end: Ints, most: In
 
 
 @compiled(
-    "i8[::1](i4[::1],i4[::1],i8[::1],i4[::1],i4[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],b1[::1],b1[::1],i8[::1],i8,i8,i8[::1],i8,i8,i8[::1],"
+    "i8[::1](i8[:,::1],i8[:,::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],i8[::1],b1[::1],b1[::1],i8[::1],i8,i8,i8[::1],i8,i8,i8[::1],"
     "i8[::1],i8[::1],i8[:,::1],i8[:,::1],i8[:,::1],i8[::1],i8[:,::1],i8[:,::1],i8[::1],i8[::1],i8[::1],b1[::1],i8)"
 )
 def best(
-    ahead: Numbers,
-    ahead_dst: Numbers,
-    ahead_least: Ints,
-    behind: Numbers,
-    behind_src: Numbers,
-    behind_least: Ints,
+    ahead: Ints,
+    behind: Ints,
     into_src: Ints,
     dst: Ints,
     out_start: Ints,
@@ -104,11 +100,7 @@ def best(
             out_start,
             into_start,
             ahead,
-            ahead_dst,
-            ahead_least,
             behind,
-            behind_src,
-            behind_least,
             reverse,
             relays,
             usable,
@@ -173,11 +165,7 @@ def best(
                     out_start,
                     into_start,
                     ahead,
-                    ahead_dst,
-                    ahead_least,
                     behind,
-                    behind_src,
-                    behind_least,
                     reverse,
                     relays,
                     usable,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from foremesh.compiled import called
 from foremesh.model.series import Floats
-from foremesh.routing.values import Ints
+from foremesh.routing.values import Ints, Numbers
 
 
 @called
-def rise(heap: Ints, where: Ints, keys: Ints | Floats, state: int, place: int) -> None:
+def rise(heap: Ints | Numbers, where: Ints | Numbers, keys: Ints | Floats, state: int, place: int) -> None:
     """Put a state, or move it up, in a binary heap by key, from this place."""
     while place > 0:
         above = (place - 1) >> 1
@@ -22,7 +22,7 @@ def rise(heap: Ints, where: Ints, keys: Ints | Floats, state: int, place: int) -
 
 
 @called
-def sink(heap: Ints, where: Ints, keys: Ints | Floats, waiting: int) -> int:
+def sink(heap: Ints | Numbers, where: Ints | Numbers, keys: Ints | Floats, waiting: int) -> int:
     """Take the state with the least key out of a binary heap of so many."""
     first, last, place = heap[0], heap[waiting - 1], 0
     while True:

@@ -7,7 +7,8 @@ import numpy as np
 from foremesh.compiled import called
 from foremesh.routing.kernels.heaps import rise, sink
 from foremesh.routing.kernels.numbers import DONE, HEAVY, NEVER
-from foremesh.routing.values import Bools, Ints, Numbers
+from foremesh.routing.order import LEAST, LINK, OTHER
+from foremesh.routing.values import Bools, Ints
 
 
 @called
@@ -31,12 +32,8 @@ def meet(
     dst: Ints,
     out_start: Ints,
     into_start: Ints,
-    ahead: Numbers,
-    ahead_dst: Numbers,
-    ahead_least: Ints,
-    behind: Numbers,
-    behind_src: Numbers,
-    behind_least: Ints,
+    ahead: Ints,
+    behind: Ints,
     reverse: Ints,
     relays: Bools,
     usable: Bools,
@@ -71,10 +68,10 @@ def meet(
     size = start.size
     out, back = np.full(size, NEVER, dtype=np.int64), rest
     back[:] = NEVER
-    heap, heap_back = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
-    where, where_back = np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64)
-    came, came_from = np.full(size, -1, dtype=np.int64), np.full(size, -1, dtype=np.int64)
-    goes = np.full(size, -1, dtype=np.int64)
+    heap, heap_back = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
+    where, where_back = np.full(size, -1, dtype=np.int32), np.full(size, -1, dtype=np.int32)
+    came, came_from = np.full(size, -1, dtype=np.int32), np.full(size, -1, dtype=np.int32)
+    goes = np.full(size, -1, dtype=np.int32)
     tied, tied_back = np.zeros(size, dtype=np.bool_), np.zeros(size, dtype=np.bool_)
     equal = np.empty(16, dtype=np.int64)
     plain = scale == 1 and factor == 0
@@ -110,11 +107,18 @@ def meet(
             where[gateway] = DONE
             waiting -= 1
             for place in range(out_start[gateway], out_start[gateway + 1]):
-                if near + far + scale * min(ahead_least[place], most_link) > cutoff + toll:
+                lightest, onward, step = ahead[place, LEAST], ahead[place, OTHER], ahead[place, LINK]
+                if not plain:
+                    lightest = scale * min(lightest, most_link)
+                if near + far + lightest > cutoff + toll:
                     break
-                step, onward = ahead[place], ahead_dst[place]
-                weight = weigh(link[step], more_link[step], scale, factor, most_link, most_more)
-                come, rest_ = near + weight, back[onward]
+                rest_ = back[onward]
+                if near + lightest + min(far, rest_) > cutoff:
+                    continue
+                weight = link[step]
+                if not plain:
+                    weight = weigh(weight, more_link[step], scale, factor, most_link, most_more)
+                come = near + weight
                 if come + min(far, rest_) > cutoff:
                     continue
                 if not usable[step] or free[step] < least or (least_back >= 0 and free[reverse[step]] < least_back):
@@ -145,11 +149,18 @@ def meet(
             where_back[gateway] = DONE
             waiting_back -= 1
             for place in range(into_start[gateway], into_start[gateway + 1]):
-                if near + far + scale * min(behind_least[place], most_link) > cutoff + toll:
+                lightest, src, step = behind[place, LEAST], behind[place, OTHER], behind[place, LINK]
+                if not plain:
+                    lightest = scale * min(lightest, most_link)
+                if near + far + lightest > cutoff + toll:
                     break
-                src, step = behind_src[place], behind[place]
-                weight = weigh(link[step], more_link[step], scale, factor, most_link, most_more)
-                come, rest_ = far + weight, out[src]
+                rest_ = out[src]
+                if far + lightest + min(near, rest_) > cutoff + toll:
+                    continue
+                weight = link[step]
+                if not plain:
+                    weight = weigh(weight, more_link[step], scale, factor, most_link, most_more)
+                come = far + weight
                 if come + min(near, rest_) > cutoff + toll:
                     continue
                 if not usable[step] or free[step] < least or (least_back >= 0 and free[reverse[step]] < least_back):

@@ -12,7 +12,7 @@ from foremesh.routing.kernels.exact import best
 from foremesh.routing.kernels.numbers import NEVER
 from foremesh.routing.ledger import promise_path
 from foremesh.routing.prices import bandwidth_price, price_now
-from foremesh.routing.values import Bools, Ints, Numbers
+from foremesh.routing.values import Bools, Ints
 
 KIND, GROUND, SUMS_AT, LIMITS, TIMED, EXPOSURE, LEAST, LEAST_BACK, LIMIT = range(9)
 """Columns of a demand: its kind of prices, which gateways and links it keeps to, the first of the sums that it limits
@@ -48,19 +48,15 @@ def lay(
 
 
 @compiled(
-    "UniTuple(i8,2)(i8,i4[:,::1],i4[:,::1],i8[:,::1],i4[:,::1],i4[:,::1],i8[:,::1],i8[::1],i8[::1],i8[::1],i8[::1],"
+    "UniTuple(i8,2)(i8,i8[:,:,::1],i8[:,:,::1],i8[::1],i8[::1],i8[::1],i8[::1],"
     "i8[::1],i8[::1],b1[::1],i8[:,::1],i8[:,::1],f8[:,::1],i8[:,::1],f8[:,::1],i8[::1],i8[::1],b1[:,::1],b1[:,::1],"
     "i8[:,::1],i8[:,::1],f8[:,::1],i8[::1],i8[::1],f8[::1],f8[::1],f8[::1],f8[::1],i8[::1],f8[::1],i8[::1],i8,"
     "i8[::1],i8[:,::1],i8[::1],i8[::1])"
 )
 def take_turns(
     turn: int,
-    ahead: Numbers,
-    ahead_dst: Numbers,
-    ahead_least: Ints,
-    behind: Numbers,
-    behind_src: Numbers,
-    behind_least: Ints,
+    ahead: Ints,
+    behind: Ints,
     into_src: Ints,
     dst: Ints,
     out_start: Ints,
@@ -149,11 +145,7 @@ def take_turns(
         ready[:] = 0
         route = best(
             ahead[kind],
-            ahead_dst[kind],
-            ahead_least[kind],
             behind[kind],
-            behind_src[kind],
-            behind_least[kind],
             into_src,
             dst,
             out_start,
