@@ -362,6 +362,28 @@ def test_missed_hellos_are_whole_ones(told_of: bool) -> None:
     assert choose(1, 1, 2, renamed=False, ways=ways) == 2
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_who_is_well_at_a_glance_is_so_at_a_closer_look(seed: int) -> None:
+    """Two routes to one far end, one of which is slower; hellos are lost, late, and say what they like."""
+    random, far, glances = Random(seed), FarEnd(), 0
+    slow, fast = Session(far, Timing()), Session(far, Timing())
+    arriving = []
+    for tick in range(1, 200):
+        for session, delay_s in ((fast, 0.002), (slow, random.uniform(0.01, 0.06))):
+            if random.random() < 0.98:
+                word = random.choices((wire.HEARD, wire.UNKNOWN, wire.LOST), (40, 1, 1))[0]
+                share = random.choices((1.0, 0.95), (40, 1))[0]
+                hello = Hello(word, share, 50, 9 + tick // 120, tick, int(0.05e9 * tick), 0, 0)
+                arriving.append((0.05 * tick + delay_s, len(arriving), session, hello))
+    for came_s, _, session, hello in sorted(arriving):
+        session.heard(hello, came_s)
+        for now_s in (came_s, came_s + random.uniform(0, 0.3)):
+            if slow.well(now_s, behind=1):
+                glances += not slow.well(now_s)
+                assert harmless(slow.way(now_s)) == ALIVE
+    assert glances > 20
+
+
 def test_only_circuits_of_a_route_that_changed_are_chosen_for_anew() -> None:
     """And what is chosen is what an engine that begins now would choose."""
     circuits, routes = {}, {}

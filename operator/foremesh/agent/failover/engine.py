@@ -200,7 +200,7 @@ class Engine:
         many far ends, one or the other is late nearly always on a busy host."""
         for route in self.routes.values():
             session = route.session
-            way = WELL if session.well(now_s) else harmless(session.way(now_s))
+            way = WELL if session.well(now_s, behind=1) else harmless(session.way(now_s))
             if way != route.way:
                 route.way = way
                 self._ways.update((label.number, way) for label in route.labels)

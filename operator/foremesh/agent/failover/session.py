@@ -177,13 +177,14 @@ class Session:
             self._heard_said_s = now_s
         return changed
 
-    def well(self, now_s: float) -> bool:
+    def well(self, now_s: float, behind: int = 0) -> bool:
         """Alive in both directions, and none of the newest hellos missed in either: what nearly always holds, told
-        without a closer look."""
+        without a closer look. With ``behind``, the hello of that many ticks may be on its way still, as on the slower
+        of two routes to a far end: a single one that is missed is ``harmless``."""
         far = self.far
         return (
             now_s < self.silent_from_s
-            and self._tick == far.newest
+            and far.newest - self._tick <= behind
             and self._window == _WINDOW
             and self._word == HEARD
             and self._far_share == 1.0
