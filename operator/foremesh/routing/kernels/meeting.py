@@ -112,8 +112,9 @@ def meet(
                     lightest = scale * min(lightest, most_link)
                 if near + far + lightest > cutoff + toll:
                     break
-                rest_ = back[onward]
-                if near + lightest + min(far, rest_) > cutoff:
+                # Nor is it of use where it leads to no shorter path, and its end is reached for less already.
+                rest_, own = back[onward], near + lightest
+                if own + min(far, rest_) > cutoff or (own + rest_ > total and own + toll > out[onward]):
                     continue
                 weight = link[step]
                 if not plain:
@@ -154,8 +155,8 @@ def meet(
                     lightest = scale * min(lightest, most_link)
                 if near + far + lightest > cutoff + toll:
                     break
-                rest_ = out[src]
-                if far + lightest + min(near, rest_) > cutoff + toll:
+                rest_, own = out[src], far + lightest
+                if own + min(near, rest_) > cutoff + toll or (own + rest_ > total and own + toll > back[src]):
                     continue
                 weight = link[step]
                 if not plain:
