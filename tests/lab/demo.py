@@ -219,7 +219,7 @@ def _packets_flow(mesh: MeshLab, story: Story, limit_ms: float) -> Look:
     story.check(look.ping_ms <= limit_ms, f"{_ms(look.ping_ms)} is within the {_ms(limit_ms)} that the Intent asks for")
     transits = look.path.split(" > ")[1:-1]
     story.check(bool(transits), f"the path {look.path} is not the direct one, which would be too slow")
-    counted = _counters(mesh)
+    counted = mesh.relayed()
     story.tell(f"TCP transfer of {TRANSFER_OCTETS // 1_000_000} MB from {SOURCE} to {DESTINATION}")
     done = transfer(mesh.lab[SOURCE], mesh.lab[DESTINATION], address, PORT, octets=TRANSFER_OCTETS)
     story.check(True, f"all of it arrived as it was sent, in {done.seconds:.1f} s: {done.mbit_s:.0f} Mbit/s")
@@ -228,7 +228,7 @@ def _packets_flow(mesh: MeshLab, story: Story, limit_ms: float) -> Look:
 
 
 def _check_path_used(mesh: MeshLab, story: Story, transits: Sequence[str], before: dict[str, int]) -> None:
-    for gateway, octets in _counters(mesh).items():
+    for gateway, octets in mesh.relayed().items():
         relayed = octets - before[gateway]
         if gateway in transits:
             text = f"{gateway}, on the path, relayed {relayed / 1e6:.1f} MB of the circuit meanwhile"
@@ -267,10 +267,10 @@ def _network_degrades(mesh: MeshLab, story: Story, ping: Ping, before: Look, lim
     mesh.wait_condition("intent", INTENT, "Satisfied", timeout_s=MOVE_TIMEOUT_S)
     mesh.wait_condition("intent", INTENT, "Ready", timeout_s=MOVE_TIMEOUT_S)
     story.check(True, "the mesh's own probes say so too: Satisfied=True")
-    counted = _counters(mesh)
+    counted = mesh.relayed()
     replies = ping.wait_for(PINGS)
     look = Look.at(mesh, replies)
-    for gateway, octets in _counters(mesh).items():
+    for gateway, octets in mesh.relayed().items():
         relayed = octets - counted[gateway]
         if gateway in look.path.split(" > ")[1:-1]:
             text = f"{gateway}, on the new path, relayed {relayed / 1e3:.1f} kB for {len(replies)} pings"
@@ -291,11 +291,6 @@ def _other_path(mesh: MeshLab, old: str) -> str:
     """The path that the circuit's traffic takes, once it is another; empty before."""
     path = str(mesh.get("circuit", _circuit(mesh))["status"].get("pathText", ""))
     return path if path != old else ""
-
-
-def _counters(mesh: MeshLab) -> dict[str, int]:
-    """Bytes that each gateway relayed for circuits."""
-    return {name: mesh.relayed(name) for name in mesh.lab.gateways}
 
 
 def _wait(condition: Callable[[], Any], timeout_s: float, otherwise: str) -> Any:

@@ -214,8 +214,11 @@ class MeshLab:
         ]
         return sum(values) if values else None
 
-    def relayed(self, gateway: str) -> int:
-        """Bytes of circuits that the kernel of a gateway relayed between others, by its labels' counters."""
+    def relayed(self) -> dict[str, int]:
+        """Bytes of circuits that the kernel of each gateway relayed between others, by its labels' counters."""
+        return {gateway: self._relayed_by(gateway) for gateway in self.lab.gateways}
+
+    def _relayed_by(self, gateway: str) -> int:
         listed = json.loads(self.lab[gateway].exec("nft", "-j", "list", "counters").stdout)["nftables"]
         counters = [item["counter"] for item in listed if "counter" in item]
         return sum(int(c["bytes"]) for c in counters if c["name"].startswith("label_"))
